@@ -1,0 +1,1 @@
+"""pgvector_restore."""

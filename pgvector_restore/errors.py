@@ -1,0 +1,245 @@
+"""Errors: one base, typed leaves, fixed exit codes.
+
+::
+
+    PgvectorRestoreError                          exit  the caller can also catch
+    ├── OptionError                                 2   ValueError
+    │   └── MissingExtraError                       2   ImportError
+    ├── StoreError                                  3   OSError
+    │   ├── BackupNotFoundError                     3   FileNotFoundError
+    │   ├── IncompleteBackupError                   3
+    │   └── StoreChangedError                       3
+    ├── BadDataError                                4   ValueError
+    │   ├── BadHeaderError                          4
+    │   ├── BadRecordError                          4
+    │   ├── BadCellError                            4
+    │   ├── RowRejectedError                        4
+    │   └── RowCountError                           4
+    ├── TargetError                                 5
+    │   ├── ConnectError                            5   ConnectionError
+    │   ├── TargetMismatchError                     5
+    │   ├── TargetBusyError                         5
+    │   ├── TargetChangedError                      5
+    │   └── OutcomeUnknownError                     5
+    └── CancelledError                              6
+
+A message is one line that names the object and the value; advice is in ``hint``.
+Nothing is decided by the text of a message.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "BackupNotFoundError",
+    "BadCellError",
+    "BadDataError",
+    "BadHeaderError",
+    "BadRecordError",
+    "CancelledError",
+    "ConnectError",
+    "IncompleteBackupError",
+    "MissingExtraError",
+    "OptionError",
+    "OutcomeUnknownError",
+    "PgvectorRestoreError",
+    "RowCountError",
+    "RowRejectedError",
+    "StoreChangedError",
+    "StoreError",
+    "TargetBusyError",
+    "TargetChangedError",
+    "TargetError",
+    "TargetMismatchError",
+]
+
+
+class PgvectorRestoreError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Args:
+        message: One line, lower case, no full stop; names the object and the value.
+        hint: One sentence of advice, or ``None`` where there is none to give.
+    """
+
+    #: Exit code of the command line when this error ends it.
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments do not survive the default protocol; workers send errors home.
+        return (_rebuild, (type(self), self.args, self.__dict__))
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-ready form: ``type``, ``message``, ``hint`` and what else the error knows."""
+        known = {k: v for k, v in vars(self).items() if not k.startswith("_") and v is not None}
+        return {"type": type(self).__name__, "exit_code": self.exit_code, **known}
+
+
+def _rebuild(
+    cls: type[PgvectorRestoreError], args: tuple[object, ...], state: dict[str, object]
+) -> PgvectorRestoreError:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class OptionError(PgvectorRestoreError, ValueError):
+    """The call itself is wrong: an option, a label, a name, a connection string."""
+
+    exit_code = 2
+
+
+class MissingExtraError(OptionError, ImportError):
+    """A feature needs packages that are not installed; the hint is the pip line."""
+
+
+class StoreError(PgvectorRestoreError, OSError):
+    """The storage did not answer as it should."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        PgvectorRestoreError.__init__(self, message, hint=hint)
+
+
+class BackupNotFoundError(StoreError, FileNotFoundError):
+    """No such backup set, location or file."""
+
+
+class IncompleteBackupError(StoreError):
+    """The named set is there in part only; the message says what is missing."""
+
+
+class StoreChangedError(StoreError):
+    """A file is not what the listing said: replaced, grown or cut since."""
+
+
+class BadDataError(PgvectorRestoreError, ValueError):
+    """A backup file holds something that cannot be restored.
+
+    Args:
+        message: What is wrong, without the place.
+        hint: Advice, if any.
+        file: Name of the file.
+        record: Record number, 1 for the first after the header; 0 for the header.
+        column: Column name.
+    """
+
+    exit_code = 4
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        file: str | None = None,
+        record: int | None = None,
+        column: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.file = file
+        self.record = record
+        self.column = column
+
+    def __str__(self) -> str:
+        place = [self.file] if self.file else []
+        if self.record is not None:
+            place.append("header" if self.record == 0 else f"record {self.record}")
+        if self.column is not None:
+            place.append(f"column {quoted(self.column)}")
+        return f"{self.message} ({', '.join(place)})" if place else self.message
+
+
+class BadHeaderError(BadDataError):
+    """The header is missing, broken, or does not fit the target table."""
+
+
+class BadRecordError(BadDataError):
+    """A record cannot be told apart: quoting, field count, row ends, encoding, size."""
+
+
+class BadCellError(BadDataError):
+    """A single cell cannot be restored and cannot be repaired."""
+
+
+class RowRejectedError(BadDataError):
+    """The server refused a row: duplicate key, missing parent, NOT NULL, CHECK.
+
+    ``sqlstate`` is the server's code, ``constraint`` the violated constraint or ``None``.
+    """
+
+    def __init__(  # noqa: PLR0913 - the places of bad data plus what the server names
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        file: str | None = None,
+        record: int | None = None,
+        column: str | None = None,
+        sqlstate: str | None = None,
+        constraint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, file=file, record=record, column=column)
+        self.sqlstate = sqlstate
+        self.constraint = constraint
+
+
+class RowCountError(BadDataError):
+    """Two counts that must agree do not: file, COPY, table, log."""
+
+
+class TargetError(PgvectorRestoreError):
+    """The database side. ``sqlstate`` is the server's code, or ``None`` where there is none."""
+
+    exit_code = 5
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, sqlstate: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.sqlstate = sqlstate
+
+
+class ConnectError(TargetError, ConnectionError):
+    """No connection could be made, or it was lost before COMMIT was sent."""
+
+
+class TargetMismatchError(TargetError):
+    """The target cannot take this backup: columns, keys, references, version, privileges."""
+
+
+class TargetBusyError(TargetError):
+    """Another restore, or somebody else's lock, holds the target."""
+
+
+class TargetChangedError(TargetError):
+    """The target is no longer what the plan was made for."""
+
+
+class OutcomeUnknownError(TargetError):
+    """The connection was lost during COMMIT: the restore happened or it did not."""
+
+
+class CancelledError(PgvectorRestoreError):
+    """The restore was called off before COMMIT; nothing has changed."""
+
+    exit_code = 6
+
+
+def quoted(name: str) -> str:
+    r"""A name as messages show it: in double quotes, unprintable characters escaped.
+
+    >>> quoted("a\nb")
+    '"a\\nb"'
+    """
+    return '"' + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name) + '"'

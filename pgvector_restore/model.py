@@ -1,0 +1,259 @@
+"""Values of discovery and of targets: frozen, hashable, picklable, without I/O."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Literal
+
+from attrs import field, frozen
+
+from pgvector_restore.errors import BackupNotFoundError, IncompleteBackupError, quoted
+
+LocationKind = Literal["global", "task"]
+
+#: ``YYYYMMDD_HHMMSS``: how backup sets are stamped.
+TIMESTAMP_FORMAT = "%Y%m%d_%H%M%S"
+_TIMESTAMP = re.compile(r"[0-9]{8}_[0-9]{6}")
+
+
+def parse_timestamp(text: str) -> datetime | None:
+    """The moment a stamp names, or ``None`` if it is not a stamp of a real date and time."""
+    if not _TIMESTAMP.fullmatch(text):
+        return None
+    try:
+        return datetime.strptime(text, TIMESTAMP_FORMAT)  # noqa: DTZ007 - stamps carry no zone
+    except ValueError:
+        return None
+
+
+@frozen
+class ObjectInfo:
+    """One stored object as a listing shows it."""
+
+    #: ``/``-separated key, relative to the store's root.
+    key: str
+    #: Stored bytes.
+    size_bytes: int
+    #: ETag, version or generation, where the storage has one.
+    version: str | None = None
+    #: Last modification, seconds since the epoch, where the storage tells.
+    mtime: float | None = None
+
+
+@frozen
+class Location:
+    """A folder of a store that holds backups."""
+
+    #: ``global`` or ``task``.
+    kind: LocationKind
+    #: First part of its labels: ``vector_bak``, ``task_20250721_213627``; ``""`` for the root.
+    name: str
+    #: Key of the folder, ``""`` for the root.
+    key: str
+    #: The folder's name for a task location, ``None`` for a global one.
+    task_id: str | None = None
+    #: The backup log beside the files, or ``None``.
+    log: ObjectInfo | None = None
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What a label may call it: its name, or its whole key."""
+        return (self.name, self.key)
+
+    @property
+    def relative_path(self) -> str:
+        """The folder as users read it: Unix-style, relative to the store: ``./vector_bak``."""
+        return f"./{self.key}" if self.key else "."
+
+
+@frozen
+class BackupFile:
+    """One table's file of a backup set."""
+
+    #: Table the file is for.
+    table: str
+    #: The stored object.
+    info: ObjectInfo
+
+    @property
+    def key(self) -> str:
+        """Key of the object."""
+        return self.info.key
+
+    @property
+    def name(self) -> str:
+        """Last part of the key."""
+        return self.info.key.rpartition("/")[2]
+
+    @property
+    def size_bytes(self) -> int:
+        """Stored bytes."""
+        return self.info.size_bytes
+
+
+@frozen
+class BackupSet:
+    """One timestamp at one location, with a file for every table of the layout."""
+
+    #: Where it lies.
+    location: Location
+    #: ``YYYYMMDD_HHMMSS``.
+    timestamp: str
+    #: One file per table, in the order of the layout (parents before children).
+    files: tuple[BackupFile, ...]
+
+    @property
+    def label(self) -> str:
+        """``<location>/<timestamp>``; the timestamp alone for a set in the root."""
+        return f"{self.location.name}/{self.timestamp}" if self.location.name else self.timestamp
+
+    @property
+    def backup_date(self) -> datetime:
+        """When the backup was made, in the local time of the machine that made it."""
+        return datetime.strptime(self.timestamp, TIMESTAMP_FORMAT)  # noqa: DTZ007 - no zone given
+
+    @property
+    def size_bytes(self) -> int:
+        """Stored bytes of all files."""
+        return sum(file.size_bytes for file in self.files)
+
+    def file(self, table: str) -> BackupFile:
+        """The file of one table; ``KeyError`` if the set has none."""
+        for file in self.files:
+            if file.table == table:
+                return file
+        raise KeyError(table)
+
+
+@frozen
+class IncompleteSet:
+    """Something that looks like a backup and cannot be restored."""
+
+    #: Where it lies.
+    location: Location
+    #: ``YYYYMMDD_HHMMSS``, as far as the name tells.
+    timestamp: str
+    #: What is there.
+    objects: tuple[ObjectInfo, ...]
+    #: Why it is not a set, one line.
+    reason: str
+
+    @property
+    def label(self) -> str:
+        """Label the set would have if it were complete."""
+        return f"{self.location.name}/{self.timestamp}" if self.location.name else self.timestamp
+
+
+@frozen
+class Catalog:
+    """All backups of a store, as one listing showed them."""
+
+    #: Locations with at least one set or leftover: global ones first, then tasks, newest first.
+    locations: tuple[Location, ...]
+    #: Complete sets, newest first; at equal times global before task.
+    sets: tuple[BackupSet, ...]
+    #: What looks like a backup and is not complete, newest first.
+    incomplete: tuple[IncompleteSet, ...]
+
+    def sets_of(self, location: Location) -> tuple[BackupSet, ...]:
+        """The sets of one location, newest first."""
+        return tuple(s for s in self.sets if s.location == location)
+
+    def latest(self, location: str | None = None) -> BackupSet:
+        """The newest set, of all or of one location's name.
+
+        Raises:
+            BackupNotFoundError: There is none; the message says what is there instead.
+        """
+        for candidate in self.sets:
+            if location is None or location in candidate.location.names:
+                return candidate
+        where = f" at {quoted(location)}" if location else ""
+        raise BackupNotFoundError(
+            f"no complete backup set{where}", hint=self._instead(location) or None
+        )
+
+    def get(self, label: str) -> BackupSet:
+        """The set a label names: ``<location>/<timestamp>``, ``latest``, ``<location>/latest``.
+
+        A set that lies in the root has its timestamp alone as a label.
+
+        Raises:
+            BackupNotFoundError: No such set; the hint names what comes closest.
+            IncompleteBackupError: The set is there in part; the message says what is missing.
+        """
+        name, _, stamp = label.removeprefix("./").rpartition("/")
+        if stamp == "latest":
+            return self.latest(name or None)
+        for candidate in self.sets:
+            if candidate.timestamp == stamp and name in candidate.location.names:
+                return candidate
+        for leftover in self.incomplete:
+            if leftover.timestamp == stamp and name in leftover.location.names:
+                raise IncompleteBackupError(
+                    f"backup set {quoted(label)} is incomplete: {leftover.reason}",
+                    hint=self._instead(name),
+                )
+        raise BackupNotFoundError(f"no backup set {quoted(label)}", hint=self._instead(name))
+
+    def _instead(self, location: str | None) -> str | None:
+        near = [s.label for s in self.sets if location in s.location.names] if location else []
+        labels = near or [s.label for s in self.sets]
+        if labels:
+            more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""  # noqa: PLR2004
+            return f"there are {', '.join(labels[:3])}{more}"
+        if self.incomplete:
+            return f"only incomplete ones are there: {self.incomplete[0].reason}"
+        return "the store holds no backups; is this its root folder?"
+
+
+#: Which rules a column's cells follow: see :mod:`pgvector_restore.rows`.
+ColumnKind = Literal["text", "json", "jsonb", "vector", "bytea", "other"]
+
+
+@frozen
+class TargetColumn:
+    """One column of a target table."""
+
+    #: Name, exactly as the server spells it.
+    name: str
+    #: Type as ``format_type`` prints it, for people: ``vector(1024)``.
+    type_name: str
+    #: Rules for its cells.
+    kind: ColumnKind
+    #: ``NOT NULL`` is declared.
+    not_null: bool = False
+    #: A default, identity or sequence fills the column where a row has no value.
+    has_default: bool = False
+    #: ``GENERATED ALWAYS AS (…)``: the server computes it, COPY must not name it.
+    generated: bool = False
+    #: Dimensions every vector must have, by type or by index expression; ``None``: any.
+    dimensions: int | None = None
+    #: Type OID: the extension may live in any schema.
+    type_oid: int = 0
+
+
+@frozen
+class TargetTable:
+    """One target table as the catalogs describe it, or as it will be created."""
+
+    #: Schema the table is in.
+    schema: str
+    #: Table name.
+    name: str
+    #: Columns in physical order.
+    columns: tuple[TargetColumn, ...]
+    #: ``None`` for a table that does not exist yet.
+    oid: int | None = None
+    #: Rows there now; ``None`` where nobody counted.
+    rows: int | None = None
+    #: ``schema.table`` of tables outside of the backup that reference this one by foreign key.
+    referenced_by: tuple[str, ...] = field(default=())
+
+    def column(self, name: str) -> TargetColumn | None:
+        """The column of that name, or ``None``."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        return None

@@ -1,0 +1,117 @@
+"""The storage contract: what a store must do so that backups can be found and read."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from pgvector_restore.errors import BackupNotFoundError, StoreChangedError
+from pgvector_restore.model import BackupFile, Catalog, Location, ObjectInfo
+from pgvector_restore.storage.discover import build_catalog, check_task_id
+from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
+from pgvector_restore.storage.log import BackupLog, parse_log
+
+__all__ = ["BLOCK_BYTES", "BackupStore"]
+
+#: Bytes per read of a file. Larger blocks save calls, smaller ones memory; between 256 KiB and
+#: 8 MiB a 600 MB file reads equally fast from disk, and a remote range read wants one megabyte
+#: at least.
+BLOCK_BYTES = 1 << 20
+
+#: A log describes a handful of tables; whatever is longer is not one.
+_MAX_LOG_BYTES = 1 << 20
+
+
+class BackupStore(ABC):
+    """Where backups lie: objects addressed by ``/``-separated keys.
+
+    A subclass brings two verbs, :meth:`list` and :meth:`open`; what is a backup set is decided
+    here, by the same pure rules for every storage.
+
+    * Keys are relative to the store's root, ``/``-separated on every platform, without ``.`` or
+      ``..`` parts, never empty.
+    * One store may be used from several threads at once; it holds no open files between calls.
+    * A store raises :class:`~pgvector_restore.errors.StoreError` or a subclass, with the
+      storage's own exception as its cause, and nothing else.
+    """
+
+    #: Naming rules of locations and files.
+    layout: Layout = DEFAULT_LAYOUT
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """The store as people may see it: no password, no query, no token."""
+
+    @abstractmethod
+    def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
+        """Every object whose key starts with ``prefix``, once each, in ascending key order.
+
+        Nothing is cached: each call sees the storage as it is. Keys are ordered by code point.
+        Nothing there means nothing yielded; a root that does not exist raises
+        :class:`~pgvector_restore.errors.BackupNotFoundError`.
+
+        Args:
+            prefix: A string prefix of keys, not necessarily a whole folder.
+            max_depth: Keys with more parts than this are left out.
+        """
+
+    @abstractmethod
+    def open(self, key: str, start: int = 0, end: int | None = None) -> BinaryIO:
+        """A readable of the stored bytes ``[start, end)``, as they are: nothing is decoded.
+
+        The caller closes it. Raises :class:`~pgvector_restore.errors.BackupNotFoundError` for a
+        key that is not there.
+        """
+
+    def catalog(self, *, task_id: str | None = None, global_only: bool = False) -> Catalog:
+        """What backups the store holds, from one listing.
+
+        Args:
+            task_id: Only this task's location; wins over ``global_only``.
+            global_only: Only global locations.
+        """
+        if task_id is not None:
+            check_task_id(task_id)
+        prefix = f"{task_id}/" if task_id is not None else ""
+        objects = self.list(prefix, max_depth=self.layout.max_depth)
+        return build_catalog(
+            objects, self.layout, task_id=task_id, global_only=global_only and task_id is None
+        )
+
+    def blocks(self, file: BackupFile, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
+        """The file's bytes in order; raises when there are more or fewer than were listed."""
+        seen = 0
+        with self.open(file.key) as stream:
+            while block := stream.read(block_bytes):
+                seen += len(block)
+                if seen > file.size_bytes:
+                    break
+                yield block
+        if seen != file.size_bytes:
+            got = "more" if seen > file.size_bytes else str(seen)
+            raise StoreChangedError(
+                f"{file.name} was listed with {file.size_bytes} bytes, {got} came",
+                hint="the file changed while it was read: wait until it is written, then retry",
+            )
+
+    def check_unchanged(self, file: BackupFile) -> None:
+        """Raise unless the object is still the one that was listed: size, version, time."""
+        for info in self.list(file.key):
+            if info.key == file.key:
+                if info != file.info:
+                    raise StoreChangedError(
+                        f"{file.name} is not the file that was listed: it was replaced meanwhile",
+                        hint="restore again: the new file is listed anew",
+                    )
+                return
+            break
+        raise BackupNotFoundError(f"{file.name} was listed and is gone now")
+
+    def read_log(self, location: Location) -> BackupLog | None:
+        """The location's backup log, or ``None`` where there is none or it cannot be understood."""
+        if location.log is None:
+            return None
+        with self.open(location.log.key, 0, _MAX_LOG_BYTES) as stream:
+            return parse_log(stream.read(_MAX_LOG_BYTES))

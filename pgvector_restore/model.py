@@ -230,8 +230,20 @@ class TargetColumn:
     generated: bool = False
     #: Dimensions every vector must have, by type or by index expression; ``None``: any.
     dimensions: int | None = None
-    #: Type OID: the extension may live in any schema.
-    type_oid: int = 0
+
+
+@frozen
+class ForeignKey:
+    """A foreign key over one column."""
+
+    #: Column that refers.
+    column: str
+    #: Schema of the table referred to.
+    parent_schema: str
+    #: Table referred to.
+    parent: str
+    #: Column referred to.
+    parent_column: str
 
 
 @frozen
@@ -246,8 +258,12 @@ class TargetTable:
     columns: tuple[TargetColumn, ...]
     #: ``None`` for a table that does not exist yet.
     oid: int | None = None
+    #: The table is partitioned.
+    partitioned: bool = False
     #: Rows there now; ``None`` where nobody counted.
     rows: int | None = None
+    #: Foreign keys over one column.
+    foreign_keys: tuple[ForeignKey, ...] = field(default=())
     #: ``schema.table`` of tables outside of the backup that reference this one by foreign key.
     referenced_by: tuple[str, ...] = field(default=())
 
@@ -257,3 +273,45 @@ class TargetTable:
             if column.name == name:
                 return column
         return None
+
+
+@frozen
+class TargetFacts:
+    """What the target database looks like."""
+
+    #: ``user@host:port/dbname``, without secrets.
+    label: str
+    #: As ``server_version_num``: 160014.
+    server_version: int
+    #: Schema the tables are in or will be created in.
+    schema: str
+    #: Schema of the extension ``vector``; ``None`` where it is not installed in the database.
+    vector_schema: str | None
+    #: Version of the extension, or the one that would be installed; ``None``: not available.
+    vector_version: str | None
+    #: Those of the tables asked for that exist.
+    tables: tuple[TargetTable, ...]
+    #: The server takes no writes.
+    read_only: bool = False
+
+    def table(self, name: str) -> TargetTable | None:
+        """The existing table of that name, or ``None``."""
+        return next((t for t in self.tables if t.name == name), None)
+
+
+@frozen
+class RepairCount:
+    """How many cells of a table were repaired in one way, with the first of them."""
+
+    #: Column name.
+    column: str
+    #: ``python_repr`` or ``numpy_vector``.
+    kind: str
+    #: Number of cells.
+    cells: int
+    #: Record of the sample.
+    record: int
+    #: The sample as it stood in the file, shortened.
+    before: str
+    #: The sample as it went to the server, shortened.
+    after: str

@@ -68,6 +68,7 @@ class TqdmProgress:
         self._bar: tqdm[Any] | None = None
 
     def __call__(self, event: ProgressEvent) -> None:
+        """Show the event."""
         if self._bar is None:
             self._bar = self._tqdm(
                 total=event.bytes_total,
@@ -102,6 +103,7 @@ class LoggingProgress:
         self._lock = threading.Lock()
 
     def __call__(self, event: ProgressEvent) -> None:
+        """Log the event if it is due."""
         with self._lock:
             step = (event.phase, event.table)
             if step == self._last and time.monotonic() < self._due:

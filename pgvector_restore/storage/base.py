@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import BinaryIO
 
 from pgvector_restore.errors import BackupNotFoundError, StoreChangedError
@@ -80,7 +80,9 @@ class BackupStore(ABC):
             objects, self.layout, task_id=task_id, global_only=global_only and task_id is None
         )
 
-    def blocks(self, file: BackupFile, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
+    def blocks(
+        self, file: BackupFile, block_bytes: int = BLOCK_BYTES
+    ) -> Generator[bytes, None, None]:
         """The file's bytes in order; raises when there are more or fewer than were listed."""
         seen = 0
         with self.open(file.key) as stream:
@@ -98,7 +100,7 @@ class BackupStore(ABC):
 
     def check_unchanged(self, file: BackupFile) -> None:
         """Raise unless the object is still the one that was listed: size, version, time."""
-        for info in self.list(file.key):
+        for info in self.list(file.key, max_depth=file.key.count("/") + 1):
             if info.key == file.key:
                 if info != file.info:
                     raise StoreChangedError(

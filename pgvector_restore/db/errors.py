@@ -1,0 +1,125 @@
+"""The boundary: what psycopg raises becomes what this package raises.
+
+Decided by exception class and SQLSTATE, never by message text. Class alone has to do where the
+server said nothing: a terminated backend or a cut network carry no SQLSTATE.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import psycopg
+import psycopg_pool
+
+from pgvector_restore.errors import (
+    ConnectError,
+    PgvectorRestoreError,
+    RowRejectedError,
+    TargetBusyError,
+    TargetError,
+    TargetMismatchError,
+)
+
+__all__ = ["rejected_row", "server_errors"]
+
+_Row = tuple[type[TargetError], str, str | None]
+
+#: SQLSTATE (or its class) → error, message, hint. The longest match counts.
+_BY_STATE: dict[str, _Row] = {
+    "08": (ConnectError, "connection to the server failed", None),
+    "22": (TargetError, "server refused a value", None),
+    "23": (TargetError, "server refused a row", None),
+    "25006": (TargetMismatchError, "server is read-only", "connect to the primary server"),
+    "28": (ConnectError, "server refused the login", "check user, password and pg_hba.conf"),
+    "3D000": (ConnectError, "database does not exist", None),
+    "3F000": (TargetMismatchError, "schema does not exist", "create it first"),
+    "0A000": (TargetMismatchError, "server cannot do this with the target", None),
+    "40": (TargetBusyError, "restore collided with another transaction", "try again"),
+    "42": (TargetError, "server refused a statement", None),
+    "42501": (
+        TargetMismatchError,
+        "role lacks a privilege",
+        "the role needs INSERT and SELECT, for replace TRUNCATE, and CREATE for missing tables",
+    ),
+    "53100": (TargetError, "server has no disk space left", "make room, then restore again"),
+    "53200": (TargetError, "server is out of memory", None),
+    "53300": (ConnectError, "server has no connection left", "raise max_connections or wait"),
+    "55P03": (
+        TargetBusyError,
+        "somebody else holds a lock on the target",
+        "wait for the other session, or raise lock_timeout_s",
+    ),
+    "57014": (TargetError, "server cancelled the statement", "was statement_timeout reached?"),
+    "57P": (ConnectError, "server is shutting down or starting up", "try again in a moment"),
+}
+
+
+def _classify(exc: psycopg.Error) -> TargetError:
+    state = exc.sqlstate
+    if state is None:
+        if isinstance(exc, psycopg.OperationalError):
+            return ConnectError("connection to the server was lost")
+        return TargetError(f"database driver failed: {type(exc).__name__}")
+    for length in range(len(state), 1, -1):
+        row = _BY_STATE.get(state[:length])
+        if row is not None:
+            cls, message, hint = row
+            said = exc.diag.message_primary
+            text = f"{message}: {said}" if said else message
+            return cls(text, hint=hint or exc.diag.message_hint, sqlstate=state)
+    return TargetError(f"server error: {exc.diag.message_primary or state}", sqlstate=state)
+
+
+@contextmanager
+def server_errors() -> Iterator[None]:
+    """Turn errors of the driver and of its pool into this package's own."""
+    try:
+        yield
+    except PgvectorRestoreError:
+        raise
+    except psycopg_pool.PoolTimeout as exc:
+        raise ConnectError(
+            "no connection became free in the pool", hint="enlarge the pool or its timeout"
+        ) from exc
+    except (psycopg_pool.PoolClosed, psycopg_pool.TooManyRequests) as exc:
+        raise ConnectError(f"the connection pool gives no connection: {exc}") from exc
+    except psycopg.Error as exc:
+        raise _classify(exc) from exc
+
+
+def rejected_row(
+    exc: psycopg.Error, table: str, columns: Sequence[str], file: str
+) -> RowRejectedError | None:
+    """The error for a row that the server refused while it was copied, or ``None``.
+
+    The server counts lines of the COPY stream, one per record, and names line and column in the
+    error's context. That text is read for the place only.
+    """
+    if exc.sqlstate is None or exc.sqlstate[:2] not in ("22", "23"):
+        return None
+    record, column = None, exc.diag.column_name
+    place = re.search(
+        rf"^COPY {re.escape(table)}, \S+ (\d+)(?:, \S+ ([^:\n]+))?",
+        exc.diag.context or "",
+        re.MULTILINE,
+    )
+    if place:
+        record = int(place[1])
+        column = column or (place[2] if place[2] in columns else None)
+    return RowRejectedError(
+        f"server refused the row: {exc.diag.message_primary}",
+        hint=_HINTS.get(exc.sqlstate, exc.diag.message_hint),
+        file=file,
+        record=record,
+        column=column,
+        sqlstate=exc.sqlstate,
+        constraint=exc.diag.constraint_name,
+    )
+
+
+_HINTS = {
+    "23503": "the row it refers to is neither in the backup nor in the database",
+    "23505": "the row is there already, or twice in the file; mode replace removes old rows first",
+}

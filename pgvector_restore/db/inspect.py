@@ -1,0 +1,244 @@
+"""What the target looks like, read from the system catalogs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from pgvector_restore.db.pool import target_label
+from pgvector_restore.errors import TargetMismatchError, quoted
+from pgvector_restore.model import (
+    ColumnKind,
+    ForeignKey,
+    TargetColumn,
+    TargetFacts,
+    TargetTable,
+)
+
+__all__ = ["configure_session", "find_schema", "inspect_target"]
+
+_Cursor = psycopg.Cursor[Any]
+
+#: Made explicit for the transaction at hand, so that nothing depends on the role's or the
+#: database's settings: names are qualified, policies raise instead of hiding rows.
+_SESSION = {
+    "search_path": "",
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO, YMD",
+    "standard_conforming_strings": "on",
+    "row_security": "off",
+}
+
+#: Built-in types by OID (``pg_type.dat``).
+_KIND_BY_OID: dict[int, ColumnKind] = {17: "bytea", 114: "json", 3802: "jsonb"}
+
+#: Tables that COPY can load and TRUNCATE can empty: plain and partitioned ones.
+_PLAIN, _PARTITIONED = "r", "p"
+
+
+def find_schema(cur: _Cursor, wanted: str | None, tables: Sequence[str]) -> str:
+    """The schema to restore into. Reads the session's own search path: ask it first.
+
+    Without a wanted one: the first of the search path that has one of the tables, else the one
+    in which a new table would be created.
+
+    Raises:
+        TargetMismatchError: It does not exist, or the search path names none that does.
+    """
+    if wanted is not None:
+        cur.execute("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", [wanted])
+        if cur.fetchone() is None:
+            raise TargetMismatchError(
+                f"schema {quoted(wanted)} does not exist", hint="create it, or name another one"
+            )
+        return wanted
+    cur.execute(
+        """
+        SELECT s.name FROM unnest(current_schemas(false)) WITH ORDINALITY AS s (name, place)
+        JOIN pg_catalog.pg_namespace n ON n.nspname = s.name
+        JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = ANY (%s)
+        UNION ALL SELECT current_schema()
+        LIMIT 1
+        """,
+        [list(tables)],
+    )
+    row = cur.fetchone()
+    if row is None or row[0] is None:
+        raise TargetMismatchError(
+            "no schema of the search path exists", hint="name a schema to restore into"
+        )
+    return str(row[0])
+
+
+def configure_session(cur: _Cursor, lock_timeout_s: float) -> None:
+    """Settings for the current transaction only; COMMIT and ROLLBACK take them back."""
+    settings = _SESSION | {"lock_timeout": f"{round(lock_timeout_s * 1000)}ms"}
+    for name, value in settings.items():
+        # SET, not set_config(): a SELECT would take the transaction's snapshot.
+        cur.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+
+
+def inspect_target(cur: _Cursor, schema: str, names: Sequence[str]) -> TargetFacts:
+    """The facts a plan is made from. The session must be configured."""
+    cur.execute(
+        """
+        SELECT current_setting('server_version_num')::int,
+               pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool,
+               (SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+                WHERE e.extname = 'vector'),
+               coalesce((SELECT extversion FROM pg_extension WHERE extname = 'vector'),
+                        (SELECT default_version FROM pg_available_extensions
+                         WHERE name = 'vector'))
+        """
+    )
+    row = cur.fetchone()
+    assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+    version, read_only, vector_schema, vector_version = row
+    found = _find_tables(cur, schema, names)
+    oids = [oid for oid, _ in found.values()]
+    return TargetFacts(
+        label=target_label(cur.connection),
+        server_version=version,
+        schema=schema,
+        vector_schema=vector_schema,
+        vector_version=vector_version,
+        tables=tuple(
+            TargetTable(
+                schema=schema,
+                name=name,
+                oid=oid,
+                columns=_columns(cur, oid, vector_schema),
+                rows=count_rows(cur, schema, name),
+                foreign_keys=_foreign_keys(cur, oid),
+                referenced_by=_referenced_by(cur, oid, oids),
+                partitioned=kind == _PARTITIONED,
+            )
+            for name, (oid, kind) in found.items()
+        ),
+        read_only=read_only,
+    )
+
+
+def count_rows(cur: _Cursor, schema: str, table: str) -> int:
+    """Exact number of rows the transaction sees."""
+    cur.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table)))
+    row = cur.fetchone()
+    return int(row[0]) if row else 0
+
+
+def _find_tables(cur: _Cursor, schema: str, names: Sequence[str]) -> dict[str, tuple[int, str]]:
+    cur.execute(
+        """
+        SELECT c.relname, c.oid, c.relkind::text FROM pg_class c
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = %s AND c.relname = ANY (%s)
+        """,
+        [schema, list(names)],
+    )
+    found = {name: (oid, kind) for name, oid, kind in cur.fetchall()}
+    for name, (_, kind) in found.items():
+        if kind not in (_PLAIN, _PARTITIONED):
+            raise TargetMismatchError(
+                f"{schema}.{name} is no table that rows can be loaded into",
+                hint="it is a view, a foreign table or another relation of that name",
+            )
+    return {name: found[name] for name in names if name in found}
+
+
+def _columns(cur: _Cursor, oid: int, vector_schema: str | None) -> tuple[TargetColumn, ...]:
+    cur.execute(
+        """
+        SELECT a.attname, format_type(a.atttypid, a.atttypmod), b.oid, b.typname, b.typcategory,
+               EXISTS (SELECT 1 FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+                       WHERE d.classid = 'pg_type'::regclass AND d.objid = b.oid
+                         AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'vector'),
+               a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '', a.atttypmod
+        FROM pg_attribute a
+        JOIN pg_type t ON t.oid = a.atttypid
+        JOIN pg_type b ON b.oid = coalesce(nullif(t.typbasetype, 0), t.oid)
+        WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
+        ORDER BY a.attnum
+        """,
+        [oid],
+    )
+    rows = cur.fetchall()
+    by_index = _index_dimensions(cur, oid)
+    columns = []
+    for name, typ, base, base_name, category, ours, not_null, default, generated, mod in rows:
+        is_vector = ours and base_name in ("vector", "halfvec")
+        kind: ColumnKind = "other"
+        if is_vector:
+            kind = "vector"
+        elif category == "S":
+            kind = "text"
+        else:
+            kind = _KIND_BY_OID.get(base, "other")
+        columns.append(
+            TargetColumn(
+                name=name,
+                type_name=typ.removeprefix(f"{vector_schema}.") if is_vector else typ,
+                kind=kind,
+                not_null=not_null,
+                has_default=default,
+                generated=generated,
+                dimensions=(mod if mod > 0 else by_index.get(name)) if is_vector else None,
+            )
+        )
+    return tuple(columns)
+
+
+def _index_dimensions(cur: _Cursor, oid: int) -> dict[str, int]:
+    """Dimensions demanded by indexes on ``(column::vector(n))``.
+
+    Partial indexes demand nothing of rows outside of them. The server stores a cast as an
+    expression tree and prints it as text; there is no catalog column to ask.
+    """
+    cur.execute(
+        """
+        SELECT pg_get_indexdef(indexrelid) FROM pg_index
+        WHERE indrelid = %s AND indexprs IS NOT NULL AND indpred IS NULL
+        """,
+        [oid],
+    )
+    found = {}
+    for (definition,) in cur.fetchall():
+        for quoted_name, name, size in re.findall(
+            r'\((?:"((?:[^"]|"")+)"|(\w+))\)?::(?:[^():]+\.)?(?:vector|halfvec)\((\d+)\)',
+            definition,
+        ):
+            found[quoted_name.replace('""', '"') or name] = int(size)
+    return found
+
+
+def _foreign_keys(cur: _Cursor, oid: int) -> tuple[ForeignKey, ...]:
+    cur.execute(
+        """
+        SELECT a.attname, n.nspname, c.relname, f.attname FROM pg_constraint k
+        JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+        JOIN pg_class c ON c.oid = k.confrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_attribute f ON f.attrelid = k.confrelid AND f.attnum = k.confkey[1]
+        WHERE k.contype = 'f' AND k.conrelid = %s AND cardinality(k.conkey) = 1
+        ORDER BY a.attname, k.oid
+        """,
+        [oid],
+    )
+    return tuple(ForeignKey(*row) for row in cur.fetchall())
+
+
+def _referenced_by(cur: _Cursor, oid: int, among: list[int]) -> tuple[str, ...]:
+    cur.execute(
+        """
+        SELECT DISTINCT n.nspname || '.' || c.relname FROM pg_constraint k
+        JOIN pg_class c ON c.oid = k.conrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE k.contype = 'f' AND k.confrelid = %s AND NOT k.conrelid = ANY (%s)
+        ORDER BY 1
+        """,
+        [oid, among],
+    )
+    return tuple(row[0] for row in cur.fetchall())

@@ -1,0 +1,144 @@
+"""Where connections come from: an own lazy pool, or the caller's."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool
+
+from pgvector_restore.db.errors import server_errors
+from pgvector_restore.errors import OptionError
+
+__all__ = ["Target", "TargetLike", "parse_target", "target_label"]
+
+#: What names a database: conninfo (URL or keywords), a mapping of libpq keywords, or a pool.
+TargetLike = str | Mapping[str, Any] | ConnectionPool[Any]
+
+#: Set unless the caller (or, for the first, the environment) set them. Without them a restore
+#: hangs for ever on a network that swallows packets.
+_DEFAULTS: dict[str, Any] = {
+    "connect_timeout": 10,  # seconds
+    "keepalives": 1,
+    "keepalives_idle": 30,  # seconds of silence before the first probe
+    "keepalives_interval": 10,  # seconds between probes
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds sent data may stay unacknowledged
+    "fallback_application_name": "pgvector_restore",
+}
+
+_ALIASES = {"database": "dbname", "username": "user"}
+
+#: Connections an own pool keeps at the most; a restore in place uses one.
+_MAX_CONNECTIONS = 8
+
+
+def parse_target(target: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Connection parameters from a conninfo string or a mapping, with timeouts filled in.
+
+    URLs of SQLAlchemy (``postgresql+psycopg://…``) are understood.
+
+    Raises:
+        OptionError: It cannot be parsed. The text never repeats what was given: it may hold a
+            password.
+    """
+    try:
+        if isinstance(target, str):
+            scheme, separator, rest = target.partition("://")
+            if separator:
+                target = f"{scheme.partition('+')[0]}://{rest}"
+            given = conninfo_to_dict(target)
+        else:
+            renamed = {_ALIASES.get(k, k): v for k, v in target.items() if v is not None}
+            given = conninfo_to_dict(make_conninfo(**renamed))
+    except (psycopg.Error, TypeError, ValueError):
+        raise OptionError(
+            "connection string cannot be parsed",
+            hint="write postgresql://user:password@host:5432/dbname, with special characters "
+            "percent-encoded, or host=… dbname=… user=…",
+        ) from None
+    preset = dict(_DEFAULTS)
+    if "PGCONNECT_TIMEOUT" in os.environ:
+        del preset["connect_timeout"]
+    return preset | {k: v for k, v in given.items() if v is not None}
+
+
+class Target:
+    """Connections to one database.
+
+    Safe for several threads. An own pool is opened with the first use and closed with
+    :meth:`close`; a borrowed one stays as it is.
+    """
+
+    def __init__(self, target: TargetLike) -> None:
+        self._lock = threading.Lock()
+        self._owned: ConnectionPool[psycopg.Connection[TupleRow]] | None = None
+        self._params: dict[str, Any] | None = None
+        self._borrowed: ConnectionPool[Any] | None = None
+        self._closed = False
+        if isinstance(target, ConnectionPool):
+            self._borrowed = target
+        elif isinstance(target, (str, Mapping)):
+            self._params = parse_target(target)
+        else:
+            raise OptionError(
+                f"a target is a connection string, a mapping or a ConnectionPool, "
+                f"not {type(target).__name__}"
+            )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {'borrowed pool' if self._borrowed else 'own pool'}>"
+
+    @contextmanager
+    def connection(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection outside of any transaction, returned to its pool at the end.
+
+        Raises:
+            ConnectError: There is none to be had; the cause is chained.
+        """
+        with server_errors():
+            pool = self._borrowed or self._own_pool()
+            with pool.connection() as conn:
+                yield conn
+
+    def close(self) -> None:
+        """Close the own pool and its connections; a borrowed pool is left alone."""
+        with self._lock:
+            self._closed = True
+            pool, self._owned = self._owned, None
+        if pool is not None:
+            pool.close()
+
+    def _own_pool(self) -> ConnectionPool[psycopg.Connection[TupleRow]]:
+        with self._lock:
+            if self._closed:
+                raise OptionError("this restorer has been closed")
+            if self._owned is None:
+                params = dict(self._params or {})
+                # A pool retries in the background and reports a timeout; a direct attempt says
+                # at once what is wrong.
+                psycopg.connect(**params).close()
+                self._owned = ConnectionPool(
+                    kwargs=params,
+                    min_size=0,
+                    max_size=_MAX_CONNECTIONS,
+                    max_idle=60.0,
+                    open=True,
+                    name="pgvector_restore",
+                )
+            return self._owned
+
+
+def target_label(conn: psycopg.Connection[Any]) -> str:
+    """``user@host:port/dbname`` of a live connection: no password, no options."""
+    info = conn.info
+    host = info.host or "localhost"
+    if host.startswith(("/", "@")):
+        return f"{info.user}@[{host}]/{info.dbname}"
+    return f"{info.user}@{host}:{info.port}/{info.dbname}"

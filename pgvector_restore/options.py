@@ -1,0 +1,125 @@
+"""What a caller may ask of a restore, as one validated value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
+
+from attrs import Attribute, field, fields, frozen
+
+from pgvector_restore.errors import OptionError, quoted
+
+__all__ = ["Mode", "RestoreOptions", "Strategy", "check_identifier", "make_options"]
+
+#: What becomes of rows already there.
+Mode = Literal["append", "replace"]
+#: How rows come in. ``auto`` chooses, and the plan says what.
+Strategy = Literal["auto", "in_place"]
+
+#: Bytes of an identifier; the server silently cuts what is longer (NAMEDATALEN - 1).
+_MAX_IDENTIFIER_BYTES = 63
+
+
+def check_identifier(name: str, what: str) -> str:
+    """The name, if the server would take it whole.
+
+    Raises:
+        OptionError: Empty, longer than 63 bytes of UTF-8, or with NUL or lone surrogates.
+    """
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        size = -1
+    if not 0 < size <= _MAX_IDENTIFIER_BYTES or "\0" in name:
+        raise OptionError(
+            f"{what} {quoted(name[:80])} is no PostgreSQL name",
+            hint="names have 1 to 63 bytes and no NUL",
+        )
+    return name
+
+
+def _one_of(choices: Any) -> Any:  # noqa: ANN401 - attrs' validator type is generic in the class
+    allowed = get_args(choices)
+
+    def check(_: object, attribute: Attribute[Any], value: object) -> None:
+        if value not in allowed:
+            raise OptionError(
+                f"{attribute.name} {quoted(str(value)[:80])} is not known",
+                hint=f"{attribute.name} is one of {', '.join(allowed)}",
+            )
+
+    return check
+
+
+def _positive(_: object, attribute: Attribute[Any], value: float) -> None:
+    number: object = value
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not number > 0:
+        raise OptionError(f"{attribute.name} must be a positive number, not {value!r}")
+
+
+def _flag(_: object, attribute: Attribute[Any], value: object) -> None:
+    if not isinstance(value, bool):
+        raise OptionError(f"{attribute.name} must be true or false, not {value!r}")
+
+
+def _names(value: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    names = tuple(value.split(",")) if isinstance(value, str) else tuple(value)
+    return tuple(dict.fromkeys(name.strip() for name in names))
+
+
+def _tables(_: object, __: Attribute[Any], value: tuple[str, ...] | None) -> None:
+    if value is None:
+        return
+    if not value:
+        raise OptionError("tables names no table", hint="leave it out to restore all of them")
+    for name in value:
+        check_identifier(name, "table")
+
+
+def _schema(_: object, __: Attribute[Any], value: str | None) -> None:
+    if value is not None:
+        check_identifier(value, "schema")
+
+
+def _dashes(value: object) -> Any:  # noqa: ANN401 - the validator judges what comes out
+    return value.replace("-", "_") if isinstance(value, str) else value
+
+
+@frozen(kw_only=True)
+class RestoreOptions:
+    """Options of one restore. Everything has a default; wrong values raise ``OptionError``."""
+
+    #: ``append`` keeps the rows already there, ``replace`` removes them, in the same transaction.
+    mode: Mode = field(default="append", validator=_one_of(Mode))
+    #: ``in_place``: one transaction on one connection.
+    strategy: Strategy = field(default="auto", converter=_dashes, validator=_one_of(Strategy))
+    #: Tables to restore, ``None`` for all of the set. A comma-separated string will do.
+    tables: tuple[str, ...] | None = field(default=None, converter=_names, validator=_tables)
+    #: Schema of the tables; ``None``: where the connection's search path finds or puts them.
+    schema: str | None = field(default=None, validator=_schema)
+    #: Create the extension and tables that are missing.
+    create_tables: bool = field(default=True, validator=_flag)
+    #: Refuse a file whose row count differs from what the backup log says of it.
+    check_log: bool = field(default=True, validator=_flag)
+    #: Seconds to wait for somebody else's lock on a table.
+    lock_timeout_s: float = field(default=30.0, validator=_positive)
+    #: Bytes after which an unfinished record is refused.
+    max_record_bytes: int = field(default=64 << 20, validator=_positive)
+
+
+def make_options(options: RestoreOptions | None, changes: dict[str, Any]) -> RestoreOptions:
+    """Options from keyword arguments, on top of given ones.
+
+    Raises:
+        OptionError: An unknown name or a wrong value.
+    """
+    known = {a.name for a in fields(RestoreOptions)}
+    for name in changes:
+        if name not in known:
+            raise OptionError(
+                f"option {quoted(name)} is not known", hint=f"known are {', '.join(sorted(known))}"
+            )
+    given = {} if options is None else {name: getattr(options, name) for name in known}
+    return RestoreOptions(**(given | changes))

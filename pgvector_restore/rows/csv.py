@@ -1,0 +1,274 @@
+r"""CSV: blocks of bytes to whole records to fields.
+
+The dialect is RFC 4180 as ``csv.writer`` and ``COPY … TO … (FORMAT csv)`` write it: comma, double
+quote doubled inside of quotes, one kind of row end throughout (CRLF or LF), UTF-8, one BOM
+dropped. A record is not a line: quoted fields hold newlines. Everything else is refused with its
+place, never guessed at.
+
+An unquoted empty field is told apart from a quoted one (``None`` and ``b""``), which is why the
+standard library's reader does not serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from attrs import frozen
+
+from pgvector_restore.errors import BadDataError, BadHeaderError, BadRecordError, quoted
+from pgvector_restore.rows.fields import Field, Malformed, check_text, split_fields
+
+__all__ = ["DEFAULT_MAX_RECORD_BYTES", "CsvReader", "Fields", "Records", "split_records"]
+
+#: A record still not complete after so many bytes is refused before it fills the memory.
+#: Vectors end at 16,000 dimensions (about 200 KB of text), so only a document can come near; a
+#: lost quote does it at once. PostgreSQL's own limit for a field is 1 GiB.
+DEFAULT_MAX_RECORD_BYTES = 64 << 20
+
+_BOM = b"\xef\xbb\xbf"
+
+
+@frozen
+class Records:
+    """Whole records as they stand in the file, each with its row end."""
+
+    #: The bytes; the last record of a file has been given its row end if it had none.
+    data: bytes
+    #: Offset of the first byte in the (decompressed) file.
+    offset: int
+
+
+@frozen
+class Fields:
+    """The fields of consecutive records, by column."""
+
+    #: One list per column of the header, all of the same length.
+    columns: tuple[list[Field], ...]
+    #: Number of the first record, counted from 1 after the header.
+    first_record: int
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+
+def split_records(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Cut blocks so that each piece ends where a record does.
+
+    A record ends at a newline with an even number of quotes before it. Yields ``(piece, whole)``;
+    ``whole`` is false for pieces that continue in the next one, so that a record of any length
+    passes through without being searched twice.
+    """
+    quotes = 0
+    for block in blocks:
+        quotes += block.count(b'"')
+        end = _last_record_end(block, quotes)
+        if end:
+            yield block[:end], True
+            quotes = block.count(b'"', end)
+        if end < len(block):
+            yield block[end:], False
+
+
+def _last_record_end(block: bytes, quotes: int) -> int:
+    """Index after the last newline with an even number of quotes before it; 0 if there is none.
+
+    ``quotes`` counts from a record's start to the block's end. Walks back from quote to quote:
+    between two of them all newlines are alike.
+    """
+    end = len(block)
+    while True:
+        quote = block.rfind(b'"', 0, end)
+        if quotes % 2 == 0:
+            newline = block.rfind(b"\n", quote + 1, end)
+            if newline >= 0:
+                return newline + 1
+        if quote < 0:
+            return 0
+        end = quote
+        quotes -= 1
+
+
+class CsvReader:
+    """One CSV file as a stream of :class:`Fields`.
+
+    The header is read at once, the records as they are asked for.
+
+    Args:
+        blocks: The file's bytes in order, in blocks of any size.
+        file: Name for messages.
+        max_record_bytes: A record that is not complete after so many bytes raises.
+
+    Raises:
+        BadHeaderError: From the constructor: no header, or one that is no list of names.
+        BadRecordError: From iteration: a record that cannot be told apart.
+    """
+
+    def __init__(
+        self,
+        blocks: Iterable[bytes],
+        file: str,
+        *,
+        max_record_bytes: int = DEFAULT_MAX_RECORD_BYTES,
+    ) -> None:
+        self.file = file
+        self._max_record_bytes = max_record_bytes
+        #: Records given out so far.
+        self.records = 0
+        #: The last record (or the header) had no row end; known after iteration.
+        self.final_newline_missing = False
+        #: Column names in the file's order.
+        self.header: tuple[str, ...] = ()
+        self._crlf = False
+        self._pieces = self._gather(_without_bom(blocks))
+        first = next(self._pieces, None)
+        if first is None:
+            raise BadHeaderError("file is empty: not even a header", file=file)
+        header_end = _first_record_end(first.data)
+        self._crlf = first.data[:header_end].endswith(b"\r\n")
+        self.header = self._read_header(first.data[:header_end])
+        self._rest = Records(first.data[header_end:], first.offset + header_end)
+
+    def __iter__(self) -> Iterator[Fields]:
+        if self._rest.data:
+            yield self._decode(self._rest)
+        for piece in self._pieces:
+            yield self._decode(piece)
+
+    def _gather(self, blocks: Iterable[bytes]) -> Iterator[Records]:
+        """Pieces of whole records, the file's last record completed with a row end."""
+        parts: list[bytes] = []
+        size = offset = 0
+        for piece, whole in split_records(blocks):
+            parts.append(piece)
+            size += len(piece)
+            # The last piece of a whole batch may end many records: only what came before it
+            # certainly belongs to one.
+            if (size if not whole else size - len(piece)) > self._max_record_bytes:
+                raise self._too_long()
+            if whole:
+                yield Records(b"".join(parts), offset)
+                offset += size
+                parts, size = [], 0
+        if size:
+            self.final_newline_missing = True
+            data = b"".join(parts)
+            if data.count(b'"') % 2:
+                raise self._unterminated(data)
+            if self._crlf:
+                data = data.removesuffix(b"\r") + b"\r"
+            yield Records(data + b"\n", offset)
+
+    def _too_long(self) -> BadDataError:
+        return self._broken(
+            f"record is longer than {self._max_record_bytes} bytes",
+            "a quote may be missing here; if the record really is this long, "
+            "raise max_record_bytes",
+        )
+
+    def _unterminated(self, data: bytes) -> BadDataError:
+        """The file ends inside of quotes: decode what there is, to name the place."""
+        if self.header:
+            try:
+                split_fields(data + b"\n", len(self.header), crlf=self._crlf)
+            except Malformed as problem:
+                return self._error(problem)
+        return self._broken("file ends inside of a quoted field", _foreign_format(data))
+
+    def _broken(self, message: str, hint: str | None) -> BadDataError:
+        """An error about the record (or header) that was being gathered."""
+        error = BadRecordError if self.header else BadHeaderError
+        record = self.records + 1 if self.header else 0
+        return error(message, hint=hint, file=self.file, record=record)
+
+    def _read_header(self, data: bytes) -> tuple[str, ...]:
+        width = _count_fields(data)
+        try:
+            fields = split_fields(data, width, crlf=self._crlf)
+            check_text(data, fields)
+        except Malformed as problem:
+            raise BadHeaderError(
+                f"header cannot be read: {problem.message}",
+                hint=_foreign_format(data),
+                file=self.file,
+                record=0,
+            ) from None
+        names = tuple((field or b"").decode() for field in fields)
+        for position, name in enumerate(names, 1):
+            if not name:
+                raise BadHeaderError(
+                    f"column {position} of the header has no name", file=self.file, record=0
+                )
+            if name in names[: position - 1]:
+                raise BadHeaderError(
+                    f"column {quoted(name)} stands twice in the header", file=self.file, record=0
+                )
+        return names
+
+    def _decode(self, piece: Records) -> Fields:
+        width = len(self.header)
+        try:
+            fields = split_fields(piece.data, width, crlf=self._crlf)
+            check_text(piece.data, fields)
+        except Malformed as problem:
+            raise self._error(problem) from None
+        first = self.records + 1
+        self.records += len(fields) // width
+        return Fields(tuple(fields[i::width] for i in range(width)), first)
+
+    def _error(self, problem: Malformed) -> BadRecordError:
+        record, column = divmod(problem.index, len(self.header))
+        return BadRecordError(
+            problem.message,
+            file=self.file,
+            record=self.records + 1 + record,
+            column=self.header[column] if problem.in_field else None,
+        )
+
+
+def _without_bom(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The blocks without empty ones and without one leading BOM."""
+    head = b""
+    rest = iter(blocks)
+    for block in rest:
+        head += block
+        if len(head) >= len(_BOM):
+            break
+    head = head.removeprefix(_BOM)
+    if head:
+        yield head
+    for block in rest:
+        if block:
+            yield block
+
+
+def _first_record_end(data: bytes) -> int:
+    """Index after the first newline outside of quotes; the data ends with one."""
+    end = data.find(b"\n") + 1
+    while data.count(b'"', 0, end) % 2:
+        end = data.find(b"\n", end) + 1
+    return end
+
+
+def _count_fields(data: bytes) -> int:
+    """Commas outside of quotes, plus one."""
+    return 1 + sum(part.count(b",") for part in data.split(b'"')[::2])
+
+
+def _foreign_format(data: bytes) -> str | None:
+    """What the file may be instead, by its first bytes."""
+    for signature, name in _SIGNATURES:
+        if data.startswith(signature):
+            return f"the file looks like {name}"
+    return None
+
+
+_SIGNATURES = (
+    (b"\x1f\x8b", "gzip: unpack it first"),
+    (b"BZh", "bzip2: unpack it first"),
+    (b"\xfd7zXZ\0", "xz: unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "zstd: unpack it first"),
+    (b"PK\x03\x04", "a zip archive: unpack it first"),
+    (b"\xff\xfe", "UTF-16 text: save it as UTF-8"),
+    (b"\xfe\xff", "UTF-16 text: save it as UTF-8"),
+    (b"PGCOPY\n", "COPY BINARY, not CSV"),
+)

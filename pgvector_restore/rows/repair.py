@@ -1,0 +1,145 @@
+"""Cell rules: NULL or empty, repairs, refusals; by column, over whole batches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from attrs import define
+
+from pgvector_restore.errors import BadCellError
+from pgvector_restore.model import ColumnKind, RepairCount, TargetColumn
+from pgvector_restore.rows.csv import Fields
+from pgvector_restore.rows.fields import Field
+from pgvector_restore.rows.json_text import json_cell, jsonb_cell
+from pgvector_restore.rows.problem import CellProblem
+from pgvector_restore.rows.vector import vector_cell
+
+__all__ = ["CellRules"]
+
+#: Characters of a cell that a report shows.
+_SAMPLE_CHARS = 120
+
+
+@define
+class _Tally:
+    cells: int
+    record: int
+    before: bytes
+    after: bytes
+
+
+#: A rule takes a cell and the column's dimensions; it returns the cell and the repair, if any.
+_Rule = Callable[[bytes, int | None], tuple[bytes, str | None]]
+
+
+def _bytea_cell(cell: bytes) -> tuple[bytes, str | None]:
+    """Psycopg 2 hands out bytea as a memoryview, whose str() says nothing of the content."""
+    if re.match(rb"<memory at 0x[0-9A-Fa-f]+>\Z", cell):
+        raise CellProblem(
+            "cell is the address of a Python memoryview, not the bytes",
+            hint="the bytes are not in the file: take another backup set",
+        )
+    return cell, None
+
+
+_RULES: dict[ColumnKind, _Rule | None] = {
+    "text": None,
+    "other": None,
+    "json": lambda cell, _: json_cell(cell),
+    "jsonb": lambda cell, _: jsonb_cell(cell),
+    "vector": vector_cell,
+    "bytea": lambda cell, _: _bytea_cell(cell),
+}
+
+
+class CellRules:
+    """Applies each column's rule to batches of one file and counts the repairs.
+
+    * An unquoted empty field is NULL, unless the column is a NOT NULL text column: then ``''``.
+      The writer of these files leaves no other way to tell.
+    * Cells of json, jsonb, vector and bytea columns are checked and, where possible, repaired.
+
+    Args:
+        columns: Target column for each column of the file; ``None``: the cells are not loaded.
+        file: Name for messages.
+    """
+
+    def __init__(self, columns: Sequence[TargetColumn | None], file: str) -> None:
+        self._columns = tuple(columns)
+        self._file = file
+        self._tallies: dict[tuple[str, str], _Tally] = {}
+
+    def apply(self, fields: Fields) -> tuple[list[Field], ...]:
+        """Clean cells of the loaded columns, by column.
+
+        Raises:
+            BadCellError: With the first record of the batch that holds a bad cell.
+        """
+        clean: list[list[Field]] = []
+        worst: BadCellError | None = None
+        for column, cells in zip(self._columns, fields.columns, strict=True):
+            if column is None:
+                continue
+            try:
+                clean.append(self._clean(column, cells, fields.first_record))
+            except BadCellError as exc:
+                if worst is None or (exc.record or 0) < (worst.record or 0):
+                    worst = exc
+        if worst is not None:
+            raise worst
+        return tuple(clean)
+
+    def repairs(self) -> tuple[RepairCount, ...]:
+        """What has been repaired so far."""
+        return tuple(
+            RepairCount(column, kind, t.cells, t.record, _shown(t.before), _shown(t.after))
+            for (column, kind), t in self._tallies.items()
+        )
+
+    def _clean(self, column: TargetColumn, cells: list[Field], first: int) -> list[Field]:
+        if column.not_null and None in cells:
+            if column.kind != "text":
+                raise self._bad(column, first + cells.index(None), CellProblem(_NULL_IN_NOT_NULL))
+            cells = [b"" if cell is None else cell for cell in cells]
+        rule = _RULES[column.kind]
+        if rule is None:
+            return cells
+        dimensions = column.dimensions
+        clean: list[Field] = []
+        for index, cell in enumerate(cells):
+            if cell is None:
+                clean.append(None)
+                continue
+            try:
+                value, kind = rule(cell, dimensions)
+            except CellProblem as problem:
+                raise self._bad(column, first + index, problem) from None
+            clean.append(value)
+            if kind is not None:
+                self._count(column.name, kind, first + index, cell, value)
+        return clean
+
+    def _count(self, column: str, kind: str, record: int, before: bytes, after: bytes) -> None:
+        tally = self._tallies.get((column, kind))
+        if tally is None:
+            self._tallies[column, kind] = _Tally(1, record, before, after)
+        else:
+            tally.cells += 1
+
+    def _bad(self, column: TargetColumn, record: int, problem: CellProblem) -> BadCellError:
+        return BadCellError(
+            problem.message,
+            hint=problem.hint,
+            file=self._file,
+            record=record,
+            column=column.name,
+        )
+
+
+_NULL_IN_NOT_NULL = "cell is empty (NULL), the column is NOT NULL"
+
+
+def _shown(cell: bytes) -> str:
+    text = cell[: 4 * _SAMPLE_CHARS].decode(errors="ignore")
+    return text if len(text) <= _SAMPLE_CHARS else text[: _SAMPLE_CHARS - 1] + "…"

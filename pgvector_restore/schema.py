@@ -1,0 +1,165 @@
+"""Known generations of the LangChain tables: what to create when tables are missing.
+
+Sources: ``langchain_postgres/vectorstores.py`` (release 0.0.14 and later) for the current one,
+``langchain_community/vectorstores/pgvector.py`` for the one before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from attrs import frozen
+
+from pgvector_restore.model import ColumnKind, ForeignKey, TargetColumn, TargetTable
+
+__all__ = ["COLLECTION", "EMBEDDING", "GENERATIONS", "Generation", "TableSchema", "generation_for"]
+
+COLLECTION = "langchain_pg_collection"
+EMBEDDING = "langchain_pg_embedding"
+
+SqlType = Literal["uuid", "varchar", "json", "jsonb", "vector"]
+
+_KINDS: dict[SqlType, ColumnKind] = {
+    "uuid": "other",
+    "varchar": "text",
+    "json": "json",
+    "jsonb": "jsonb",
+    "vector": "vector",
+}
+
+
+@frozen
+class ColumnSchema:
+    """A column to create."""
+
+    #: Name.
+    name: str
+    #: Type; ``vector`` is looked up in the extension's schema.
+    type: SqlType
+    #: ``NOT NULL``.
+    not_null: bool = False
+
+
+@frozen
+class TableSchema:
+    """A table to create."""
+
+    #: Name.
+    name: str
+    #: Columns in physical order.
+    columns: tuple[ColumnSchema, ...]
+    #: Primary key column.
+    primary_key: str
+    #: Column with a UNIQUE constraint.
+    unique: str | None = None
+    #: Column, parent table and parent column of a foreign key ``ON DELETE CASCADE``.
+    parent: tuple[str, str, str] | None = None
+    #: Name and column of a GIN index with ``jsonb_path_ops``.
+    gin_index: tuple[str, str] | None = None
+
+    def as_target(self, schema: str) -> TargetTable:
+        """The table as it will be found once it is created."""
+        columns = tuple(
+            TargetColumn(c.name, c.type, _KINDS[c.type], c.not_null or c.name == self.primary_key)
+            for c in self.columns
+        )
+        keys: tuple[ForeignKey, ...] = ()
+        if self.parent is not None:
+            column, parent, parent_column = self.parent
+            keys = (ForeignKey(column, schema, parent, parent_column),)
+        return TargetTable(schema, self.name, columns, rows=0, foreign_keys=keys)
+
+
+@frozen
+class Generation:
+    """Tables that belong together."""
+
+    #: Name for people.
+    title: str
+    #: Tables, parents first.
+    tables: tuple[TableSchema, ...]
+
+    def table(self, name: str) -> TableSchema | None:
+        """The table of that name, or ``None``."""
+        return next((t for t in self.tables if t.name == name), None)
+
+
+_COLLECTION_COLUMNS = (ColumnSchema("uuid", "uuid"),)
+_EMBEDDING_REST = (
+    ColumnSchema("collection_id", "uuid"),
+    ColumnSchema("embedding", "vector"),
+    ColumnSchema("document", "varchar"),
+)
+_PARENT = ("collection_id", COLLECTION, "uuid")
+
+#: Newest first: the first one that has all columns of a backup is created.
+GENERATIONS = (
+    Generation(
+        "langchain_postgres",
+        (
+            TableSchema(
+                COLLECTION,
+                (
+                    *_COLLECTION_COLUMNS,
+                    ColumnSchema("name", "varchar", not_null=True),
+                    ColumnSchema("cmetadata", "json"),
+                ),
+                primary_key="uuid",
+                unique="name",
+            ),
+            TableSchema(
+                EMBEDDING,
+                (
+                    ColumnSchema("id", "varchar"),
+                    *_EMBEDDING_REST,
+                    ColumnSchema("cmetadata", "jsonb"),
+                ),
+                primary_key="id",
+                parent=_PARENT,
+                gin_index=("ix_cmetadata_gin", "cmetadata"),
+            ),
+        ),
+    ),
+    Generation(
+        "langchain_community",
+        (
+            TableSchema(
+                COLLECTION,
+                (
+                    *_COLLECTION_COLUMNS,
+                    ColumnSchema("name", "varchar"),
+                    ColumnSchema("cmetadata", "json"),
+                ),
+                primary_key="uuid",
+            ),
+            TableSchema(
+                EMBEDDING,
+                (
+                    ColumnSchema("uuid", "uuid"),
+                    *_EMBEDDING_REST,
+                    ColumnSchema("cmetadata", "json"),
+                    ColumnSchema("custom_id", "varchar"),
+                ),
+                primary_key="uuid",
+                parent=_PARENT,
+            ),
+        ),
+    ),
+)
+
+
+def generation_for(headers: Mapping[str, tuple[str, ...]]) -> Generation | None:
+    """The newest generation whose tables have every column of these headers.
+
+    Args:
+        headers: Column names by table, for the tables that are missing.
+    """
+    for generation in GENERATIONS:
+        for name, header in headers.items():
+            table = generation.table(name)
+            if table is None or not set(header) <= {c.name for c in table.columns}:
+                break
+        else:
+            return generation
+    return None

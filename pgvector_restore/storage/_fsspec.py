@@ -1,0 +1,265 @@
+"""Backups anywhere fsspec reaches: the one module that imports it."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from typing import Any, BinaryIO, cast
+
+import fsspec
+from fsspec.asyn import AsyncFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
+
+from pgvector_restore.errors import (
+    BackupNotFoundError,
+    MissingExtraError,
+    OptionError,
+    StoreError,
+    quoted,
+)
+from pgvector_restore.model import ObjectInfo
+from pgvector_restore.storage._guard import (
+    GuardedStream,
+    check_key,
+    check_range,
+    is_key,
+    translated,
+    walk,
+)
+from pgvector_restore.storage._paths import Place, protocols
+from pgvector_restore.storage.base import BackupStore
+from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
+
+__all__ = ["FsspecStore"]
+
+_log = logging.getLogger(__name__)
+
+#: Packages to install for a protocol. Others have only fsspec's own words for it.
+_PACKAGES = {
+    "abfs": "adlfs", "abfss": "adlfs", "adl": "adlfs", "az": "adlfs", "box": "boxfs",
+    "gcs": "gcsfs", "gdrive": "gdrive_fs", "github": "requests", "gs": "gcsfs", "hdfs": "pyarrow",
+    "hf": "huggingface_hub", "http": "aiohttp requests", "https": "aiohttp requests",
+    "oci": "ocifs", "oss": "ossfs", "s3": "s3fs", "s3a": "s3fs", "sftp": "paramiko",
+    "smb": "smbprotocol", "ssh": "paramiko", "webdav": "webdav4", "webhdfs": "requests",
+}  # fmt: skip
+
+#: Names under which file systems tell an object's version and time, best first.
+_VERSIONS = ("ETag", "etag", "generation", "version_id", "VersionId")
+_TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "modify", "created")
+
+
+class FsspecStore(BackupStore):
+    """A folder of any file system that fsspec knows.
+
+    It can be pickled, with what it needs to open again: URL and storage options, secrets included.
+
+    Args:
+        place: The URL.
+        layout: Naming rules.
+        storage_options: Keywords of the file system: keys, endpoint, timeouts.
+
+    Raises:
+        OptionError: Unknown protocol, or options that the file system does not take.
+        MissingExtraError: The protocol's package is not installed.
+        StoreError: The storage did not answer.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        layout: Layout = DEFAULT_LAYOUT,
+        storage_options: Mapping[str, object] | None = None,
+    ) -> None:
+        self.layout = layout
+        self._place = place
+        self._options = dict(storage_options or {})
+        _check_protocols(place)
+        try:
+            with translated(place.display):
+                self._fs, root = _connect(place.path, self._options)
+        except BackupNotFoundError as exc:  # an archive that a chain leads through
+            raise BackupNotFoundError(f"no such store: {quoted(place.display)}") from exc
+        self._root = str(root).rstrip("/")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self._place, self.layout, self._options)
+
+    @property
+    def url(self) -> str:
+        """The URL without user, password, query and fragment."""
+        return self._place.display
+
+    def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
+        """List afresh, by the storage's own listing or folder by folder.
+
+        See :meth:`BackupStore.list`.
+        """
+        with translated(self.url):
+            self._fs.invalidate_cache()
+        if _lists_trees(self._fs):
+            objects = self._find(prefix, max_depth)
+        else:
+            objects = walk(self._scan, self._describe, prefix, max_depth)
+        empty = True
+        for info in objects:
+            empty = False
+            yield info
+        if empty:
+            self._check_root()
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> BinaryIO:
+        """Open an object; see :meth:`BackupStore.open`."""
+        check_key(key)
+        check_range(start, end)
+        what, path = f"{self.url}/{key}", self._path(key)
+        with translated(what):
+            if isinstance(self._fs, MemoryFileSystem):
+                # Its open() hands every caller the same object with the same position.
+                return io.BytesIO(self._fs.cat_file(path, start=start, end=end))
+            source = self._fs.open(path, mode="rb")
+            try:
+                if start:
+                    source.seek(start)
+            except BaseException:
+                source.close()
+                raise
+        limit = None if end is None else end - start
+        return cast("BinaryIO", io.BufferedReader(GuardedStream(source, limit, what)))
+
+    def _path(self, key: str) -> str:
+        return f"{self._root}/{key}" if key else self._root or "/"
+
+    def _key(self, name: str) -> str | None:
+        """The key of an object as the file system names it; ``None`` outside of the root."""
+        if not self._root:
+            return name.removeprefix("/")
+        inside = name.startswith(f"{self._root}/")
+        return name[len(self._root) + 1 :] if inside else None
+
+    def _find(self, prefix: str, max_depth: int | None) -> Iterator[ObjectInfo]:
+        folder = prefix.rpartition("/")[0]
+        if folder and not is_key(folder):
+            return
+        try:
+            with translated(f"{self.url}/{folder}"):
+                # Without maxdepth: object storages list a whole tree in a few requests, and fall
+                # back to one per folder if a depth is asked for.
+                found: dict[str, Any] = self._fs.find(self._path(folder), detail=True)
+        except BackupNotFoundError:
+            return
+        objects = []
+        while found:
+            name, raw = found.popitem()
+            key = self._key(name)
+            if key is None or not is_key(key) or not key.startswith(prefix):
+                continue
+            if max_depth is not None and key.count("/") >= max_depth:
+                continue
+            info = self._describe(key, raw)
+            if info is not None:
+                objects.append(info)
+        objects.sort(key=lambda info: info.key)
+        yield from objects
+
+    def _scan(self, folder: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        path = self._path(folder.rstrip("/"))
+        what = f"{self.url}/{folder}" if folder else self.url
+        try:
+            with translated(what):
+                entries = self._fs.ls(path, detail=True)
+        except BackupNotFoundError:
+            return  # gone since its parent was read, or never there; the root is looked at later
+        for raw in entries:
+            full = str(raw["name"]).rstrip("/")
+            if full != path.rstrip("/"):
+                name = full.rpartition("/")[2]
+                yield (f"{name}/" if raw.get("type") == "directory" else name), raw
+
+    def _describe(self, key: str, raw: Mapping[str, Any]) -> ObjectInfo | None:
+        kind = raw.get("type", "file")
+        if kind == "link" or raw.get("islink"):
+            _log.warning("link not followed: %s", quoted(key))
+            return None
+        if kind != "file":
+            return None
+        version = next((str(raw[name]) for name in _VERSIONS if raw.get(name)), None)
+        times = (_seconds(raw[name]) for name in _TIMES if raw.get(name) is not None)
+        mtime = next((time for time in times if time is not None), None)
+        return ObjectInfo(key, int(raw.get("size") or 0), version, mtime)
+
+    def _check_root(self) -> None:
+        """Tell an empty store from one that is not there."""
+        if not self._root and isinstance(self._fs, MemoryFileSystem):
+            return  # it has no root to be missing
+        try:
+            with translated(self.url):
+                kind = self._fs.info(self._path("")).get("type")
+        except BackupNotFoundError as exc:
+            raise BackupNotFoundError(
+                f"no such folder: {quoted(self.url)}",
+                hint=f"give the folder that holds {self.layout.global_folders[0]}",
+            ) from exc
+        if kind == "file":
+            raise StoreError(
+                f"{quoted(self.url)} is a file, not a folder",
+                hint="give the folder that holds the backup files",
+            )
+
+
+def _connect(url: str, options: Mapping[str, object]) -> tuple[Any, str]:
+    try:
+        return cast("tuple[Any, str]", fsspec.url_to_fs(url, **options))
+    except (TypeError, ValueError) as exc:
+        raise OptionError(
+            f"the file system refuses its options or its address: {type(exc).__name__}",
+            hint="storage_options are the keywords of fsspec's class for that protocol",
+        ) from exc
+
+
+def _check_protocols(place: Place) -> None:
+    for protocol in protocols(place.path):
+        try:
+            fsspec.get_filesystem_class(protocol)
+        except ImportError as exc:  # noqa: PERF203 - two rounds at most
+            package = _PACKAGES.get(protocol)
+            raise MissingExtraError(
+                f"{quoted(place.display)} needs a package that is not installed",
+                hint=f"pip install {package}" if package else str(exc),
+            ) from exc
+        except ValueError as exc:
+            raise OptionError(
+                f"unknown protocol {quoted(protocol)} in {quoted(place.display)}",
+                hint="fsspec.available_protocols() names those that are known",
+            ) from exc
+
+
+def _lists_trees(fs: Any) -> bool:  # noqa: ANN401 - fsspec has no types
+    """Whether the file system has a listing of its own for whole trees.
+
+    fsspec's default walks folder by folder and passes over those it may not read: backups would
+    be missed in silence.
+    """
+    cls = type(fs)
+    if issubclass(cls, AsyncFileSystem):
+        return cls._find is not AsyncFileSystem._find  # noqa: SLF001 - what find() calls
+    return cls.find is not fsspec.AbstractFileSystem.find
+
+
+def _seconds(value: object) -> float | None:
+    """A time as seconds since the epoch, in whichever form a file system tells it."""
+    if isinstance(value, (int, float)):
+        return float(value)
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        except ValueError:
+            return None
+    if isinstance(value, datetime):
+        known = value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+        return known.timestamp()
+    return None

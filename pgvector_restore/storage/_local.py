@@ -1,0 +1,181 @@
+"""Backups in a folder of this machine or of a mounted network drive."""
+
+# Strings, not Path objects: a listing makes hundreds of thousands of them.
+# ruff: noqa: PTH100, PTH116, PTH118
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from typing import BinaryIO, cast
+
+from pgvector_restore.errors import BackupNotFoundError, StoreError, quoted
+from pgvector_restore.model import ObjectInfo
+from pgvector_restore.storage._guard import (
+    GuardedStream,
+    check_key,
+    check_range,
+    translated,
+    walk,
+)
+from pgvector_restore.storage._paths import Place
+from pgvector_restore.storage.base import BackupStore
+from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
+
+__all__ = ["LocalStore"]
+
+_log = logging.getLogger(__name__)
+
+# A pipe opened for reading waits for a writer unless told not to; it is refused right after.
+_FLAGS = os.O_RDONLY
+for _flag in ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NOINHERIT", "O_NONBLOCK"):
+    _FLAGS |= getattr(os, _flag, 0)
+
+
+class LocalStore(BackupStore):
+    """A folder.
+
+    Links never lead anywhere else: a link to a file inside of the folder counts as that file,
+    any other link is left out with a warning. What is no regular file is left out as well.
+
+    Args:
+        place: The folder; a relative path counts from the current folder of this moment.
+        layout: Naming rules.
+    """
+
+    def __init__(self, place: Place, layout: Layout = DEFAULT_LAYOUT) -> None:
+        self.layout = layout
+        self._url = place.display
+        self._root = os.path.abspath(place.path)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._url!r})"
+
+    @property
+    def url(self) -> str:
+        """The folder as it was named, with slashes on every system."""
+        return self._url
+
+    def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
+        """Walk the folder; see :meth:`BackupStore.list`."""
+        root = self._real_root()
+        return walk(
+            lambda folder: self._scan(root, folder),
+            lambda key, entry: self._describe(root, key, entry),
+            prefix,
+            max_depth,
+        )
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> BinaryIO:
+        """Open a file; see :meth:`BackupStore.open`."""
+        check_key(key)
+        check_range(start, end)
+        with translated(f"{self._url}/{key}"):
+            path = _inside(self._real_root(), key)
+            if path is None:
+                raise BackupNotFoundError(f"{quoted(key)} leads out of {quoted(self._url)}")
+            descriptor = os.open(path, _FLAGS)
+            try:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise BackupNotFoundError(  # noqa: TRY301 - on its way it closes the file
+                        f"{quoted(key)} is not a regular file"
+                    )
+                os.lseek(descriptor, start, os.SEEK_SET)
+                source = io.FileIO(descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        limit = None if end is None else end - start
+        guarded = GuardedStream(source, limit, f"{self._url}/{key}")
+        return cast("BinaryIO", io.BufferedReader(guarded))
+
+    def _real_root(self) -> str:
+        try:
+            root = os.path.realpath(self._root, strict=True)
+            is_folder = stat.S_ISDIR(os.stat(root).st_mode)
+        except (FileNotFoundError, NotADirectoryError) as exc:
+            raise BackupNotFoundError(
+                f"no such folder: {quoted(self._url)}",
+                hint=f"give the folder that holds {self.layout.global_folders[0]}",
+            ) from exc
+        except OSError as exc:
+            raise StoreError(f"cannot read folder {quoted(self._url)}: {exc.strerror}") from exc
+        if not is_folder:
+            raise StoreError(
+                f"{quoted(self._url)} is a file, not a folder",
+                hint="give the folder that holds the backup files",
+            )
+        return root
+
+    def _scan(self, root: str, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        path = os.path.join(root, *folder.split("/")) if folder else root
+        try:
+            if folder and os.path.realpath(path, strict=True) != os.path.normpath(path):
+                _skipped(folder)
+                return
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    is_folder = entry.is_dir(follow_symlinks=False) and not _is_junction(entry)
+                    yield (f"{entry.name}/" if is_folder else entry.name), entry
+        except (FileNotFoundError, NotADirectoryError, UnicodeEncodeError):
+            return  # gone since its parent was read, or never there
+        except OSError as exc:
+            name = quoted(f"{self._url}/{folder}" if folder else self._url)
+            raise StoreError(
+                f"cannot read folder {name}: {exc.strerror}",
+                hint="all folders of the store must be readable, or backups would be missed",
+            ) from exc
+
+    def _describe(self, root: str, key: str, entry: os.DirEntry[str]) -> ObjectInfo | None:
+        try:
+            if entry.is_symlink() or _is_junction(entry):
+                found = _linked(root, key)
+                if found is None:
+                    _skipped(key)
+                    return None
+            else:
+                found = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return None  # deleted since the folder was read
+        except OSError as exc:
+            name = quoted(f"{self._url}/{key}")
+            raise StoreError(f"cannot read {name}: {exc.strerror}") from exc
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        return ObjectInfo(key, found.st_size, None, found.st_mtime)
+
+
+def _is_junction(entry: os.DirEntry[str]) -> bool:
+    """Whether it is Windows' other kind of link to a folder, which passes for a folder."""
+    if sys.platform == "win32":
+        found = entry.stat(follow_symlinks=False)
+        return found.st_reparse_tag == stat.IO_REPARSE_TAG_MOUNT_POINT
+    return False
+
+
+def _inside(root: str, key: str) -> str | None:
+    """Where a key really lies: folders as they are, the file itself may be a link inside."""
+    *folders, name = key.split("/")
+    parent = os.path.join(root, *folders)
+    if os.path.realpath(parent, strict=True) != os.path.normpath(parent):
+        return None
+    path = os.path.realpath(os.path.join(parent, name), strict=True)
+    return path if path.startswith(os.path.join(root, "")) else None
+
+
+def _linked(root: str, key: str) -> os.stat_result | None:
+    """The regular file inside of the root a link leads to, or ``None``."""
+    try:
+        path = _inside(root, key)
+        found = os.stat(path, follow_symlinks=False) if path else None
+    except OSError:  # dangling, or a circle
+        return None
+    return found if found and stat.S_ISREG(found.st_mode) else None
+
+
+def _skipped(key: str) -> None:
+    _log.warning("link not followed: %s", quoted(key))

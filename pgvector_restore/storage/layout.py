@@ -1,0 +1,136 @@
+"""Naming rules: which folders hold backups, and which files are parts of a set."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+from typing import Any, Literal, NamedTuple
+
+from attrs import Attribute, field, frozen, validators
+
+from pgvector_restore.errors import OptionError, quoted
+from pgvector_restore.model import Location
+
+__all__ = ["DEFAULT_LAYOUT", "FileName", "FileState", "Layout", "is_task_id"]
+
+#: ``final``: the whole file is there; ``partial``: it was still being written.
+FileState = Literal["final", "partial"]
+
+#: A task's id names a folder and appears in labels, URLs and logs: nothing else is let through.
+_TASK_ID = re.compile(r"[A-Za-z0-9_]+")
+
+
+class FileName(NamedTuple):
+    """What the name of a backup file says."""
+
+    #: Table the file is for.
+    table: str
+    #: ``YYYYMMDD_HHMMSS``, digits only; whether it is a real date is not checked here.
+    timestamp: str
+    #: Whether the file is finished.
+    state: FileState
+
+
+def is_task_id(text: str) -> bool:
+    """Whether a text can be the id of a task: ASCII letters, digits and underscores."""
+    return _TASK_ID.fullmatch(text) is not None
+
+
+def _are_names(_: object, attribute: Attribute[Any], value: object) -> None:
+    label = attribute.name
+    if not isinstance(value, tuple) or not value:
+        raise OptionError(f"layout: {label} must be a tuple of at least one name, got {value!r}")
+    for name in value:
+        _is_name(_, attribute, name)
+    if len(set(value)) != len(value):
+        raise OptionError(f"layout: {label} names something twice: {value!r}")
+
+
+def _is_name(_: object, attribute: Attribute[Any], value: object) -> None:
+    good = isinstance(value, str) and value.isprintable() and value not in {"", ".", ".."}
+    if not good or "/" in str(value) or "\\" in str(value):
+        raise OptionError(
+            f"layout: {attribute.name} cannot be {value!r}",
+            hint="a name is one part of a path: not empty, printable, without slashes",
+        )
+
+
+@frozen
+class Layout:
+    """How backups are laid out in a store; change a field to read differently named ones.
+
+    Raises:
+        OptionError: A rule that no file or folder could follow.
+    """
+
+    #: Tables of a set, parents before children; a file is named ``<table>_<timestamp><suffix>``.
+    tables: tuple[str, ...] = field(
+        default=("langchain_pg_collection", "langchain_pg_embedding"), validator=_are_names
+    )
+    #: Folders directly under the root that hold backups of the whole system.
+    global_folders: tuple[str, ...] = field(
+        default=("vector_bak", "global_vector_bak"), validator=_are_names
+    )
+    #: Shell patterns (``*``, ``?``, ``[…]``; case counts) for the folders of tasks; a task's name
+    #: must be of ASCII letters, digits and underscores besides.
+    task_folders: tuple[str, ...] = field(default=("task_*", "manual_*"), validator=_are_names)
+    #: Folders inside of a task's folder that hold its backups.
+    inner_folders: tuple[str, ...] = field(
+        default=("vector_bak", "global_vector_bak"), validator=_are_names
+    )
+    #: How a finished file ends; case counts.
+    suffix: str = field(default=".csv", validator=_is_name)
+    #: What follows ``suffix`` while a file is being written.
+    partial_suffix: str = field(default=".tmp", validator=_is_name)
+    #: Name of the log beside the files.
+    log_name: str = field(default="vector_backup_log.txt", validator=_is_name)
+
+    _file_name: re.Pattern[str] = field(
+        init=False, repr=False, eq=False, validator=validators.instance_of(re.Pattern)
+    )
+
+    @_file_name.default
+    def _compile(self) -> re.Pattern[str]:
+        tables = "|".join(re.escape(str(table)) for table in self.tables)
+        suffix, partial = re.escape(str(self.suffix)), re.escape(str(self.partial_suffix))
+        # [0-9], not \d: other scripts' digits make no timestamp.
+        return re.compile(rf"({tables})_([0-9]{{8}}_[0-9]{{6}}){suffix}({partial})?")
+
+    @property
+    def max_depth(self) -> int:
+        """Parts of the longest key that matters: task folder, inner folder, file."""
+        return 3
+
+    def file_name(self, table: str, timestamp: str) -> str:
+        """The name of a table's finished file."""
+        return f"{table}_{timestamp}{self.suffix}"
+
+    def parse_file_name(self, name: str) -> FileName | None:
+        """What a file's name says, or ``None`` if the file is no part of a backup set."""
+        match = self._file_name.fullmatch(name)
+        if match is None:
+            return None
+        table, timestamp, partial = match.groups()
+        return FileName(table, timestamp, "partial" if partial else "final")
+
+    def parse_folder(self, key: str) -> Location | None:
+        """The location a folder is, or ``None``; ``""`` is the root, a global location."""
+        name, _, inner = key.partition("/")
+        if not inner:
+            known = key == name and (not name or name in self.global_folders)
+            return Location("global", name, key) if known else None
+        if inner in self.inner_folders and self.is_task_folder(name):
+            return Location("task", name, key, task_id=name)
+        return None
+
+    def is_task_folder(self, name: str) -> bool:
+        """Whether a folder under the root belongs to a task."""
+        return is_task_id(name) and any(fnmatchcase(name, rule) for rule in self.task_folders)
+
+    def __attrs_post_init__(self) -> None:
+        if self.parse_file_name(self.log_name) is not None:
+            raise OptionError(f"layout: the log {quoted(self.log_name)} looks like a table's file")
+
+
+#: The layout of the backups this package was made for.
+DEFAULT_LAYOUT = Layout()

@@ -1,0 +1,66 @@
+"""The log a backup leaves beside its files: how many rows it wrote, and what failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+
+from attrs import field, frozen
+
+__all__ = ["BackupLog", "parse_log"]
+
+# "✓ <table>: 62 rows -> <file> (818.9 KB)". The size is rounded and counts other row ends than
+# copies of the file may have: it checks nothing, so it is not kept.
+_DONE = re.compile(
+    r"[✓✔]\ufe0f?\s*[^:]+:\s*([0-9][0-9,]{0,30}) rows? -> (.+?)(?:\s*\([^()]*\))?", re.IGNORECASE
+)
+_FAILED = re.compile(r"[✗✘]\ufe0f?\s*([^:]+?)\s*:\s*FAILED\s*(?:-\s*(.*))?", re.IGNORECASE)
+_TIME = re.compile(r"Backup Time:\s*(\S+ \S+)", re.IGNORECASE)
+
+#: Lines after this one tell what was emptied, in the same form.
+_END = "truncate status"
+
+
+@frozen
+class BackupLog:
+    """What a backup's log says. Each backup overwrites it, so it describes the newest one only."""
+
+    #: Rows written, by file name; other files of the location are not spoken of.
+    rows: Mapping[str, int] = field(factory=dict, hash=False)
+    #: Why a table could not be backed up, by table name.
+    failed: Mapping[str, str] = field(factory=dict, hash=False)
+    #: When the backup was made, local time of the machine that made it; ``None``: not told.
+    backup_time: datetime | None = None
+
+    def rows_of(self, file_name: str) -> int | None:
+        """Rows the log counts in that very file, or ``None`` if it does not name it."""
+        return self.rows.get(file_name)
+
+
+def parse_log(data: bytes) -> BackupLog | None:
+    """Read a log; ``None`` if not one line of it tells of a table.
+
+    Lines that say nothing known are passed over, bytes that are not UTF-8 as well.
+    """
+    rows: dict[str, int] = {}
+    failed: dict[str, str] = {}
+    backup_time: datetime | None = None
+    for raw in data.decode("utf-8-sig", "replace").split("\n"):
+        line = raw.strip()
+        if line.lower().startswith(_END):
+            break
+        if match := _DONE.fullmatch(line):
+            rows[match[2]] = int(match[1].replace(",", ""))
+        elif match := _FAILED.fullmatch(line):
+            failed[match[1]] = match[2] or ""
+        elif match := _TIME.fullmatch(line):
+            backup_time = _parse_time(match[1])
+    return BackupLog(rows, failed, backup_time) if rows or failed else None
+
+
+def _parse_time(text: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007 - no zone given
+    except ValueError:
+        return None

@@ -24,16 +24,16 @@ def vector_cell(cell: bytes, dimensions: int | None = None) -> tuple[bytes, str 
     Raises:
         CellProblem: Elided, not finite, empty, of the wrong dimension, or no vector at all.
     """
-    if b"..." in cell:
+    text = cell.strip(_SPACE)
+    commas = text.count(b",")
+    if not commas and b"..." in text:
         raise CellProblem(
             'vector was printed by numpy with "..." in place of most of its numbers',
             hint="the numbers are not in the file: take another backup set",
         )
-    strange = cell.translate(None, _ALLOWED)
-    text = cell.strip(_SPACE)
+    strange = text.translate(None, _ALLOWED)
     if strange or not (text[:1] == b"[" and text[-1:] == b"]"):
         raise _no_vector(strange)
-    commas = text.count(b",")
     kind = None
     if not commas:
         numbers = text[1:-1].split()

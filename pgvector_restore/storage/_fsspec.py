@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any, BinaryIO, cast
@@ -82,6 +83,9 @@ class FsspecStore(BackupStore):
         except BackupNotFoundError as exc:  # an archive that a chain leads through
             raise BackupNotFoundError(f"no such store: {quoted(place.display)}") from exc
         self._root = str(root).rstrip("/")
+        # File systems look a folder up in their cache in two steps: emptying it between them,
+        # from another thread, would break a listing.
+        self._listing = threading.Lock()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -99,7 +103,7 @@ class FsspecStore(BackupStore):
 
         See :meth:`BackupStore.list`.
         """
-        with translated(self.url):
+        with translated(self.url), self._listing:
             self._fs.invalidate_cache()
         if _lists_trees(self._fs):
             objects = self._find(prefix, max_depth)
@@ -146,7 +150,7 @@ class FsspecStore(BackupStore):
         if folder and not is_key(folder):
             return
         try:
-            with translated(f"{self.url}/{folder}"):
+            with translated(f"{self.url}/{folder}"), self._listing:
                 # Without maxdepth: object storages list a whole tree in a few requests, and fall
                 # back to one per folder if a depth is asked for.
                 found: dict[str, Any] = self._fs.find(self._path(folder), detail=True)
@@ -170,7 +174,7 @@ class FsspecStore(BackupStore):
         path = self._path(folder.rstrip("/"))
         what = f"{self.url}/{folder}" if folder else self.url
         try:
-            with translated(what):
+            with translated(what), self._listing:
                 entries = self._fs.ls(path, detail=True)
         except BackupNotFoundError:
             return  # gone since its parent was read, or never there; the root is looked at later
@@ -212,8 +216,10 @@ class FsspecStore(BackupStore):
 
 
 def _connect(url: str, options: Mapping[str, object]) -> tuple[Any, str]:
+    # An instance of its own: fsspec's shared ones have caches that others empty and fill.
+    own = {"skip_instance_cache": True, **options}
     try:
-        return cast("tuple[Any, str]", fsspec.url_to_fs(url, **options))
+        return cast("tuple[Any, str]", fsspec.url_to_fs(url, **own))
     except (TypeError, ValueError) as exc:
         raise OptionError(
             f"the file system refuses its options or its address: {type(exc).__name__}",

@@ -63,8 +63,9 @@ class LocalStore(BackupStore):
     def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
         """Walk the folder; see :meth:`BackupStore.list`."""
         root = self._real_root()
+        start = prefix[: prefix.rfind("/") + 1]
         return walk(
-            lambda folder: self._scan(root, folder),
+            lambda folder: self._scan(root, folder, start),
             lambda key, entry: self._describe(root, key, entry),
             prefix,
             max_depth,
@@ -111,10 +112,11 @@ class LocalStore(BackupStore):
             )
         return root
 
-    def _scan(self, root: str, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        path = os.path.join(root, *folder.split("/")) if folder else root
+    def _scan(self, root: str, folder: str, start: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        path = os.path.join(root, folder) if folder else root
         try:
-            if folder and os.path.realpath(path, strict=True) != os.path.normpath(path):
+            # Folders met on the way are known to be no links; the one it starts from is not.
+            if folder == start and os.path.realpath(path, strict=True) != os.path.normpath(path):
                 _skipped(folder)
                 return
             with os.scandir(path) as entries:

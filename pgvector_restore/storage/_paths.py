@@ -19,6 +19,8 @@ __all__ = ["Place", "display_path", "display_url", "local_place", "parse_place",
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(?:://|::)")
 _PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+")
 _LOCAL_URL = re.compile(r"(?:file|local):(?=/)", re.IGNORECASE)
+# Two colons within a password start no link.
+_LINK = re.compile(rf"::(?={_PROTOCOL.pattern}(?:://|::|\Z)|/|[^@]*\Z)")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -81,7 +83,7 @@ def display_url(url: str) -> str:
     >>> display_url("s3://key:secret@bucket/x?token=1")
     's3://bucket/x'
     """
-    return "::".join(_without_secrets(link) for link in url.split("::"))
+    return "::".join(_without_secrets(link) for link in _LINK.split(url))
 
 
 def protocols(url: str) -> tuple[str, ...]:

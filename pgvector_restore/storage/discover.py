@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 from attrs import define, evolve, field
 
@@ -14,7 +15,6 @@ from pgvector_restore.model import (
     IncompleteSet,
     Location,
     ObjectInfo,
-    parse_timestamp,
 )
 from pgvector_restore.storage.layout import Layout, is_task_id
 
@@ -130,22 +130,38 @@ def _judge(
 ) -> None:
     """Put one timestamp's files where they belong: a set, a leftover, or both."""
     final = folder.final.get(timestamp, [None] * len(layout.tables))
-    files = [info for info in final if info is not None]
     partial = sorted(folder.partial.get(timestamp, ()), key=lambda info: info.key)
+    files = [
+        BackupFile(table, info) for table, info in zip(layout.tables, final, strict=True) if info
+    ]
+    complete = len(files) == len(layout.tables) and _is_moment(timestamp)
+    if complete:
+        sets.append(BackupSet(folder.location, timestamp, tuple(files)))
+        if not partial:
+            return
     names = ", ".join(info.key.rpartition("/")[2] for info in partial)
-    left: tuple[ObjectInfo, ...] = (*files, *partial)
-    if parse_timestamp(timestamp) is None:
+    left = tuple(partial) if complete else (*(file.info for file in files), *partial)
+    if complete:
+        reason = f"{names} is unfinished, beside a complete set of that time"
+    elif not _is_moment(timestamp):
         reason = f"{timestamp} is no date and time"
-    elif len(files) < len(layout.tables):
+    else:
         missing = (table for table, info in zip(layout.tables, final, strict=True) if not info)
         reason = ", ".join(layout.file_name(table, timestamp) for table in missing) + " missing"
         reason += f"; unfinished: {names}" if partial else ""
-    else:
-        pairs = zip(layout.tables, files, strict=True)
-        parts = tuple(BackupFile(table, info) for table, info in pairs)
-        sets.append(BackupSet(folder.location, timestamp, parts))
-        if not partial:
-            return
-        left = tuple(partial)
-        reason = f"{names} is unfinished, beside a complete set of that time"
     incomplete.append(IncompleteSet(folder.location, timestamp, left, reason))
+
+
+def _is_moment(stamp: str) -> bool:
+    """Whether a stamp of the right form is a real date and time.
+
+    As ``parse_timestamp`` decides, at a sixth of the time: strptime was a quarter of a catalog.
+    """
+    try:
+        datetime(  # noqa: DTZ001 - stamps carry no zone
+            int(stamp[:4]), int(stamp[4:6]), int(stamp[6:8]),
+            int(stamp[9:11]), int(stamp[11:13]), int(stamp[13:]),
+        )  # fmt: skip
+    except ValueError:
+        return False
+    return True

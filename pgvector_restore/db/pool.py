@@ -10,11 +10,11 @@ from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import ConnectionPool
 
 from pgvector_restore.db.errors import server_errors
-from pgvector_restore.errors import OptionError
+from pgvector_restore.errors import ConnectError, OptionError
 
 __all__ = ["Target", "TargetLike", "parse_target", "target_label"]
 
@@ -51,9 +51,11 @@ def parse_target(target: str | Mapping[str, Any]) -> dict[str, Any]:
     try:
         if isinstance(target, str):
             scheme, separator, rest = target.partition("://")
-            if separator:
+            if separator and "=" not in scheme:  # a URL, not host=… password=…://…
                 target = f"{scheme.partition('+')[0]}://{rest}"
             given = conninfo_to_dict(target)
+            if separator and _is_torn(given):
+                raise ValueError  # noqa: TRY301 - handled like what libpq itself refuses
         else:
             renamed = {_ALIASES.get(k, k): v for k, v in target.items() if v is not None}
             given = conninfo_to_dict(make_conninfo(**renamed))
@@ -67,6 +69,17 @@ def parse_target(target: str | Mapping[str, Any]) -> dict[str, Any]:
     if "PGCONNECT_TIMEOUT" in os.environ:
         del preset["connect_timeout"]
     return preset | {k: v for k, v in given.items() if v is not None}
+
+
+def _is_torn(given: Mapping[str, Any]) -> bool:
+    """Whether a URL was cut in the wrong place: ``@ / ?`` in a password that is not encoded.
+
+    What libpq then takes for host, port or database is a piece of the password, and its errors
+    would show it.
+    """
+    host, port = str(given.get("host") or ""), str(given.get("port") or "")
+    torn_name = "user" not in given and "@" in str(given.get("dbname") or "")
+    return torn_name or "@" in host[1:] or not set(port) <= set("0123456789,")
 
 
 class Target:
@@ -107,6 +120,14 @@ class Target:
             with pool.connection() as conn:
                 yield conn
 
+    @contextmanager
+    def reading(self) -> Iterator[psycopg.Cursor[Any]]:
+        """A cursor in a transaction that cannot write."""
+        with self.connection() as conn, conn.transaction():
+            cur = psycopg.Cursor(conn, row_factory=tuple_row)
+            cur.execute("SET TRANSACTION READ ONLY")
+            yield cur
+
     def close(self) -> None:
         """Close the own pool and its connections; a borrowed pool is left alone."""
         with self._lock:
@@ -123,7 +144,7 @@ class Target:
                 params = dict(self._params or {})
                 # A pool retries in the background and reports a timeout; a direct attempt says
                 # at once what is wrong.
-                psycopg.connect(**params).close()
+                _try(params)
                 self._owned = ConnectionPool(
                     kwargs=params,
                     min_size=0,
@@ -133,6 +154,22 @@ class Target:
                     name="pgvector_restore",
                 )
             return self._owned
+
+
+def _try(params: Mapping[str, Any]) -> None:
+    """Make a connection and drop it.
+
+    Raises:
+        ConnectError: There is none; says why in libpq's words, which hold no password.
+    """
+    try:
+        psycopg.connect(**params).close()
+    except psycopg.OperationalError as exc:
+        words = str(exc).partition("\n")[0].removeprefix("connection failed: ")
+        raise ConnectError(
+            f"no connection to the database: {words or type(exc).__name__}",
+            hint="check host, port, database, user and password",
+        ) from exc
 
 
 def target_label(conn: psycopg.Connection[Any]) -> str:

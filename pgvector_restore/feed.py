@@ -91,6 +91,8 @@ class TableFeed:
             yield encode_text(self._rules.apply(fields))
             self.rows += len(fields)
             self._on_progress(self.bytes_read, self.rows)
+        if not self.rows:  # the header alone has been read, and that was all there is
+            self._on_progress(self.bytes_read, self.rows)
         self.final_newline_missing = reader.final_newline_missing
 
     def check_count(self) -> None:

@@ -97,7 +97,7 @@ def rejected_row(
     The server counts lines of the COPY stream, one per record, and names line and column in the
     error's context. That text is read for the place only.
     """
-    if exc.sqlstate is None or exc.sqlstate[:2] not in ("22", "23"):
+    if exc.sqlstate is None or exc.sqlstate[:2] not in _OF_ROWS:
         return None
     record, column = None, exc.diag.column_name
     place = re.search(
@@ -118,6 +118,9 @@ def rejected_row(
         constraint=exc.diag.constraint_name,
     )
 
+
+#: Classes of SQLSTATE that speak of a row: its values, its keys, and (54) its size or depth.
+_OF_ROWS = ("22", "23", "54")
 
 _HINTS = {
     "23503": "the row it refers to is neither in the backup nor in the database",

@@ -58,11 +58,12 @@ def find_schema(cur: _Cursor, wanted: str | None, tables: Sequence[str]) -> str:
         return wanted
     cur.execute(
         """
-        SELECT s.name FROM unnest(current_schemas(false)) WITH ORDINALITY AS s (name, place)
-        JOIN pg_catalog.pg_namespace n ON n.nspname = s.name
-        JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = ANY (%s)
-        UNION ALL SELECT current_schema()
-        LIMIT 1
+        SELECT coalesce(
+            (SELECT s.name FROM unnest(current_schemas(false)) WITH ORDINALITY AS s (name, place)
+             JOIN pg_catalog.pg_namespace n ON n.nspname = s.name
+             JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = ANY (%s)
+             ORDER BY s.place LIMIT 1),
+            current_schema())
         """,
         [list(tables)],
     )

@@ -150,6 +150,7 @@ class Target:
                     min_size=0,
                     max_size=_MAX_CONNECTIONS,
                     max_idle=60.0,
+                    check=ConnectionPool.check_connection,  # a server may have been restarted
                     open=True,
                     name="pgvector_restore",
                 )

@@ -87,7 +87,8 @@ def repr_to_json(cell: bytes) -> bytes:
     try:
         text = _TOKEN.sub(_translate, cell.decode()).encode()
         orjson.loads(text)
-    except (ValueError, TypeError):  # orjson refuses lone surrogates with a TypeError
+    # orjson refuses lone surrogates with a TypeError, chr() the largest numbers with the last
+    except (ValueError, TypeError, OverflowError):
         raise CellProblem(
             "cell is neither JSON nor the Python repr of a JSON value", hint=_why_not(cell)
         ) from None

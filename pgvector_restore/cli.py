@@ -1,0 +1,166 @@
+"""Entry point of the command line: what goes wrong becomes a sentence and an exit code.
+
+The commands are in :mod:`pgvector_restore.cli_app`, what they print in
+:mod:`pgvector_restore.cli_output`. This module can be imported without the extra ``cli``.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+
+from pgvector_restore.cli_text import print_document, safe
+from pgvector_restore.errors import CancelledError, OptionError, PgvectorRestoreError
+
+__all__ = ["main", "run"]
+
+#: Packages of the extra ``cli``.
+_EXTRA = ("click", "rich", "tqdm")
+#: Exit code of a wrong call; click has the same.
+_WRONG_CALL = OptionError.exit_code
+#: Exit code after Ctrl-C: 128 + SIGINT, as shells have it.
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line with this process's arguments, then exit."""
+    try:
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # so early or so late that nothing was under way
+        code = _INTERRUPTED
+    sys.exit(code)
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command and give back its exit code; what was raised has been told on stderr."""
+    try:
+        for name in _EXTRA:
+            import_module(name)
+    except ImportError as exc:
+        _tell(f"error: the command line needs {exc.name or name}, which cannot be imported")
+        _tell('hint: pip install "pgvector_restore[cli]"')
+        return _WRONG_CALL
+    _replace_missing_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # no console is too old for a file's name
+            stream.reconfigure(errors="replace")
+    with _logging():
+        code = _run(args)
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _drop_stdout()
+    return code
+
+
+def _run(args: Sequence[str]) -> int:
+    import click  # noqa: PLC0415 - an extra
+
+    from pgvector_restore.cli_app import app  # noqa: PLC0415 - needs the extra
+
+    try:
+        # Not app.main(): that one ends the process when a pipe is closed.
+        with app.make_context("pgvector-restore", list(args)) as ctx:
+            app.invoke(ctx)
+    except click.exceptions.Exit as exc:  # --help, --version
+        return exc.exit_code
+    except BrokenPipeError:  # stdout comes last: what was to be done is done
+        _drop_stdout()
+        return 0
+    except click.exceptions.NoArgsIsHelpError as exc:
+        exc.show()
+        return exc.exit_code
+    except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - a line instead of a traceback
+        return _fail(_describe(exc), as_json="--json" in args)
+    return 0
+
+
+def _describe(exc: BaseException) -> dict[str, object]:
+    """What was raised, in the form of :meth:`PgvectorRestoreError.to_dict`."""
+    import click  # noqa: PLC0415 - an extra
+
+    from pgvector_restore.cli_app import Interrupted  # noqa: PLC0415 - needs the extra
+
+    if isinstance(exc, PgvectorRestoreError):
+        return exc.to_dict() | {"message": str(exc)}
+    if isinstance(exc, (Interrupted, click.Abort, KeyboardInterrupt)):
+        words = str(exc) or "interrupted: nothing has changed"
+        return {"type": "KeyboardInterrupt", "exit_code": _INTERRUPTED, "message": words}
+    if isinstance(exc, click.ClickException):
+        words = exc.format_message().rstrip(".")
+        error = {"type": "OptionError", "exit_code": exc.exit_code}
+        error["message"] = words[:1].lower() + words[1:]
+        if isinstance(exc, click.UsageError) and exc.ctx is not None:
+            error["hint"] = f"see {exc.ctx.command_path} --help"
+        return error
+    if logging.getLogger("pgvector_restore").isEnabledFor(logging.DEBUG):
+        _tell(*"".join(traceback.format_exception(exc)).splitlines())
+    name = type(exc).__name__
+    return {"type": name, "exit_code": 1, "message": f"internal error: {name}: {exc}"}
+
+
+def _fail(error: dict[str, object], *, as_json: bool) -> int:
+    """Tell what went wrong; gives back the exit code."""
+    plain = error["type"] in (CancelledError.__name__, "KeyboardInterrupt")
+    message = str(error["message"])
+    is_whole = plain or message.startswith("internal error: ")
+    _tell(message if is_whole else f"error: {message}")
+    if hint := error.get("hint"):
+        _tell(f"hint: {hint}")
+    if as_json:
+        try:
+            print_document({"ok": False, "error": error})
+        except BrokenPipeError:
+            _drop_stdout()
+    code = error["exit_code"]
+    return code if isinstance(code, int) else 1
+
+
+def _tell(*lines: str) -> None:
+    """Lines on stderr, without secrets and control characters."""
+    with suppress(BrokenPipeError):
+        for line in lines:
+            print(safe(line), file=sys.stderr)  # noqa: T201 - this is what it is for
+
+
+class _LogFormatter(logging.Formatter):
+    """Log lines like other lines on stderr: without secrets and control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+
+        level = record.levelname.lower()
+        return "\n".join(f"{level}: {safe(line)}" for line in super().format(record).splitlines())
+
+
+@contextmanager
+def _logging() -> Iterator[None]:
+    """Log records on stderr: warnings always, others as far as ``--verbose`` asks for them."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LogFormatter())
+    root, ours = logging.getLogger(), logging.getLogger("pgvector_restore")
+    level = ours.level
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        ours.setLevel(level)
+
+
+def _replace_missing_streams() -> None:
+    """Python has none where the process was started without; nothing here wants to know that."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - stays
+
+
+def _drop_stdout() -> None:
+    """Nobody reads any more: what is still to come, at exit too, goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,387 @@
+"""The commands. A wrong call, and what fails, is raised; :mod:`pgvector_restore.cli` tells it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+from attrs import define, field, frozen
+
+from pgvector_restore import __version__, cli_output
+from pgvector_restore.cli_text import print_document
+from pgvector_restore.db import embedded
+from pgvector_restore.db.embedded import EmbeddedServer
+from pgvector_restore.db.pool import TargetLike
+from pgvector_restore.errors import CancelledError, MissingExtraError, OptionError
+from pgvector_restore.model import BackupSet, Catalog
+from pgvector_restore.options import Mode, RestoreOptions
+from pgvector_restore.plan import RestorePlan, select_files
+from pgvector_restore.progress import LoggingProgress, Progress, ProgressEvent, TqdmProgress
+from pgvector_restore.restorer import Restorer
+from pgvector_restore.settings import DSN_VARIABLE, environment_target, resolve_target
+from pgvector_restore.storage import BackupStore, open_store
+
+__all__ = ["Interrupted", "app"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_log = logging.getLogger("pgvector_restore")
+
+_EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    unexpected error
+  2    wrong call
+  3    storage: not found, incomplete, changed, unreadable
+  4    bad data: a file that cannot be restored
+  5    database: unreachable, unfit, busy
+  6    declined or cancelled: nothing has changed
+  130  interrupted
+"""
+
+
+class Interrupted(Exception):  # noqa: N818 - like KeyboardInterrupt
+    """Ctrl-C during a restore; the text says what has become of it."""
+
+
+@frozen
+class _Database:
+    """The database of a command."""
+
+    #: Conninfo or mapping; kept out of the repr, it may hold a password.
+    target: TargetLike = field(repr=False)
+    #: The embedded server, if it is used for want of anything else.
+    server: EmbeddedServer | None = None
+
+
+def _verbosity(_: click.Context, __: click.Parameter, count: int) -> None:
+    if count:
+        _log.setLevel(logging.INFO if count == 1 else logging.DEBUG)
+
+
+_verbose = click.option(
+    "-v",
+    "--verbose",
+    count=True,
+    expose_value=False,
+    callback=_verbosity,
+    help="Log on stderr; twice for more, with tracebacks of unexpected errors.",
+)
+_json = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="One JSON document on stdout, everything else on stderr.",
+)
+_store = click.argument("store")
+_task = click.option("--task", metavar="ID", help="Only the backups of this task.")
+
+
+def _restore_options(command: _Command) -> _Command:
+    """What ``plan`` and ``restore`` have in common."""
+    decorators = (
+        _store,
+        click.argument("label", default="latest"),
+        _task,
+        click.option(
+            "--mode",
+            type=click.Choice(["append", "replace"]),
+            help="Keep the rows already there, or remove them in the same transaction."
+            "  [default: append; replace on the embedded server when nothing names a database]",
+        ),
+        click.option("--tables", metavar="T,…", help="Only these tables of the set."),
+        click.option(
+            "--strategy",
+            type=click.Choice(["auto", "in-place"]),
+            default="auto",
+            show_default=True,
+            help="How rows come in; in-place is one transaction on one connection.",
+        ),
+        click.option("--schema", metavar="S", help="Schema of the tables."),
+        click.option("--no-create-tables", is_flag=True, help="Refuse to create what is missing."),
+        click.option(
+            "--ignore-log", is_flag=True, help="Do not compare row counts with the backup log."
+        ),
+        click.option(
+            "--lock-timeout",
+            metavar="SECONDS",
+            type=click.FloatRange(min=0, min_open=True, max=2_000_000),
+            default=30,
+            show_default=True,
+            help="How long to wait for somebody else's lock on a table.",
+        ),
+        click.option(
+            "--max-record-bytes",
+            metavar="N",
+            type=click.IntRange(min=1),
+            default=64 << 20,
+            show_default=True,
+            help="Refuse a record that is longer.",
+        ),
+        click.option(
+            "--dsn",
+            metavar="DSN",
+            help=f"Database: URL or conninfo.  [default: {DSN_VARIABLE}, then PGHOST, PGDATABASE …,"
+            " then an embedded server]  Other users of this machine can see it: keep passwords in"
+            " PGPASSWORD or ~/.pgpass.",
+        ),
+        _json,
+        _verbose,
+    )
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_EXIT_CODES,
+    no_args_is_help=True,
+)
+@click.version_option(__version__, prog_name="pgvector-restore")
+@_verbose
+def app() -> None:
+    """Bring backups of pgvector tables back into PostgreSQL: exactly, all tables or none.
+
+    STORE is where the backups lie: a folder, or any URL that fsspec knows (s3://…, sftp://…).
+    LABEL names a backup set: <location>/<timestamp>, <location>/latest, or latest (the default).
+    """
+
+
+@app.command("list", epilog=_EXIT_CODES)
+@_store
+@_task
+@click.option("--global-only", is_flag=True, help="Only the backups of the whole system.")
+@click.option("--all", "show_all", is_flag=True, help="Show all locations and sets.")
+@_json
+@_verbose
+def list_command(
+    store: str, task: str | None, *, global_only: bool, show_all: bool, as_json: bool
+) -> None:
+    """Show the backup sets of STORE, newest first."""
+    if task is not None and global_only:
+        raise click.UsageError("--task and --global-only exclude each other")
+    opened = open_store(store)
+    catalog = opened.catalog(task_id=task, global_only=global_only)
+    logs = cli_output.read_logs(opened, catalog)
+    if as_json:
+        print_document({"ok": True, **cli_output.catalog_document(opened.url, catalog, logs)})
+    else:
+        cli_output.print_catalog(opened.url, catalog, logs, show_all=show_all)
+
+
+@app.command("plan", epilog=_EXIT_CODES)
+@_restore_options
+def plan_command(
+    store: str,
+    label: str,
+    task: str | None,
+    dsn: str | None,
+    *,
+    as_json: bool,
+    **given: Any,  # noqa: ANN401 - the options of _restore_options
+) -> None:
+    """Show what restoring LABEL would do. Touches nothing."""
+    opened = open_store(store)
+    _, backup = _find(opened, label, task)
+    select_files(backup, _options(given))  # no server is started for a call that cannot succeed
+    database = _find_database(dsn, given["mode"])
+    with Restorer(opened, database.target) as restorer:
+        plan = restorer.plan(backup, _options(given, database))
+    if as_json:
+        print_document({"ok": True, **plan.to_dict()})
+    else:
+        cli_output.print_plan(plan)
+
+
+@app.command("restore", epilog=_EXIT_CODES)
+@_restore_options
+@click.option("--yes", is_flag=True, help="Do not ask before rows are removed.")
+@click.option("--no-progress", is_flag=True, help="No progress bar.")
+def restore_command(  # noqa: PLR0913 - one per option of the command line
+    store: str,
+    label: str,
+    task: str | None,
+    dsn: str | None,
+    *,
+    as_json: bool,
+    yes: bool,
+    no_progress: bool,
+    **given: Any,  # noqa: ANN401 - the options of _restore_options
+) -> None:
+    """Restore LABEL: all tables or none.
+
+    On a terminal it asks before rows are removed; elsewhere it does not.
+    """
+    opened = open_store(store)
+    catalog, backup = _find(opened, label, task)
+    select_files(backup, _options(given))
+    database = _find_database(dsn, given["mode"])
+    with Restorer(opened, database.target) as restorer:
+        plan = restorer.plan(backup, _options(given, database))
+        if plan.rows_removed and not yes:
+            _ask(plan)
+        with _Watch(_progress(hidden=as_json or no_progress)).watching() as watch:
+            report = restorer.run(plan, progress=watch)
+            result = cli_output.look_at(restorer, report, database.target, database.server)
+            if as_json:
+                print_document({"ok": True, "store": opened.url, **result.to_dict()})
+            else:
+                cli_output.print_result(opened, catalog, result)
+
+
+@app.group("embedded", epilog=_EXIT_CODES)
+def embedded_group() -> None:
+    """The embedded PostgreSQL server: a server of one's own, for those who have none."""
+
+
+@embedded_group.command("start")
+@_json
+@_verbose
+def embedded_start(*, as_json: bool) -> None:
+    """Start the server, or find it running; it stays up."""
+    _show_server(embedded.start(), as_json=as_json)
+
+
+@embedded_group.command("status")
+@_json
+@_verbose
+def embedded_status(*, as_json: bool) -> None:
+    """Say whether the server runs, where it is, and how to connect."""
+    _show_server(embedded.status(), as_json=as_json)
+
+
+@embedded_group.command("stop")
+@_json
+@_verbose
+def embedded_stop(*, as_json: bool) -> None:
+    """End the server and all its sessions; its data stays."""
+    stopped = embedded.stop()
+    place = str(embedded.default_data_dir())
+    if as_json:
+        print_document({"ok": True, "stopped": stopped, "running": False, "data_dir": place})
+    else:
+        what = "stopped" if stopped else "no embedded server was running"
+        cli_output.print_lines(f"{what}; its data is kept in {place}" if stopped else what)
+
+
+def _show_server(server: EmbeddedServer | None, *, as_json: bool) -> None:
+    if as_json:
+        print_document({"ok": True, **cli_output.server_document(server)})
+    else:
+        cli_output.print_server(server)
+
+
+def _find(store: BackupStore, label: str, task: str | None) -> tuple[Catalog, BackupSet]:
+    """The catalog and the set that LABEL and ``--task`` name."""
+    if task is not None and "/" not in label:
+        label = f"{task}/{label}"
+    elif task is not None and not label.startswith(f"{task}/"):
+        raise click.UsageError(f"{label} is no backup set of --task {task}")
+    catalog = store.catalog(task_id=task)
+    return catalog, catalog.get(label)
+
+
+def _options(given: dict[str, Any], database: _Database | None = None) -> RestoreOptions:
+    """The options of a restore; the mode depends on the database unless it is given."""
+    on_server = database is not None and database.server is not None
+    default: Mode = "replace" if on_server else "append"
+    return RestoreOptions(
+        mode=given["mode"] or default,
+        strategy=given["strategy"],
+        tables=given["tables"],
+        schema=given["schema"],
+        create_tables=not given["no_create_tables"],
+        check_log=not given["ignore_log"],
+        lock_timeout_s=given["lock_timeout"],
+        max_record_bytes=given["max_record_bytes"],
+    )
+
+
+def _find_database(dsn: str | None, mode: str | None) -> _Database:
+    """The database that the call or the environment names, else the embedded server."""
+    if dsn is not None and not dsn.strip():
+        raise OptionError("--dsn is empty", hint="leave it out to use the environment's database")
+    configured = environment_target()
+    server = _start_server(mode) if dsn is None and configured is None else None
+    default = server.conninfo if server is not None else None
+    return _Database(resolve_target(dsn, configured, default).target, server)
+
+
+def _start_server(mode: str | None) -> EmbeddedServer:
+    was_up = embedded.status() is not None
+    try:
+        server = embedded.start()
+    except MissingExtraError as exc:
+        raise MissingExtraError(
+            "no database is named, and the embedded server is not installed",
+            hint=f"name one with --dsn or {DSN_VARIABLE}, or {exc.hint}",
+        ) from exc
+    cli_output.print_lines(
+        f"embedded PostgreSQL {server.version} {'is up' if was_up else 'started'}, data in "
+        f"{server.data_dir}; end it with: pgvector-restore embedded stop",
+        err=True,
+    )
+    if mode is None:
+        cli_output.print_lines("mode is replace there unless --mode is given", err=True)
+    return server
+
+
+def _ask(plan: RestorePlan) -> None:
+    """Ask before rows are removed, if there is somebody to ask."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    cli_output.print_plan(plan, err=True)
+    rows = "1 row" if plan.rows_removed == 1 else f"{plan.rows_removed:,} rows"
+    sys.stderr.write(f"Remove {rows} and restore? [y/N] ")
+    sys.stderr.flush()
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        sys.stderr.write("\n")
+    if answer.strip().lower() not in ("y", "yes"):
+        raise CancelledError("declined: nothing has changed")
+
+
+def _progress(*, hidden: bool) -> Progress | None:
+    if _log.isEnabledFor(logging.INFO):
+        return LoggingProgress()
+    if hidden or not sys.stderr.isatty():
+        return None
+    return TqdmProgress(file=sys.stderr, leave=False)
+
+
+@define
+class _Watch:
+    """Passes progress on, and knows how far a restore was when it was interrupted."""
+
+    _listener: Progress | None
+    _phase: str = "prepare"
+
+    def __call__(self, event: ProgressEvent) -> None:
+        """Note the event, then show it."""
+        self._phase = event.phase
+        if self._listener is not None:
+            self._listener(event)
+
+    @contextmanager
+    def watching(self) -> Iterator[_Watch]:
+        """Close the bar at the end, and say what Ctrl-C has left."""
+        try:
+            yield self
+        except KeyboardInterrupt:
+            self._close()
+            what = {
+                "publish": "the restore was being committed: look whether its rows are there",
+                "done": "the restore had been committed",
+            }.get(self._phase, "nothing has changed")
+            raise Interrupted(f"interrupted: {what}") from None
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        if isinstance(self._listener, TqdmProgress):
+            self._listener.close()

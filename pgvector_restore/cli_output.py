@@ -1,0 +1,463 @@
+"""What the commands print: tables for people, documents for ``--json``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from typing import Any
+
+from attrs import asdict, frozen
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import ConnectionPool
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from pgvector_restore.cli_text import printable, safe
+from pgvector_restore.db import embedded
+from pgvector_restore.db.embedded import EmbeddedServer
+from pgvector_restore.db.neighbours import Neighbour
+from pgvector_restore.db.pool import TargetLike, parse_target
+from pgvector_restore.errors import PgvectorRestoreError, StoreError
+from pgvector_restore.model import BackupFile, BackupSet, Catalog, IncompleteSet, Location
+from pgvector_restore.plan import RestorePlan, TablePlan
+from pgvector_restore.report import RestoreReport, TableReport, format_size
+from pgvector_restore.restorer import Restorer
+from pgvector_restore.storage import BackupLog, BackupStore
+
+#: Logs of the locations that have one.
+Logs = Mapping[Location, BackupLog]
+
+#: A log is a request of its own to the storage: more of them would be slower than the listing.
+_MAX_LOGS = 50
+#: What a screen takes in. The rest is counted; ``list --all`` shows it.
+_MAX_LOCATIONS = 20
+_MAX_SETS = 10
+#: Rows shown beside the first one, and characters of their documents.
+_NEIGHBOURS = 3
+_TEXT_CHARS = 60
+#: Columns of a pipe or file: there nothing needs to be folded.
+_PIPE_WIDTH = 500
+#: What tells where a database is and no secret.
+_SHOWN_KEYWORDS = ("service", "host", "hostaddr", "port", "dbname", "user", "sslmode")
+
+
+@frozen
+class Result:
+    """A restore and what shows that it worked."""
+
+    #: What was done.
+    report: RestoreReport
+    #: Conninfo without password; ``""`` where libpq's variables say everything.
+    conninfo: str
+    #: The embedded server, if the rows are there.
+    server: EmbeddedServer | None
+    #: The first row of each table with vectors, and the rows nearest to it.
+    neighbours: dict[str, tuple[Neighbour, ...]]
+    #: Why there are none, if looking failed.
+    look_failed: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        near = {table: [asdict(n) for n in rows] for table, rows in self.neighbours.items()}
+        return self.report.to_dict() | {
+            "connection": self.conninfo,
+            "embedded": self.server is not None,
+            "neighbours": near,
+        }
+
+
+def look_at(
+    restorer: Restorer, report: RestoreReport, target: TargetLike, server: EmbeddedServer | None
+) -> Result:
+    """Have a look at what was restored. Never fails: the restore is done whatever comes now."""
+    neighbours: dict[str, tuple[Neighbour, ...]] = {}
+    failed = None
+    try:
+        for table in report.tables:
+            found = restorer.nearest_neighbours(
+                table.table, schema=report.schema, count=_NEIGHBOURS
+            )
+            if found:
+                neighbours[table.table] = found
+    except PgvectorRestoreError as exc:
+        failed = str(exc)
+    return Result(report, _public_conninfo(target), server, neighbours, failed)
+
+
+def read_logs(store: BackupStore, catalog: Catalog) -> Logs:
+    """The backup logs, unless there are too many; one that cannot be read is left out."""
+    logs: dict[Location, BackupLog] = {}
+    if len(catalog.locations) <= _MAX_LOGS:
+        for location in catalog.locations:
+            with suppress(StoreError):
+                log = store.read_log(location)
+                if log is not None:
+                    logs[location] = log
+    return logs
+
+
+# --- documents ---------------------------------------------------------------------------------
+
+
+def catalog_document(url: str, catalog: Catalog, logs: Logs) -> dict[str, object]:
+    """A catalog, JSON-ready."""
+    sets = _by_location(catalog.sets)
+    return {
+        "store": url,
+        "locations": [
+            _location_document(location, sets.get(location, ()), logs.get(location))
+            for location in catalog.locations
+        ],
+        "incomplete": [
+            {
+                "label": one.label,
+                "location": one.location.relative_path,
+                "reason": one.reason,
+                "files": [info.key.rpartition("/")[2] for info in one.objects],
+            }
+            for one in catalog.incomplete
+        ],
+        "summary": {
+            "locations": len(catalog.locations),
+            "sets": len(catalog.sets),
+            "incomplete": len(catalog.incomplete),
+            **_sizes(sum(one.size_bytes for one in catalog.sets)),
+        },
+    }
+
+
+def _location_document(
+    location: Location, sets: Sequence[BackupSet], log: BackupLog | None
+) -> dict[str, object]:
+    about: dict[str, object] = {"type": location.kind}
+    if location.task_id is not None:
+        about["task_id"] = location.task_id
+    return about | {
+        "relative_path": location.relative_path,
+        "log_file": location.log.key.rpartition("/")[2] if location.log else None,
+        "sets": [
+            {
+                "label": one.label,
+                "timestamp": one.timestamp,
+                "backup_date": one.backup_date.isoformat(sep=" "),
+                "size_bytes": one.size_bytes,
+                "files": [_file_document(file, log) for file in one.files],
+            }
+            for one in sets
+        ],
+    }
+
+
+def _file_document(file: BackupFile, log: BackupLog | None) -> dict[str, object]:
+    rows = log.rows_of(file.name) if log is not None else None
+    return {"table": file.table, "name": file.name, **_sizes(file.size_bytes), "rows": rows}
+
+
+def _sizes(size_bytes: int) -> dict[str, object]:
+    return {"size_bytes": size_bytes, "size": format_size(size_bytes)}
+
+
+def server_document(server: EmbeddedServer | None) -> dict[str, object]:
+    """The embedded server, JSON-ready."""
+    if server is None:
+        return {"running": False, "data_dir": str(embedded.default_data_dir())}
+    return {
+        "running": True,
+        "data_dir": str(server.data_dir),
+        "connection": server.conninfo,
+        "version": server.version,
+        "pid": server.pid,
+    }
+
+
+# --- for people --------------------------------------------------------------------------------
+
+
+class _Console(Console):
+    """Without markup and without opinions about numbers: what is printed is somebody's text."""
+
+    def __init__(self, *, err: bool) -> None:
+        stream = sys.stderr if err else sys.stdout
+        known = stream.isatty() or "COLUMNS" in os.environ
+        super().__init__(
+            file=stream,
+            width=None if known else _PIPE_WIDTH,
+            markup=False,
+            emoji=False,
+            highlight=False,
+        )
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the entry point; rich would end the process."""
+        raise BrokenPipeError
+
+
+def print_lines(*lines: str, err: bool = False) -> None:
+    """Lines as they are, however long."""
+    stream = sys.stderr if err else sys.stdout
+    # Nobody reads stderr? No reason to stop. Nobody reads stdout: the entry point decides.
+    with suppress(BrokenPipeError) if err else nullcontext():
+        for line in lines:
+            stream.write(safe(line) + "\n")
+
+
+def print_catalog(url: str, catalog: Catalog, logs: Logs, *, show_all: bool) -> None:
+    """The backup sets of a store, location by location."""
+    if not catalog.locations:
+        print_lines(
+            f"no backups in {url}",
+            "Is this the folder that holds vector_bak, or the folders of tasks?",
+        )
+        return
+    console = _Console(err=False)
+    sets = _by_location(catalog.sets)
+    shown = catalog.locations if show_all else catalog.locations[:_MAX_LOCATIONS]
+    for location in shown:
+        own = sets.get(location, ())
+        _print_location(console, location, own, logs.get(location), None if show_all else _MAX_SETS)
+    if more := len(catalog.locations) - len(shown):
+        print_lines(f"… and {_count(more, 'location')} more: --all shows them", "")
+    _print_incomplete(console, catalog.incomplete, None if show_all else _MAX_SETS)
+    total = format_size(sum(one.size_bytes for one in catalog.sets))
+    print_lines(
+        f"{_count(len(catalog.sets), 'backup set')} at {_count(len(catalog.locations), 'location')}"
+        f", {total}; {len(catalog.incomplete)} incomplete"
+    )
+
+
+def _print_location(
+    console: Console,
+    location: Location,
+    sets: Sequence[BackupSet],
+    log: BackupLog | None,
+    most: int | None,
+    restored: BackupSet | None = None,
+) -> None:
+    has_log = "with log" if location.log else "without log"
+    print_lines(f"{location.relative_path}  ({location.kind}, {has_log})")
+    if not sets:
+        print_lines("  no complete backup set", "")
+        return
+    shown = list(sets[:most])
+    if restored is not None and restored not in shown:
+        shown[-1] = restored
+    files = [file.table for file in sets[0].files]
+    table = _table("backup set", "date", *[f">{name}" for name in _short(files)], ">total", ">rows")
+    for one in shown:
+        is_it = one == restored
+        rows = [log.rows_of(file.name) if log else None for file in one.files]
+        table.add_row(
+            safe(one.label) + (" *" if is_it else ""),
+            f"{one.backup_date:%Y-%m-%d %H:%M}",
+            *[format_size(file.size_bytes) for file in one.files],
+            format_size(one.size_bytes),
+            " + ".join("?" if n is None else f"{n:,}" for n in rows) if any(rows) else "",
+            style="bold" if is_it else None,
+        )
+    console.print(table)
+    notes = ["  * restored"] if restored is not None else []
+    if more := len(sets) - len(shown):
+        notes.append(f"  … and {more:,} more")
+    print_lines(*notes, "")
+
+
+def _print_incomplete(
+    console: Console, incomplete: Sequence[IncompleteSet], most: int | None
+) -> None:
+    if not incomplete:
+        return
+    print_lines("incomplete, cannot be restored")
+    table = _table("backup set", "why")
+    for one in incomplete[:most]:
+        table.add_row(safe(one.label), safe(one.reason))
+    console.print(table)
+    more = len(incomplete) - len(incomplete[:most])
+    print_lines(*([f"  … and {more:,} more: --all shows them"] if more else []), "")
+
+
+def print_plan(plan: RestorePlan, *, err: bool = False) -> None:
+    """What a restore will do."""
+    console = _Console(err=err)
+    heading = f"restore {plan.backup.label} into {plan.facts.label}, schema {plan.facts.schema}"
+    how = f"mode {plan.options.mode}, strategy {plan.strategy}: one transaction, all tables or none"
+    print_lines(heading, how, err=err)
+    table = _table("table", ">rows there", "what happens", ">rows in file", ">size")
+    for one in plan.tables:
+        table.add_row(
+            safe(one.name),
+            "" if one.create else f"{one.target.rows or 0:,}",
+            _deed(one, plan.options.mode),
+            "" if one.logged_rows is None else f"{one.logged_rows:,}",
+            format_size(one.source.size_bytes),
+        )
+    console.print(table)
+    notes = [f"warning: {warning}" for warning in plan.warnings]
+    if plan.creates_extension:
+        version = plan.facts.vector_version or ""
+        notes.insert(0, f"the extension vector {version}".rstrip() + " will be created")
+    if plan.rows_removed:
+        notes.append(f"{_count(plan.rows_removed, 'row')} will be removed")
+    print_lines(*notes, err=err)
+
+
+def _deed(table: TablePlan, mode: str) -> str:
+    if table.create:
+        return "create, load"
+    return "remove, load" if mode == "replace" else "keep, add"
+
+
+def print_result(store: BackupStore, catalog: Catalog, result: Result) -> None:
+    """What a restore did, and where it can be looked at."""
+    console = _Console(err=False)
+    report = result.report
+    _print_source(console, store, catalog, report.backup)
+    print_lines(f"restored into {report.target}, schema {report.schema}, mode {report.mode}")
+    table = _table(
+        "table", ">loaded", ">removed", ">rows now", ">repaired cells", ">size", ">MB/s", ">seconds"
+    )
+    for one in report.tables:
+        table.add_row(safe(one.table), *_numbers(one))
+    console.print(table)
+    created = [one.table for one in report.tables if one.created]
+    notes = ["created: extension vector"] if report.extension_created else []
+    notes += [f"created: table {name}" for name in created]
+    print_lines(*notes, *_repairs(report), *[f"warning: {text}" for text in report.warnings])
+    print_lines(
+        f"total: {_count(report.rows_loaded, 'row')}, {format_size(report.size_bytes)}, "
+        f"{report.seconds:.2f} s",
+        "",
+    )
+    _print_neighbours(console, result)
+    print_lines("look at it with", f"  {_psql(result.conninfo)}")
+    if result.server is not None:
+        print_lines(
+            "  Any PostgreSQL client will do: the embedded server puts no psql on your PATH.",
+            "  It stays up until: pgvector-restore embedded stop",
+        )
+
+
+def _print_source(
+    console: Console, store: BackupStore, catalog: Catalog, backup: BackupSet
+) -> None:
+    """The locations of the store, and the sets of the one that was restored from."""
+    sets = _by_location(catalog.sets)
+    print_lines(f"backups in {store.url}")
+    table = _table("location", "kind", ">sets", "newest", ">size")
+    for location in catalog.locations[:_MAX_LOCATIONS]:
+        own = sets.get(location, ())
+        table.add_row(
+            safe(location.relative_path),
+            location.kind,
+            f"{len(own):,}",
+            f"{own[0].backup_date:%Y-%m-%d %H:%M}" if own else "",
+            format_size(sum(one.size_bytes for one in own)),
+        )
+    console.print(table)
+    more = len(catalog.locations) - _MAX_LOCATIONS
+    print_lines(*([f"  … and {more:,} more"] if more > 0 else []), "")
+    log = None
+    with suppress(StoreError):
+        log = store.read_log(backup.location)
+    _print_location(console, backup.location, sets[backup.location], log, _MAX_SETS, backup)
+
+
+def _numbers(table: TableReport) -> tuple[str, ...]:
+    return (
+        f"{table.rows_loaded:,}",
+        f"{table.rows_removed:,}",
+        f"{table.rows_after:,}",
+        f"{table.cells_repaired:,}",
+        format_size(table.size_bytes),
+        f"{table.bytes_per_second / (1 << 20):.1f}",
+        f"{table.seconds:.2f}",
+    )
+
+
+def _repairs(report: RestoreReport) -> Iterable[str]:
+    for table in report.tables:
+        for one in table.repairs:
+            yield (
+                f"repaired: {table.table}.{one.column}, {_count(one.cells, 'cell')} "
+                f"({one.kind}), such as record {one.record}:"
+            )
+            yield f"  {one.before}"
+            yield f"  {one.after}"
+
+
+def _print_neighbours(console: Console, result: Result) -> None:
+    for name, rows in result.neighbours.items():
+        print_lines(f"nearest to the first row of {name} by cosine distance")
+        table = _table(">distance", "key", "document")
+        table.columns[-1].no_wrap, table.columns[-1].overflow = True, "ellipsis"
+        for one in rows:
+            text = " ".join((one.text or "").split())[:_TEXT_CHARS]
+            table.add_row(f"{one.distance:.4f}", printable(one.key), printable(text))
+        console.print(table)
+        print_lines("")
+    if result.look_failed is not None:
+        print_lines(f"warning: could not look at the restored rows: {result.look_failed}", "")
+
+
+def print_server(server: EmbeddedServer | None) -> None:
+    """Where the embedded server is."""
+    if server is None:
+        place = embedded.default_data_dir()
+        print_lines("no embedded server is running", f"  its data would be in {place}")
+        return
+    print_lines(
+        f"embedded PostgreSQL {server.version} is running, process {server.pid}",
+        f"  data     {server.data_dir}",
+        f"  connect  {_psql(server.conninfo)}",
+        "  end it   pgvector-restore embedded stop",
+    )
+
+
+# --- helpers -----------------------------------------------------------------------------------
+
+
+def _table(*headings: str) -> Table:
+    """A calm table; a heading that starts with ``>`` has its column aligned to the right."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), header_style="bold")
+    for heading in headings:
+        right = heading.startswith(">")
+        table.add_column(
+            heading.removeprefix(">"), justify="right" if right else "left", overflow="fold"
+        )
+    return table
+
+
+def _by_location(sets: Iterable[BackupSet]) -> dict[Location, list[BackupSet]]:
+    found: dict[Location, list[BackupSet]] = {}
+    for one in sets:
+        found.setdefault(one.location, []).append(one)
+    return found
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Table names without what all of them begin with: ``collection``, ``embedding``."""
+    low, high = min(names), max(names)
+    same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), 0)
+    return [safe(name[low.rfind("_", 0, same) + 1 :]) for name in names]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _public_conninfo(target: TargetLike) -> str:
+    """The connection as it may be shown: no password, nothing that is no address."""
+    if isinstance(target, ConnectionPool):
+        return ""
+    given = parse_target(target)
+    return make_conninfo("", **{name: given[name] for name in _SHOWN_KEYWORDS if name in given})
+
+
+def _psql(conninfo: str) -> str:
+    if not conninfo:
+        return "psql"
+    is_plain = not set(conninfo) & set('"$`\\!%')
+    return f'psql "{conninfo}"' if is_plain else f"psql {shlex.quote(conninfo)}"

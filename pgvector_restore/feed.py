@@ -73,9 +73,7 @@ class TableFeed:
     def _encoded(
         self, stored: Iterator[bytes], parents: Mapping[str, frozenset[str]]
     ) -> Iterator[bytes]:
-        reader = CsvReader(
-            stored, self.file, max_record_bytes=self._options.max_record_bytes
-        )
+        reader = CsvReader(stored, self.file, max_record_bytes=self._options.max_record_bytes)
         if reader.header != self._plan.header:
             raise StoreChangedError(
                 f"header of {self.file} is not the one the plan was made for", hint="plan again"
@@ -100,7 +98,7 @@ class TableFeed:
         logged = self._plan.logged_rows
         if self._options.check_log and logged is not None and logged != self.rows:
             raise RowCountError(
-                f"{self.file} has {self.rows} records, the backup log counts {logged}",
+                f"file has {self.rows} records, the backup log counts {logged}",
                 hint="the file was cut or edited; to restore it as it is, leave the log unchecked",
                 file=self.file,
             )
@@ -116,7 +114,7 @@ class TableFeed:
 
         Keys are compared as text; a spelling that is not the server's own is tried as a UUID.
         """
-        for cell in set(fields.columns[position]):
+        for cell in dict.fromkeys(fields.columns[position]):  # each once, in order
             if cell is None or (key := cell.decode()) in keys:
                 continue
             if _canonical_uuid(key) in keys:

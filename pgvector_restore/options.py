@@ -51,10 +51,17 @@ def _one_of(choices: Any) -> Any:  # noqa: ANN401 - attrs' validator type is gen
     return check
 
 
-def _positive(_: object, attribute: Attribute[Any], value: float) -> None:
-    number: object = value
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or not number > 0:
-        raise OptionError(f"{attribute.name} must be a positive number, not {value!r}")
+def _between(low: float, high: float, kind: type[float | int]) -> Any:  # noqa: ANN401 - as above
+    def check(_: object, attribute: Attribute[Any], value: object) -> None:
+        allowed = (int,) if kind is int else (int, float)
+        fits = isinstance(value, allowed) and not isinstance(value, bool) and low <= value <= high
+        if not fits:
+            noun = "a whole number" if kind is int else "a number"
+            raise OptionError(
+                f"{attribute.name} must be {noun} from {low} to {high}, not {value!r}"
+            )
+
+    return check
 
 
 def _flag(_: object, attribute: Attribute[Any], value: object) -> None:
@@ -103,10 +110,10 @@ class RestoreOptions:
     create_tables: bool = field(default=True, validator=_flag)
     #: Refuse a file whose row count differs from what the backup log says of it.
     check_log: bool = field(default=True, validator=_flag)
-    #: Seconds to wait for somebody else's lock on a table.
-    lock_timeout_s: float = field(default=30.0, validator=_positive)
-    #: Bytes after which an unfinished record is refused.
-    max_record_bytes: int = field(default=64 << 20, validator=_positive)
+    #: Seconds to wait for somebody else's lock on a table, 0.001 to 2,000,000 (23 days).
+    lock_timeout_s: float = field(default=30.0, validator=_between(0.001, 2_000_000, float))
+    #: A record with more bytes is refused; PostgreSQL's own limit for a field is 1 GiB.
+    max_record_bytes: int = field(default=64 << 20, validator=_between(1, 1 << 30, int))
 
 
 def make_options(options: RestoreOptions | None, changes: dict[str, Any]) -> RestoreOptions:

@@ -39,7 +39,8 @@ class ProgressEvent:
     rows_total: int | None = None
 
 
-#: A listener. What it raises ends the restore, with nothing changed.
+#: A listener. What it raises ends the restore with nothing changed; with the ``done`` event, which
+#: comes after COMMIT, it is only logged.
 Progress = Callable[[ProgressEvent], None]
 
 
@@ -110,9 +111,8 @@ class LoggingProgress:
                 return
             self._last, self._due = step, time.monotonic() + self._every_s
         self._logger.info(
-            "%s %s: %d of %d bytes, %d rows",
-            event.phase,
-            event.table or "",
+            "%s: %d of %d bytes, %d rows",
+            f"{event.phase} {event.table}" if event.table else event.phase,
             event.bytes_done,
             event.bytes_total,
             event.rows_done,

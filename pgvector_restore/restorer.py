@@ -11,10 +11,12 @@ from typing import Any
 
 from attrs import evolve
 
+from pgvector_restore.db.claims import check_unclaimed
 from pgvector_restore.db.in_place import LoadResult, TableLoad, restore_in_place
 from pgvector_restore.db.inspect import configure_session, find_schema, inspect_target
 from pgvector_restore.db.neighbours import Neighbour, nearest_neighbours
 from pgvector_restore.db.pool import Target, TargetLike
+from pgvector_restore.errors import OptionError
 from pgvector_restore.feed import TableFeed, read_header
 from pgvector_restore.model import BackupFile, BackupSet, TargetFacts
 from pgvector_restore.options import RestoreOptions, make_options
@@ -88,6 +90,10 @@ class Restorer:
             TargetError: The database cannot be reached, or cannot take the set.
         """
         chosen = make_options(options, changes)
+        if not isinstance(backup, (str, BackupSet)):
+            raise OptionError(
+                f"a backup is a label or a set of the catalog, not {type(backup).__name__}"
+            )
         found = backup if isinstance(backup, BackupSet) else self.store.catalog().get(backup)
         sources = self._sources(found, select_files(found, chosen), chosen)
         return make_plan(found, chosen, sources, self._facts(chosen, sources))
@@ -131,8 +137,8 @@ class Restorer:
                 before_commit=before_commit,
             )
         report = _report(plan, feeds, results, time.perf_counter() - started)
-        tracker.tell("done")
         _log.info("%s", report)
+        tracker.tell_done()
         return report
 
     def restore(
@@ -152,7 +158,12 @@ class Restorer:
         """A look at a restored table: its first row and the ``count`` rows nearest to it.
 
         Cosine distance over the whole table, without an index. Empty for a table without vectors.
+
+        Raises:
+            OptionError: A negative count.
         """
+        if count < 0:
+            raise OptionError(f"count must not be negative, it is {count}")
         with self._target.reading() as cur:
             return nearest_neighbours(cur, schema, table, count)
 
@@ -174,6 +185,7 @@ class Restorer:
         with self._target.reading() as cur:
             schema = find_schema(cur, options.schema, names)
             configure_session(cur, options.lock_timeout_s)
+            check_unclaimed(cur, schema, names)
             return inspect_target(cur, schema, names)
 
 
@@ -190,6 +202,13 @@ class _Tracker:
     def tell(self, phase: Phase) -> None:
         self._event = evolve(self._event, phase=phase, table=None)
         self._progress(self._event)
+
+    def tell_done(self) -> None:
+        """The restore is committed: a listener that fails now must not make it look failed."""
+        try:
+            self.tell("done")
+        except Exception:  # noqa: BLE001 - whatever a listener raises
+            _log.exception("progress listener failed after the restore was committed")
 
     def for_table(self, table: str) -> Callable[[int, int], None]:
         def update(bytes_read: int, rows: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pgvector_restore import RestoreReport, Restorer, open_store
+from pgvector_restore import Restorer, RestoreReport, open_store
 from pgvector_restore.schema import COLLECTION, EMBEDDING
 
 STAMP = "20260102_030405"

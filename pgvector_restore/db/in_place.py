@@ -11,13 +11,13 @@ from attrs import evolve, frozen
 from psycopg import sql
 from psycopg.rows import tuple_row
 
+from pgvector_restore.db.claims import claim
 from pgvector_restore.db.copy import Feed, copy_rows, parent_keys
 from pgvector_restore.db.create import create_extension, create_table
 from pgvector_restore.db.inspect import configure_session, count_rows, inspect_target
 from pgvector_restore.errors import (
     OutcomeUnknownError,
     RowCountError,
-    TargetBusyError,
     TargetChangedError,
 )
 from pgvector_restore.model import TargetFacts, TargetTable
@@ -25,9 +25,6 @@ from pgvector_restore.options import RestoreOptions
 from pgvector_restore.schema import Generation
 
 __all__ = ["LoadResult", "TableLoad", "restore_in_place"]
-
-#: Namespace of the advisory locks, hashed together with schema and table.
-_LOCK_SPACE = "pgvector_restore"
 
 _Cursor = psycopg.Cursor[Any]
 
@@ -92,7 +89,7 @@ def restore_in_place(
         with conn.transaction():
             cur = psycopg.Cursor(conn, row_factory=tuple_row)
             _begin(cur, options, replace=replace)
-            _claim(cur, loads)
+            claim(cur, facts.schema, [load.target.name for load in loads])
             _lock(cur, loads, replace=replace)
             _check_same(cur, facts, loads)
             _create_missing(cur, facts, loads, generation)
@@ -121,20 +118,6 @@ def _begin(cur: _Cursor, options: RestoreOptions, *, replace: bool) -> None:
     level = "READ COMMITTED" if replace else "REPEATABLE READ"
     cur.execute(sql.SQL("SET TRANSACTION ISOLATION LEVEL {}, READ WRITE").format(sql.SQL(level)))
     configure_session(cur, options.lock_timeout_s)
-
-
-def _claim(cur: _Cursor, loads: Sequence[TableLoad]) -> None:
-    """Advisory locks on the tables' names, for tables that do not exist yet as well."""
-    for schema, name in sorted((ld.target.schema, ld.target.name) for ld in loads):
-        cur.execute(
-            "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))",
-            [f"{_LOCK_SPACE}:{schema}.{name}"],
-        )
-        row = cur.fetchone()
-        if not row or not row[0]:
-            raise TargetBusyError(
-                f"another restore is writing {schema}.{name}", hint="wait until it has ended"
-            )
 
 
 def _lock(cur: _Cursor, loads: Sequence[TableLoad], *, replace: bool) -> None:

@@ -237,9 +237,11 @@ def _referenced_by(cur: _Cursor, oid: int, among: list[int]) -> tuple[str, ...]:
         SELECT DISTINCT n.nspname || '.' || c.relname FROM pg_constraint k
         JOIN pg_class c ON c.oid = k.conrelid
         JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE k.contype = 'f' AND k.confrelid = %s AND NOT k.conrelid = ANY (%s)
+        WHERE k.contype = 'f' AND k.confrelid = %(oid)s AND NOT k.conrelid = ANY (%(among)s)
+          AND NOT EXISTS (SELECT FROM pg_partition_ancestors(k.conrelid) a
+                          WHERE a.relid = ANY (%(among)s))
         ORDER BY 1
         """,
-        [oid, among],
+        {"oid": oid, "among": among},
     )
     return tuple(row[0] for row in cur.fetchall())

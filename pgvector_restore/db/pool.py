@@ -16,7 +16,7 @@ from psycopg_pool import ConnectionPool
 from pgvector_restore.db.errors import server_errors
 from pgvector_restore.errors import ConnectError, OptionError
 
-__all__ = ["Target", "TargetLike", "parse_target", "target_label"]
+__all__ = ["Target", "TargetLike", "parse_target", "public_conninfo", "target_label"]
 
 #: What names a database: conninfo (URL or keywords), a mapping of libpq keywords, or a pool.
 TargetLike = str | Mapping[str, Any] | ConnectionPool[Any]
@@ -80,6 +80,21 @@ def _is_torn(given: Mapping[str, Any]) -> bool:
     host, port = str(given.get("host") or ""), str(given.get("port") or "")
     torn_name = "user" not in given and "@" in str(given.get("dbname") or "")
     return torn_name or "@" in host[1:] or not set(port) <= set("0123456789,")
+
+
+#: What tells where a database is and no secret.
+_SHOWN_KEYWORDS = ("service", "host", "hostaddr", "port", "dbname", "user", "sslmode")
+
+
+def public_conninfo(target: TargetLike) -> str:
+    """The connection as it may be shown: no password, nothing that is no address.
+
+    Empty for a pool, and where libpq's variables say everything.
+    """
+    if isinstance(target, ConnectionPool):
+        return ""
+    given = parse_target(target)
+    return make_conninfo("", **{name: given[name] for name in _SHOWN_KEYWORDS if name in given})
 
 
 class Target:

@@ -96,7 +96,7 @@ class CsvReader:
     Args:
         blocks: The file's bytes in order, in blocks of any size.
         file: Name for messages.
-        max_record_bytes: A record that is not complete after so many bytes raises.
+        max_record_bytes: A record with more bytes than that raises.
 
     Raises:
         BadHeaderError: From the constructor: no header, or one that is no list of names.
@@ -158,6 +158,13 @@ class CsvReader:
                 data = data.removesuffix(b"\r") + b"\r"
             yield Records(data + b"\n", offset)
 
+    def _check_lengths(self, fields: list[Field], width: int) -> None:
+        """Raise at the first record whose fields have too many bytes together."""
+        for start in range(0, len(fields), width):
+            if sum(len(f) for f in fields[start : start + width] if f) > self._max_record_bytes:
+                self.records += start // width
+                raise self._too_long()
+
     def _too_long(self) -> BadDataError:
         return self._broken(
             f"record is longer than {self._max_record_bytes} bytes",
@@ -211,6 +218,8 @@ class CsvReader:
             check_text(piece.data, fields)
         except Malformed as problem:
             raise self._error(problem) from None
+        if len(piece.data) > self._max_record_bytes:
+            self._check_lengths(fields, width)
         first = self.records + 1
         self.records += len(fields) // width
         return Fields(tuple(fields[i::width] for i in range(width)), first)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import select
 import signal
 import subprocess
@@ -57,7 +56,7 @@ def run_command(*args: str | Path, **environment: str) -> Done:
 
 def run_on_terminal(*args: str | Path, answers: str = "") -> tuple[int, str]:
     """Run it on a terminal, answer its question, give back exit code and what was shown."""
-    ours, theirs = pty.openpty()
+    ours, theirs = os.openpty()
     process = subprocess.Popen(
         [*COMMAND, *map(str, args)],
         stdin=theirs,

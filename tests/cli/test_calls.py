@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from pgvector_restore import __version__
 from pgvector_restore.cli import main, run
-from pgvector_restore.cli_app import app
-from pgvector_restore.cli_text import document, masked, printable
+from pgvector_restore.cli.app import app
+from pgvector_restore.cli.text import document, masked, printable
 from tests.cli.conftest import COMMAND, STORE, run_command
 
 CANARY = "kanarienvogel"
@@ -165,7 +165,7 @@ def test_an_unexpected_error_is_one_line(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError(f"boom postgresql://me:{CANARY}@h/db")
 
-    monkeypatch.setattr("pgvector_restore.cli_app.open_store", fail)
+    monkeypatch.setattr("pgvector_restore.cli.app.open_store", fail)
     assert run(["list", "x"]) == 1
     line = "internal error: RuntimeError: boom postgresql://me:***@h/db\n"
     assert capsys.readouterr().err == line
@@ -182,7 +182,7 @@ def test_interrupted_before_anything(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pgvector_restore.cli_app.open_store", interrupt)
+    monkeypatch.setattr("pgvector_restore.cli.app.open_store", interrupt)
     assert run(["restore", "x"]) == 130
     assert capsys.readouterr().err == "interrupted: nothing has changed\n"
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pgvector_restore.cli_output import catalog_document, print_catalog
-from pgvector_restore.cli_text import print_document
+from pgvector_restore.cli.documents import catalog_document
+from pgvector_restore.cli.output import print_catalog
+from pgvector_restore.cli.text import print_document
 from pgvector_restore.model import (
     BackupFile,
     BackupSet,
@@ -140,7 +141,7 @@ def test_hostile_names_in_a_listing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_hostile_files_beside_the_sets(tmp_path: Path) -> None:
     folder = tmp_path / "vector_bak"
     make_sets(folder, 1)
-    name = HOSTILE.removesuffix("\udcff")
+    name = HOSTILE.removesuffix("\udcff").replace("/", "")
     (folder / f"langchain_pg_embedding_20250101_000000{name}.csv").write_text("x")
     (folder / f"langchain_pg_embedding_20250101_000000.csv{name}").write_text("x")
     (tmp_path / f"task_{name}").mkdir()

@@ -179,7 +179,7 @@ def test_interrupted_after_the_commit(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pgvector_restore.cli_output.look_at", interrupt)
+    monkeypatch.setattr("pgvector_restore.cli.documents.look_at", interrupt)
     assert run(["restore", str(STORE), "--dsn", g2_dsn]) == 130
     assert capsys.readouterr().err == "interrupted: the restore had been committed\n"
     assert rows(g2_dsn) == 64

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 import pgvector_restore
 from pgvector_restore import PgvectorRestoreError, RestoreOptions, Restorer, errors, open_store
-from pgvector_restore.cli_app import app
+from pgvector_restore.cli.app import app
 from tests.conftest import connect
 
 ROOT = Path(__file__).parents[2]

@@ -16,6 +16,7 @@ from pgvector_restore import (
     RowCountError,
     RowRejectedError,
 )
+from pgvector_restore.schema import COLLECTION
 from tests.sets import (
     COLLECTION_FILE,
     DOC_ID,
@@ -29,7 +30,6 @@ from tests.sets import (
     quote,
     with_cell,
 )
-from pgvector_restore.schema import COLLECTION
 
 
 @frozen(kw_only=True)
@@ -164,7 +164,7 @@ STRUCTURE = {
     ),
     "lost-opening-quote": Hostile(
         embedding=with_cell(2, "embedding", '[0.5,-2,3]"'),
-        error=BadRecordError, says="quote inside of an unquoted field", record=2, column="embedding",
+        error=BadRecordError, says="quote inside of an unquoted field", record=2, column="cmetadata",
     ),
     "quote-in-unquoted": Hostile(
         embedding=with_cell(2, "document", 'a "word" here'),

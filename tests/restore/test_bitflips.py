@@ -13,7 +13,7 @@ from tests.sets import collection_bytes, embedding_bytes, write_set
 
 def _flipped(data: bytes, offset: int) -> bytes:
     changed = bytearray(data)
-    changed[offset] ^= 1 << (offset * 5 % 8)
+    changed[offset] ^= 1 << ((offset + offset // 16) % 8)
     return bytes(changed)
 
 

@@ -74,7 +74,7 @@ def test_append_adds_to_what_is_there(g2_dsn: str, tmp_path: Path) -> None:
     ],
     ids=["vector", "repr", "server", "duplicate", "width"],
 )
-def test_bad_last_record_of_many_changes_nothing(  # noqa: PLR0913, PLR0917 - cases and fixtures
+def test_bad_last_record_of_many_changes_nothing(
     g2_dsn: str,
     tmp_path: Path,
     mode: str,

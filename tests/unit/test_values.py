@@ -191,7 +191,10 @@ def test_the_log_listener_tells_each_phase_once(caplog: pytest.LogCaptureFixture
         for done in range(5):
             listener(event("load", done, done, None))
         listener(event("done", 5, 5))
-    assert [record.getMessage().split()[0] for record in caplog.records] == ["load", "done"]
+    assert [record.getMessage().partition(" ")[0].strip(":") for record in caplog.records] == [
+        "load",
+        "done",
+    ]
 
 
 def test_errors_are_json_ready() -> None:

@@ -1,180 +1,36 @@
-"""What the commands print: tables for people, documents for ``--json``."""
+"""What the commands print for people: tables and lines."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext, suppress
-from typing import Any
 
-from attrs import asdict, frozen
-from psycopg.conninfo import make_conninfo
-from psycopg_pool import ConnectionPool
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from pgvector_restore.cli_text import printable, safe
+from pgvector_restore.cli.documents import Logs, Result, sets_by_location
+from pgvector_restore.cli.text import printable, safe
 from pgvector_restore.db import embedded
 from pgvector_restore.db.embedded import EmbeddedServer
-from pgvector_restore.db.neighbours import Neighbour
-from pgvector_restore.db.pool import TargetLike, parse_target
-from pgvector_restore.errors import PgvectorRestoreError, StoreError
-from pgvector_restore.model import BackupFile, BackupSet, Catalog, IncompleteSet, Location
+from pgvector_restore.errors import StoreError
+from pgvector_restore.model import BackupSet, Catalog, IncompleteSet, Location
 from pgvector_restore.plan import RestorePlan, TablePlan
 from pgvector_restore.report import RestoreReport, TableReport, format_size
-from pgvector_restore.restorer import Restorer
 from pgvector_restore.storage import BackupLog, BackupStore
 
-#: Logs of the locations that have one.
-Logs = Mapping[Location, BackupLog]
-
-#: A log is a request of its own to the storage: more of them would be slower than the listing.
-_MAX_LOGS = 50
 #: What a screen takes in. The rest is counted; ``list --all`` shows it.
 _MAX_LOCATIONS = 20
 _MAX_SETS = 10
-#: Rows shown beside the first one, and characters of their documents.
-_NEIGHBOURS = 3
+#: Characters of a document beside its key.
 _TEXT_CHARS = 60
 #: Columns of a pipe or file: there nothing needs to be folded.
 _PIPE_WIDTH = 500
-#: What tells where a database is and no secret.
-_SHOWN_KEYWORDS = ("service", "host", "hostaddr", "port", "dbname", "user", "sslmode")
-
-
-@frozen
-class Result:
-    """A restore and what shows that it worked."""
-
-    #: What was done.
-    report: RestoreReport
-    #: Conninfo without password; ``""`` where libpq's variables say everything.
-    conninfo: str
-    #: The embedded server, if the rows are there.
-    server: EmbeddedServer | None
-    #: The first row of each table with vectors, and the rows nearest to it.
-    neighbours: dict[str, tuple[Neighbour, ...]]
-    #: Why there are none, if looking failed.
-    look_failed: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form."""
-        near = {table: [asdict(n) for n in rows] for table, rows in self.neighbours.items()}
-        return self.report.to_dict() | {
-            "connection": self.conninfo,
-            "embedded": self.server is not None,
-            "neighbours": near,
-        }
-
-
-def look_at(
-    restorer: Restorer, report: RestoreReport, target: TargetLike, server: EmbeddedServer | None
-) -> Result:
-    """Have a look at what was restored. Never fails: the restore is done whatever comes now."""
-    neighbours: dict[str, tuple[Neighbour, ...]] = {}
-    failed = None
-    try:
-        for table in report.tables:
-            found = restorer.nearest_neighbours(
-                table.table, schema=report.schema, count=_NEIGHBOURS
-            )
-            if found:
-                neighbours[table.table] = found
-    except PgvectorRestoreError as exc:
-        failed = str(exc)
-    return Result(report, _public_conninfo(target), server, neighbours, failed)
-
-
-def read_logs(store: BackupStore, catalog: Catalog) -> Logs:
-    """The backup logs, unless there are too many; one that cannot be read is left out."""
-    logs: dict[Location, BackupLog] = {}
-    if len(catalog.locations) <= _MAX_LOGS:
-        for location in catalog.locations:
-            with suppress(StoreError):
-                log = store.read_log(location)
-                if log is not None:
-                    logs[location] = log
-    return logs
-
-
-# --- documents ---------------------------------------------------------------------------------
-
-
-def catalog_document(url: str, catalog: Catalog, logs: Logs) -> dict[str, object]:
-    """A catalog, JSON-ready."""
-    sets = _by_location(catalog.sets)
-    return {
-        "store": url,
-        "locations": [
-            _location_document(location, sets.get(location, ()), logs.get(location))
-            for location in catalog.locations
-        ],
-        "incomplete": [
-            {
-                "label": one.label,
-                "location": one.location.relative_path,
-                "reason": one.reason,
-                "files": [info.key.rpartition("/")[2] for info in one.objects],
-            }
-            for one in catalog.incomplete
-        ],
-        "summary": {
-            "locations": len(catalog.locations),
-            "sets": len(catalog.sets),
-            "incomplete": len(catalog.incomplete),
-            **_sizes(sum(one.size_bytes for one in catalog.sets)),
-        },
-    }
-
-
-def _location_document(
-    location: Location, sets: Sequence[BackupSet], log: BackupLog | None
-) -> dict[str, object]:
-    about: dict[str, object] = {"type": location.kind}
-    if location.task_id is not None:
-        about["task_id"] = location.task_id
-    return about | {
-        "relative_path": location.relative_path,
-        "log_file": location.log.key.rpartition("/")[2] if location.log else None,
-        "sets": [
-            {
-                "label": one.label,
-                "timestamp": one.timestamp,
-                "backup_date": one.backup_date.isoformat(sep=" "),
-                "size_bytes": one.size_bytes,
-                "files": [_file_document(file, log) for file in one.files],
-            }
-            for one in sets
-        ],
-    }
-
-
-def _file_document(file: BackupFile, log: BackupLog | None) -> dict[str, object]:
-    rows = log.rows_of(file.name) if log is not None else None
-    return {"table": file.table, "name": file.name, **_sizes(file.size_bytes), "rows": rows}
-
-
-def _sizes(size_bytes: int) -> dict[str, object]:
-    return {"size_bytes": size_bytes, "size": format_size(size_bytes)}
-
-
-def server_document(server: EmbeddedServer | None) -> dict[str, object]:
-    """The embedded server, JSON-ready."""
-    if server is None:
-        return {"running": False, "data_dir": str(embedded.default_data_dir())}
-    return {
-        "running": True,
-        "data_dir": str(server.data_dir),
-        "connection": server.conninfo,
-        "version": server.version,
-        "pid": server.pid,
-    }
-
-
-# --- for people --------------------------------------------------------------------------------
 
 
 class _Console(Console):
@@ -214,7 +70,7 @@ def print_catalog(url: str, catalog: Catalog, logs: Logs, *, show_all: bool) -> 
         )
         return
     console = _Console(err=False)
-    sets = _by_location(catalog.sets)
+    sets = sets_by_location(catalog.sets)
     shown = catalog.locations if show_all else catalog.locations[:_MAX_LOCATIONS]
     for location in shown:
         own = sets.get(location, ())
@@ -344,7 +200,7 @@ def _print_source(
     console: Console, store: BackupStore, catalog: Catalog, backup: BackupSet
 ) -> None:
     """The locations of the store, and the sets of the one that was restored from."""
-    sets = _by_location(catalog.sets)
+    sets = sets_by_location(catalog.sets)
     print_lines(f"backups in {store.url}")
     table = _table("location", "kind", ">sets", "newest", ">size")
     for location in catalog.locations[:_MAX_LOCATIONS]:
@@ -392,10 +248,13 @@ def _print_neighbours(console: Console, result: Result) -> None:
     for name, rows in result.neighbours.items():
         print_lines(f"nearest to the first row of {name} by cosine distance")
         table = _table(">distance", "key", "document")
-        table.columns[-1].no_wrap, table.columns[-1].overflow = True, "ellipsis"
-        for one in rows:
-            text = " ".join((one.text or "").split())[:_TEXT_CHARS]
-            table.add_row(f"{one.distance:.4f}", printable(one.key), printable(text))
+        keys = [printable(one.key) for one in rows]
+        # Keys stay whole, for looking them up; a document is cut to what is left of the line.
+        room = max(console.width - max(map(cell_len, keys)) - len(" distance      "), 20)
+        for key, one in zip(keys, rows, strict=True):
+            text = Text(printable(" ".join((one.text or "").split())[:_TEXT_CHARS]))
+            text.truncate(room, overflow="ellipsis")
+            table.add_row(f"{one.distance:.4f}", key, text)
         console.print(table)
         print_lines("")
     if result.look_failed is not None:
@@ -416,9 +275,6 @@ def print_server(server: EmbeddedServer | None) -> None:
     )
 
 
-# --- helpers -----------------------------------------------------------------------------------
-
-
 def _table(*headings: str) -> Table:
     """A calm table; a heading that starts with ``>`` has its column aligned to the right."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), header_style="bold")
@@ -430,13 +286,6 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _by_location(sets: Iterable[BackupSet]) -> dict[Location, list[BackupSet]]:
-    found: dict[Location, list[BackupSet]] = {}
-    for one in sets:
-        found.setdefault(one.location, []).append(one)
-    return found
-
-
 def _short(names: Sequence[str]) -> list[str]:
     """Table names without what all of them begin with: ``collection``, ``embedding``."""
     low, high = min(names), max(names)
@@ -446,14 +295,6 @@ def _short(names: Sequence[str]) -> list[str]:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
-def _public_conninfo(target: TargetLike) -> str:
-    """The connection as it may be shown: no password, nothing that is no address."""
-    if isinstance(target, ConnectionPool):
-        return ""
-    given = parse_target(target)
-    return make_conninfo("", **{name: given[name] for name in _SHOWN_KEYWORDS if name in given})
 
 
 def _psql(conninfo: str) -> str:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from attrs import define, field, frozen
 
-from pgvector_restore import __version__, cli_output
-from pgvector_restore.cli_text import print_document
+from pgvector_restore import __version__
+from pgvector_restore.cli import documents, output
+from pgvector_restore.cli.options import (
+    EXIT_CODES,
+    json_option,
+    restore_options,
+    store_argument,
+    task_option,
+    verbose,
+)
+from pgvector_restore.cli.text import print_document
 from pgvector_restore.db import embedded
 from pgvector_restore.db.embedded import EmbeddedServer
 from pgvector_restore.db.pool import TargetLike
@@ -27,21 +36,7 @@ from pgvector_restore.storage import BackupStore, open_store
 
 __all__ = ["Interrupted", "app"]
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
 _log = logging.getLogger("pgvector_restore")
-
-_EXIT_CODES = """\b
-Exit codes:
-  0    done
-  1    unexpected error
-  2    wrong call
-  3    storage: not found, incomplete, changed, unreadable
-  4    bad data: a file that cannot be restored
-  5    database: unreachable, unfit, busy
-  6    declined or cancelled: nothing has changed
-  130  interrupted
-"""
 
 
 class Interrupted(Exception):  # noqa: N818 - like KeyboardInterrupt
@@ -58,92 +53,13 @@ class _Database:
     server: EmbeddedServer | None = None
 
 
-def _verbosity(_: click.Context, __: click.Parameter, count: int) -> None:
-    if count:
-        _log.setLevel(logging.INFO if count == 1 else logging.DEBUG)
-
-
-_verbose = click.option(
-    "-v",
-    "--verbose",
-    count=True,
-    expose_value=False,
-    callback=_verbosity,
-    help="Log on stderr; twice for more, with tracebacks of unexpected errors.",
-)
-_json = click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="One JSON document on stdout, everything else on stderr.",
-)
-_store = click.argument("store")
-_task = click.option("--task", metavar="ID", help="Only the backups of this task.")
-
-
-def _restore_options(command: _Command) -> _Command:
-    """What ``plan`` and ``restore`` have in common."""
-    decorators = (
-        _store,
-        click.argument("label", default="latest"),
-        _task,
-        click.option(
-            "--mode",
-            type=click.Choice(["append", "replace"]),
-            help="Keep the rows already there, or remove them in the same transaction."
-            "  [default: append; replace on the embedded server when nothing names a database]",
-        ),
-        click.option("--tables", metavar="T,…", help="Only these tables of the set."),
-        click.option(
-            "--strategy",
-            type=click.Choice(["auto", "in-place"]),
-            default="auto",
-            show_default=True,
-            help="How rows come in; in-place is one transaction on one connection.",
-        ),
-        click.option("--schema", metavar="S", help="Schema of the tables."),
-        click.option("--no-create-tables", is_flag=True, help="Refuse to create what is missing."),
-        click.option(
-            "--ignore-log", is_flag=True, help="Do not compare row counts with the backup log."
-        ),
-        click.option(
-            "--lock-timeout",
-            metavar="SECONDS",
-            type=click.FloatRange(min=0, min_open=True, max=2_000_000),
-            default=30,
-            show_default=True,
-            help="How long to wait for somebody else's lock on a table.",
-        ),
-        click.option(
-            "--max-record-bytes",
-            metavar="N",
-            type=click.IntRange(min=1),
-            default=64 << 20,
-            show_default=True,
-            help="Refuse a record that is longer.",
-        ),
-        click.option(
-            "--dsn",
-            metavar="DSN",
-            help=f"Database: URL or conninfo.  [default: {DSN_VARIABLE}, then PGHOST, PGDATABASE …,"
-            " then an embedded server]  Other users of this machine can see it: keep passwords in"
-            " PGPASSWORD or ~/.pgpass.",
-        ),
-        _json,
-        _verbose,
-    )
-    for decorator in reversed(decorators):
-        command = decorator(command)
-    return command
-
-
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=_EXIT_CODES,
+    epilog=EXIT_CODES,
     no_args_is_help=True,
 )
 @click.version_option(__version__, prog_name="pgvector-restore")
-@_verbose
+@verbose
 def app() -> None:
     """Bring backups of pgvector tables back into PostgreSQL: exactly, all tables or none.
 
@@ -152,13 +68,13 @@ def app() -> None:
     """
 
 
-@app.command("list", epilog=_EXIT_CODES)
-@_store
-@_task
+@app.command("list", epilog=EXIT_CODES)
+@store_argument
+@task_option
 @click.option("--global-only", is_flag=True, help="Only the backups of the whole system.")
 @click.option("--all", "show_all", is_flag=True, help="Show all locations and sets.")
-@_json
-@_verbose
+@json_option
+@verbose
 def list_command(
     store: str, task: str | None, *, global_only: bool, show_all: bool, as_json: bool
 ) -> None:
@@ -167,15 +83,15 @@ def list_command(
         raise click.UsageError("--task and --global-only exclude each other")
     opened = open_store(store)
     catalog = opened.catalog(task_id=task, global_only=global_only)
-    logs = cli_output.read_logs(opened, catalog)
+    logs = documents.read_logs(opened, catalog)
     if as_json:
-        print_document({"ok": True, **cli_output.catalog_document(opened.url, catalog, logs)})
+        print_document({"ok": True, **documents.catalog_document(opened.url, catalog, logs)})
     else:
-        cli_output.print_catalog(opened.url, catalog, logs, show_all=show_all)
+        output.print_catalog(opened.url, catalog, logs, show_all=show_all)
 
 
-@app.command("plan", epilog=_EXIT_CODES)
-@_restore_options
+@app.command("plan", epilog=EXIT_CODES)
+@restore_options
 def plan_command(
     store: str,
     label: str,
@@ -183,7 +99,7 @@ def plan_command(
     dsn: str | None,
     *,
     as_json: bool,
-    **given: Any,  # noqa: ANN401 - the options of _restore_options
+    **given: Any,  # noqa: ANN401 - the options of restore_options
 ) -> None:
     """Show what restoring LABEL would do. Touches nothing."""
     opened = open_store(store)
@@ -195,11 +111,11 @@ def plan_command(
     if as_json:
         print_document({"ok": True, **plan.to_dict()})
     else:
-        cli_output.print_plan(plan)
+        output.print_plan(plan)
 
 
-@app.command("restore", epilog=_EXIT_CODES)
-@_restore_options
+@app.command("restore", epilog=EXIT_CODES)
+@restore_options
 @click.option("--yes", is_flag=True, help="Do not ask before rows are removed.")
 @click.option("--no-progress", is_flag=True, help="No progress bar.")
 def restore_command(  # noqa: PLR0913 - one per option of the command line
@@ -211,7 +127,7 @@ def restore_command(  # noqa: PLR0913 - one per option of the command line
     as_json: bool,
     yes: bool,
     no_progress: bool,
-    **given: Any,  # noqa: ANN401 - the options of _restore_options
+    **given: Any,  # noqa: ANN401 - the options of restore_options
 ) -> None:
     """Restore LABEL: all tables or none.
 
@@ -227,37 +143,37 @@ def restore_command(  # noqa: PLR0913 - one per option of the command line
             _ask(plan)
         with _Watch(_progress(hidden=as_json or no_progress)).watching() as watch:
             report = restorer.run(plan, progress=watch)
-            result = cli_output.look_at(restorer, report, database.target, database.server)
+            result = documents.look_at(restorer, report, database.target, database.server)
             if as_json:
                 print_document({"ok": True, "store": opened.url, **result.to_dict()})
             else:
-                cli_output.print_result(opened, catalog, result)
+                output.print_result(opened, catalog, result)
 
 
-@app.group("embedded", epilog=_EXIT_CODES)
+@app.group("embedded", epilog=EXIT_CODES)
 def embedded_group() -> None:
     """The embedded PostgreSQL server: a server of one's own, for those who have none."""
 
 
 @embedded_group.command("start")
-@_json
-@_verbose
+@json_option
+@verbose
 def embedded_start(*, as_json: bool) -> None:
     """Start the server, or find it running; it stays up."""
     _show_server(embedded.start(), as_json=as_json)
 
 
 @embedded_group.command("status")
-@_json
-@_verbose
+@json_option
+@verbose
 def embedded_status(*, as_json: bool) -> None:
     """Say whether the server runs, where it is, and how to connect."""
     _show_server(embedded.status(), as_json=as_json)
 
 
 @embedded_group.command("stop")
-@_json
-@_verbose
+@json_option
+@verbose
 def embedded_stop(*, as_json: bool) -> None:
     """End the server and all its sessions; its data stays."""
     stopped = embedded.stop()
@@ -266,14 +182,14 @@ def embedded_stop(*, as_json: bool) -> None:
         print_document({"ok": True, "stopped": stopped, "running": False, "data_dir": place})
     else:
         what = "stopped" if stopped else "no embedded server was running"
-        cli_output.print_lines(f"{what}; its data is kept in {place}" if stopped else what)
+        output.print_lines(f"{what}; its data is kept in {place}" if stopped else what)
 
 
 def _show_server(server: EmbeddedServer | None, *, as_json: bool) -> None:
     if as_json:
-        print_document({"ok": True, **cli_output.server_document(server)})
+        print_document({"ok": True, **documents.server_document(server)})
     else:
-        cli_output.print_server(server)
+        output.print_server(server)
 
 
 def _find(store: BackupStore, label: str, task: str | None) -> tuple[Catalog, BackupSet]:
@@ -321,13 +237,13 @@ def _start_server(mode: str | None) -> EmbeddedServer:
             "no database is named, and the embedded server is not installed",
             hint=f"name one with --dsn or {DSN_VARIABLE}, or {exc.hint}",
         ) from exc
-    cli_output.print_lines(
+    output.print_lines(
         f"embedded PostgreSQL {server.version} {'is up' if was_up else 'started'}, data in "
         f"{server.data_dir}; end it with: pgvector-restore embedded stop",
         err=True,
     )
     if mode is None:
-        cli_output.print_lines("mode is replace there unless --mode is given", err=True)
+        output.print_lines("mode is replace there unless --mode is given", err=True)
     return server
 
 
@@ -335,7 +251,7 @@ def _ask(plan: RestorePlan) -> None:
     """Ask before rows are removed, if there is somebody to ask."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
-    cli_output.print_plan(plan, err=True)
+    output.print_plan(plan, err=True)
     rows = "1 row" if plan.rows_removed == 1 else f"{plan.rows_removed:,} rows"
     sys.stderr.write(f"Remove {rows} and restore? [y/N] ")
     sys.stderr.flush()

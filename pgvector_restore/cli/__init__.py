@@ -1,7 +1,7 @@
 """Entry point of the command line: what goes wrong becomes a sentence and an exit code.
 
-The commands are in :mod:`pgvector_restore.cli_app`, what they print in
-:mod:`pgvector_restore.cli_output`. This module can be imported without the extra ``cli``.
+The commands are in :mod:`pgvector_restore.cli.app`, what they print in
+:mod:`pgvector_restore.cli.output`. This module can be imported without the extra ``cli``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 
-from pgvector_restore.cli_text import print_document, safe
+from pgvector_restore.cli.text import print_document, safe
 from pgvector_restore.errors import CancelledError, OptionError, PgvectorRestoreError
 
 __all__ = ["main", "run"]
@@ -63,7 +63,7 @@ def run(args: Sequence[str]) -> int:
 def _run(args: Sequence[str]) -> int:
     import click  # noqa: PLC0415 - an extra
 
-    from pgvector_restore.cli_app import app  # noqa: PLC0415 - needs the extra
+    from pgvector_restore.cli.app import app  # noqa: PLC0415 - needs the extra
 
     try:
         # Not app.main(): that one ends the process when a pipe is closed.
@@ -86,7 +86,7 @@ def _describe(exc: BaseException) -> dict[str, object]:
     """What was raised, in the form of :meth:`PgvectorRestoreError.to_dict`."""
     import click  # noqa: PLC0415 - an extra
 
-    from pgvector_restore.cli_app import Interrupted  # noqa: PLC0415 - needs the extra
+    from pgvector_restore.cli.app import Interrupted  # noqa: PLC0415 - needs the extra
 
     if isinstance(exc, PgvectorRestoreError):
         return exc.to_dict() | {"message": str(exc)}

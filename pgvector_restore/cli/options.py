@@ -1,0 +1,115 @@
+"""What the commands take: arguments, options, help texts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from pgvector_restore.settings import DSN_VARIABLE
+
+__all__ = [
+    "EXIT_CODES",
+    "json_option",
+    "restore_options",
+    "store_argument",
+    "task_option",
+    "verbose",
+]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    unexpected error
+  2    wrong call
+  3    storage: not found, incomplete, changed, unreadable
+  4    bad data: a file that cannot be restored
+  5    database: unreachable, unfit, busy
+  6    declined or cancelled: nothing has changed
+  130  interrupted
+"""
+
+
+def _verbosity(_: click.Context, __: click.Parameter, count: int) -> None:
+    if count:
+        logging.getLogger("pgvector_restore").setLevel(
+            logging.INFO if count == 1 else logging.DEBUG
+        )
+
+
+verbose = click.option(
+    "-v",
+    "--verbose",
+    count=True,
+    expose_value=False,
+    callback=_verbosity,
+    help="Log on stderr; twice for more, with tracebacks of unexpected errors.",
+)
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="One JSON document on stdout, everything else on stderr.",
+)
+store_argument = click.argument("store")
+task_option = click.option("--task", metavar="ID", help="Only the backups of this task.")
+
+
+def restore_options(command: _Command) -> _Command:
+    """What ``plan`` and ``restore`` have in common."""
+    decorators = (
+        store_argument,
+        click.argument("label", default="latest"),
+        task_option,
+        click.option(
+            "--mode",
+            type=click.Choice(["append", "replace"]),
+            help="Keep the rows already there, or remove them in the same transaction."
+            "  [default: append; replace on the embedded server when nothing names a database]",
+        ),
+        click.option("--tables", metavar="T,…", help="Only these tables of the set."),
+        click.option(
+            "--strategy",
+            type=click.Choice(["auto", "in-place"]),
+            default="auto",
+            show_default=True,
+            help="How rows come in; in-place is one transaction on one connection.",
+        ),
+        click.option("--schema", metavar="S", help="Schema of the tables."),
+        click.option("--no-create-tables", is_flag=True, help="Refuse to create what is missing."),
+        click.option(
+            "--ignore-log", is_flag=True, help="Do not compare row counts with the backup log."
+        ),
+        click.option(
+            "--lock-timeout",
+            metavar="SECONDS",
+            type=click.FloatRange(min=0, min_open=True, max=2_000_000),
+            default=30,
+            show_default=True,
+            help="How long to wait for somebody else's lock on a table.",
+        ),
+        click.option(
+            "--max-record-bytes",
+            metavar="N",
+            type=click.IntRange(min=1),
+            default=64 << 20,
+            show_default=True,
+            help="Refuse a record that is longer.",
+        ),
+        click.option(
+            "--dsn",
+            metavar="DSN",
+            help=f"Database: URL or conninfo.  [default: {DSN_VARIABLE}, then PGHOST, PGDATABASE …,"
+            " then an embedded server]  Other users of this machine can see it: keep passwords in"
+            " PGPASSWORD or ~/.pgpass.",
+        ),
+        json_option,
+        verbose,
+    )
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command

@@ -1,0 +1,61 @@
+"""Advisory locks: one restore per table at a time, for tables that do not exist yet as well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from pgvector_restore.errors import TargetBusyError
+
+__all__ = ["check_unclaimed", "claim"]
+
+
+def _key(schema: str, table: str) -> str:
+    return f"pgvector_restore:{schema}.{table}"
+
+
+def claim(cur: psycopg.Cursor[Any], schema: str, tables: Sequence[str]) -> None:
+    """Take the tables' names until the transaction ends, without waiting.
+
+    Raises:
+        TargetBusyError: Another restore has one of them.
+    """
+    for table in sorted(tables):
+        cur.execute(
+            "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [_key(schema, table)]
+        )
+        row = cur.fetchone()
+        if not row or not row[0]:
+            raise _busy(schema, table)
+
+
+def check_unclaimed(cur: psycopg.Cursor[Any], schema: str, tables: Sequence[str]) -> None:
+    """Look whether another restore has the tables, without taking anything.
+
+    Reading a table that is being replaced would wait for the end of that restore.
+
+    Raises:
+        TargetBusyError: It has one of them.
+    """
+    for table in sorted(tables):
+        # pg_locks shows a 64-bit key in two halves, with objsubid 1.
+        cur.execute(
+            """
+            SELECT 1 FROM pg_locks
+            WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND mode = 'ExclusiveLock'
+              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND pid <> pg_backend_pid()
+              AND ((classid::bigint << 32) | objid::bigint) = hashtextextended(%s, 0)
+            """,
+            [_key(schema, table)],
+        )
+        if cur.fetchone() is not None:
+            raise _busy(schema, table)
+
+
+def _busy(schema: str, table: str) -> TargetBusyError:
+    return TargetBusyError(
+        f"another restore is writing {schema}.{table}", hint="wait until it has ended"
+    )

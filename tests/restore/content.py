@@ -34,13 +34,13 @@ def snapshot(dsn: str) -> dict[str, Any]:
 def query(dsn: str, text: str) -> list[tuple[Any, ...]]:
     """Rows of a query."""
     with connect(dsn) as conn:
-        return conn.execute(sql.SQL(text)).fetchall()  # type: ignore[arg-type]
+        return conn.execute(sql.SQL(text)).fetchall()
 
 
 def execute(dsn: str, text: str) -> None:
     """Run statements."""
     with connect(dsn) as conn:
-        conn.execute(sql.SQL(text))  # type: ignore[arg-type]
+        conn.execute(sql.SQL(text))
 
 
 def count(dsn: str, table: str) -> int:

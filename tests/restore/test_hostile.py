@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.restore.content import execute, snapshot
-from tests.restore.hostile import Hostile, every_case
+from tests.restore.hostile import Hostile
+from tests.restore.hostile_cells import every_case
 from tests.sets import restore, write_set
 
 

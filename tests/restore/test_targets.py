@@ -117,7 +117,7 @@ def test_column_of_the_target_with_a_default(g2_dsn: str, tmp_path: Path) -> Non
 
 def test_column_of_the_target_without_a_default(g2_dsn: str, tmp_path: Path) -> None:
     execute(g2_dsn, f"ALTER TABLE {_EMBEDDING} ADD n int NOT NULL")
-    with pytest.raises(TargetMismatchError, match='column "n".*NOT NULL without a default'):
+    with pytest.raises(TargetMismatchError, match=r'column "n".*NOT NULL without a default'):
         restore(write_set(tmp_path), g2_dsn)
 
 

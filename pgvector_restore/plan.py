@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from attrs import asdict, frozen
@@ -13,10 +13,11 @@ from pgvector_restore.errors import (
     TargetMismatchError,
     quoted,
 )
-from pgvector_restore.model import BackupFile, BackupSet, TargetColumn, TargetFacts, TargetTable
+from pgvector_restore.model import BackupFile, BackupSet
 from pgvector_restore.options import RestoreOptions
 from pgvector_restore.report import format_size
 from pgvector_restore.schema import Generation, generation_for
+from pgvector_restore.target import TargetColumn, TargetFacts, TargetTable
 
 __all__ = ["RestorePlan", "SourceFacts", "TablePlan", "make_plan", "select_files"]
 
@@ -179,7 +180,8 @@ def make_plan(
     for source in sources:
         target = facts.table(source.file.table)
         if target is None:
-            target = _created(generation, source, facts.schema)
+            target = _created(generation, source, facts)
+            _check_parents(target, facts, missing)
         columns = _match(source, target, warnings)
         tables.append(
             TablePlan(
@@ -213,7 +215,7 @@ def _generation(
     return generation_for(missing)
 
 
-def _created(generation: Generation | None, source: SourceFacts, schema: str) -> TargetTable:
+def _created(generation: Generation | None, source: SourceFacts, facts: TargetFacts) -> TargetTable:
     table = generation.table(source.file.table) if generation is not None else None
     if table is None:
         raise BadHeaderError(
@@ -222,7 +224,16 @@ def _created(generation: Generation | None, source: SourceFacts, schema: str) ->
             file=source.file.name,
             record=0,
         )
-    return table.as_target(schema)
+    return table.as_target(facts.schema)
+
+
+def _check_parents(target: TargetTable, facts: TargetFacts, created: Collection[str]) -> None:
+    for key in target.foreign_keys:
+        if facts.table(key.parent) is None and key.parent not in created:
+            raise TargetMismatchError(
+                f"{target.name} refers to {facts.schema}.{key.parent}, which does not exist",
+                hint="restore both tables",
+            )
 
 
 def _match(
@@ -263,6 +274,12 @@ def _check_replace(table: TablePlan, warnings: list[str]) -> None:
             f"{target.schema}.{target.name} cannot be emptied: "
             f"{', '.join(target.referenced_by)} refers to it by foreign key",
             hint="drop that foreign key for the restore, or use mode append",
+        )
+    if target.inherited_by:
+        raise TargetMismatchError(
+            f"{target.schema}.{target.name} cannot be emptied alone: "
+            f"{', '.join(target.inherited_by)} inherits from it",
+            hint="detach the inheriting table, or use mode append",
         )
     if table.logged_rows == 0 and target.rows:
         warnings.append(

@@ -18,12 +18,13 @@ from pgvector_restore.db.neighbours import Neighbour, nearest_neighbours
 from pgvector_restore.db.pool import Target, TargetLike
 from pgvector_restore.errors import OptionError
 from pgvector_restore.feed import TableFeed, read_header
-from pgvector_restore.model import BackupFile, BackupSet, TargetFacts
+from pgvector_restore.model import BackupFile, BackupSet
 from pgvector_restore.options import RestoreOptions, make_options
 from pgvector_restore.plan import RestorePlan, SourceFacts, make_plan, select_files
 from pgvector_restore.progress import Phase, Progress, ProgressEvent, no_progress
 from pgvector_restore.report import RestoreReport, TableReport
 from pgvector_restore.storage import BackupStore
+from pgvector_restore.target import TargetFacts
 
 __all__ = ["Restorer"]
 
@@ -96,7 +97,7 @@ class Restorer:
             )
         found = backup if isinstance(backup, BackupSet) else self.store.catalog().get(backup)
         sources = self._sources(found, select_files(found, chosen), chosen)
-        return make_plan(found, chosen, sources, self._facts(chosen, sources))
+        return make_plan(found, chosen, sources, self._facts(found, chosen))
 
     def run(self, plan: RestorePlan, *, progress: Progress = no_progress) -> RestoreReport:
         """Do what the plan says: all tables or none.
@@ -180,8 +181,8 @@ class Restorer:
             for file in files
         ]
 
-    def _facts(self, options: RestoreOptions, sources: Sequence[SourceFacts]) -> TargetFacts:
-        names = [source.file.table for source in sources]
+    def _facts(self, backup: BackupSet, options: RestoreOptions) -> TargetFacts:
+        names = [file.table for file in backup.files]
         with self._target.reading() as cur:
             schema = find_schema(cur, options.schema, names)
             configure_session(cur, options.lock_timeout_s)
@@ -251,6 +252,11 @@ def _report(
             warnings.append(
                 f"{feed.file} does not end with a row end: its last record may be cut short"
             )
+        warnings += [
+            f"the sequence of {table.name}.{column} could not be moved on: "
+            "the role has no UPDATE on it, and the next INSERT may collide"
+            for column in result.sequences_kept
+        ]
         if result.rows_removed and not feed.rows and table.logged_rows is None:
             warnings.append(
                 f"{feed.file} has no rows: {table.name} is empty now, "

@@ -11,7 +11,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from pgvector_restore.model import ColumnKind, ForeignKey, TargetColumn, TargetTable
+from pgvector_restore.target import ColumnKind, ForeignKey, TargetColumn, TargetTable
 
 __all__ = ["COLLECTION", "EMBEDDING", "GENERATIONS", "Generation", "TableSchema", "generation_for"]
 

@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: Lower layers know nothing of higher ones; rooms on one layer know nothing of each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("model", "schema", "options", "progress", "report"),
+    ("model", "target", "schema", "options", "progress", "report"),
     ("rows", "storage", "db"),
     ("plan",),
     ("feed",),

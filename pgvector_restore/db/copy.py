@@ -13,7 +13,7 @@ from psycopg.abc import Buffer
 from psycopg.copy import LibpqWriter, Writer
 
 from pgvector_restore.db.errors import rejected_row
-from pgvector_restore.model import TargetTable
+from pgvector_restore.target import TargetTable
 
 __all__ = ["Feed", "copy_rows", "parent_keys"]
 

@@ -11,18 +11,19 @@ from attrs import evolve, frozen
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from pgvector_restore.db.claims import claim
+from pgvector_restore.db.claims import check_unclaimed, claim
 from pgvector_restore.db.copy import Feed, copy_rows, parent_keys
 from pgvector_restore.db.create import create_extension, create_table
 from pgvector_restore.db.inspect import configure_session, count_rows, inspect_target
+from pgvector_restore.db.sequences import advance_sequences
 from pgvector_restore.errors import (
     OutcomeUnknownError,
     RowCountError,
     TargetChangedError,
 )
-from pgvector_restore.model import TargetFacts, TargetTable
 from pgvector_restore.options import RestoreOptions
 from pgvector_restore.schema import Generation
+from pgvector_restore.target import TargetFacts, TargetTable
 
 __all__ = ["LoadResult", "TableLoad", "restore_in_place"]
 
@@ -55,6 +56,8 @@ class LoadResult:
     remove_seconds: float
     #: Seconds to load the new ones.
     seconds: float
+    #: Loaded columns whose sequence could not be moved on.
+    sequences_kept: tuple[str, ...] = ()
 
 
 def restore_in_place(
@@ -85,12 +88,17 @@ def restore_in_place(
     """
     committing = False
     replace = options.mode == "replace"
+    cur = psycopg.Cursor(conn, row_factory=tuple_row)
+    names = [load.target.name for load in loads]
+    with conn.transaction():  # of its own: the locks below are waited for, another restore is not
+        check_unclaimed(cur, facts.schema, names)
     try:
         with conn.transaction():
-            cur = psycopg.Cursor(conn, row_factory=tuple_row)
             _begin(cur, options, replace=replace)
-            claim(cur, facts.schema, [load.target.name for load in loads])
+            # Before the first SELECT: the one snapshot of an append must not be older than a
+            # change of the tables that the locks had to wait for.
             _lock(cur, loads, replace=replace)
+            claim(cur, facts.schema, names)
             _check_same(cur, facts, loads)
             _create_missing(cur, facts, loads, generation)
             before = [count_rows(cur, ld.target.schema, ld.target.name) for ld in loads]
@@ -133,7 +141,7 @@ def _lock(cur: _Cursor, loads: Sequence[TableLoad], *, replace: bool) -> None:
 
 def _check_same(cur: _Cursor, facts: TargetFacts, loads: Sequence[TableLoad]) -> None:
     """The tables are still those the plan was made for; rows may have come and gone."""
-    now = inspect_target(cur, facts.schema, [load.target.name for load in loads])
+    now = inspect_target(cur, facts.schema, facts.asked)
     for load in loads:
         found = now.table(load.target.name)
         planned = facts.table(load.target.name)
@@ -182,6 +190,7 @@ def _load(cur: _Cursor, load: TableLoad, *, rows_before: int, replace: bool) -> 
             hint="does a trigger or rule of the table drop or divert rows?",
             file=feed.file,
         )
+    unmoved = advance_sequences(cur, target, feed.columns)
     after = count_rows(cur, target.schema, target.name)
     if after != rows_before - removed + loaded:
         raise RowCountError(
@@ -189,7 +198,8 @@ def _load(cur: _Cursor, load: TableLoad, *, rows_before: int, replace: bool) -> 
             hint="does a trigger of the table change rows?",
             file=feed.file,
         )
-    return LoadResult(rows_before, removed, loaded, after, 0.0, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return LoadResult(rows_before, removed, loaded, after, 0.0, seconds, unmoved)
 
 
 def _name(load: TableLoad) -> sql.Composable:

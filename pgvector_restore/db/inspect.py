@@ -11,13 +11,7 @@ from psycopg import sql
 
 from pgvector_restore.db.pool import target_label
 from pgvector_restore.errors import TargetMismatchError, quoted
-from pgvector_restore.model import (
-    ColumnKind,
-    ForeignKey,
-    TargetColumn,
-    TargetFacts,
-    TargetTable,
-)
+from pgvector_restore.target import ColumnKind, ForeignKey, TargetColumn, TargetFacts, TargetTable
 
 __all__ = ["configure_session", "find_schema", "inspect_target"]
 
@@ -107,6 +101,7 @@ def inspect_target(cur: _Cursor, schema: str, names: Sequence[str]) -> TargetFac
         schema=schema,
         vector_schema=vector_schema,
         vector_version=vector_version,
+        asked=tuple(names),
         tables=tuple(
             TargetTable(
                 schema=schema,
@@ -116,6 +111,7 @@ def inspect_target(cur: _Cursor, schema: str, names: Sequence[str]) -> TargetFac
                 rows=count_rows(cur, schema, name),
                 foreign_keys=_foreign_keys(cur, oid),
                 referenced_by=_referenced_by(cur, oid, oids),
+                inherited_by=() if kind == _PARTITIONED else _inherited_by(cur, oid),
                 partitioned=kind == _PARTITIONED,
             )
             for name, (oid, kind) in found.items()
@@ -229,6 +225,19 @@ def _foreign_keys(cur: _Cursor, oid: int) -> tuple[ForeignKey, ...]:
         [oid],
     )
     return tuple(ForeignKey(*row) for row in cur.fetchall())
+
+
+def _inherited_by(cur: _Cursor, oid: int) -> tuple[str, ...]:
+    cur.execute(
+        """
+        SELECT n.nspname || '.' || c.relname FROM pg_inherits i
+        JOIN pg_class c ON c.oid = i.inhrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE i.inhparent = %s ORDER BY 1
+        """,
+        [oid],
+    )
+    return tuple(row[0] for row in cur.fetchall())
 
 
 def _referenced_by(cur: _Cursor, oid: int, among: list[int]) -> tuple[str, ...]:

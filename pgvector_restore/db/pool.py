@@ -54,11 +54,13 @@ def parse_target(target: str | Mapping[str, Any]) -> dict[str, Any]:
             if separator and "=" not in scheme:  # a URL, not host=… password=…://…
                 target = f"{scheme.partition('+')[0]}://{rest}"
             given = conninfo_to_dict(target)
-            if separator and _is_torn(given):
-                raise ValueError  # noqa: TRY301 - handled like what libpq itself refuses
+            torn = bool(separator) and _is_torn(given)
         else:
             renamed = {_ALIASES.get(k, k): v for k, v in target.items() if v is not None}
             given = conninfo_to_dict(make_conninfo(**renamed))
+            torn = False
+        if torn or not set(str(given.get("port") or "")) <= set("0123456789,"):
+            raise ValueError  # noqa: TRY301 - handled like what libpq itself refuses
     except (psycopg.Error, TypeError, ValueError):
         raise OptionError(
             "connection string cannot be parsed",
@@ -77,9 +79,9 @@ def _is_torn(given: Mapping[str, Any]) -> bool:
     What libpq then takes for host, port or database is a piece of the password, and its errors
     would show it.
     """
-    host, port = str(given.get("host") or ""), str(given.get("port") or "")
+    host = str(given.get("host") or "")
     torn_name = "user" not in given and "@" in str(given.get("dbname") or "")
-    return torn_name or "@" in host[1:] or not set(port) <= set("0123456789,")
+    return torn_name or "@" in host[1:]
 
 
 #: What tells where a database is and no secret.

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from attrs import define
 
 from pgvector_restore.errors import BadCellError
-from pgvector_restore.model import ColumnKind, RepairCount, TargetColumn
+from pgvector_restore.model import RepairCount
 from pgvector_restore.rows.csv import Fields
 from pgvector_restore.rows.fields import Field
 from pgvector_restore.rows.json_text import json_cell, jsonb_cell
 from pgvector_restore.rows.problem import CellProblem
 from pgvector_restore.rows.vector import vector_cell
+from pgvector_restore.target import ColumnKind, TargetColumn
 
 __all__ = ["CellRules"]
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgvector_restore.errors import BadDataError
-from pgvector_restore.model import TargetColumn
 from pgvector_restore.rows.csv import CsvReader
 from pgvector_restore.rows.json_text import json_cell, jsonb_cell
 from pgvector_restore.rows.pgcopy import encode_text
 from pgvector_restore.rows.problem import CellProblem
 from pgvector_restore.rows.repair import CellRules
+from pgvector_restore.target import TargetColumn
 from tests.sets import embedding_bytes, written
 from tests.strategies import block_sizes, csv_tables, documents, json_values
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import pickle
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from pgvector_restore import (
     RestoreOptions,
     TqdmProgress,
     environment_target,
+    errors,
     format_size,
     resolve_target,
 )
@@ -205,3 +207,22 @@ def test_errors_are_json_ready() -> None:
         "message": "a is wrong",
         "hint": "try b",
     }
+
+
+def test_a_port_that_is_no_number_is_not_repeated() -> None:
+    for target in ({"host": "h", "port": CANARY}, f"host=h port={CANARY}"):
+        with pytest.raises(OptionError) as caught:
+            parse_target(target)
+        assert CANARY not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_every_error_survives_pickling(name: str) -> None:
+    cls = getattr(errors, name)
+    error = cls("went wrong", hint="do this")
+    if isinstance(error, errors.BadDataError):
+        error.file, error.record, error.column = "a.csv", 3, "id"
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert type(copy) is cls
+    assert str(copy) == str(error)
+    assert copy.to_dict() == error.to_dict()

@@ -1,0 +1,101 @@
+"""What a target looks like: frozen values, read from a server's catalogs or made to be created."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import field, frozen
+
+#: Which rules a column's cells follow: see :mod:`pgvector_restore.rows`.
+ColumnKind = Literal["text", "json", "jsonb", "vector", "bytea", "other"]
+
+
+@frozen
+class TargetColumn:
+    """One column of a target table."""
+
+    #: Name, exactly as the server spells it.
+    name: str
+    #: Type as ``format_type`` prints it, for people: ``vector(1024)``.
+    type_name: str
+    #: Rules for its cells.
+    kind: ColumnKind
+    #: ``NOT NULL`` is declared.
+    not_null: bool = False
+    #: A default, identity or sequence fills the column where a row has no value.
+    has_default: bool = False
+    #: ``GENERATED ALWAYS AS (…)``: the server computes it, COPY must not name it.
+    generated: bool = False
+    #: Dimensions every vector must have, by type or by index expression; ``None``: any.
+    dimensions: int | None = None
+
+
+@frozen
+class ForeignKey:
+    """A foreign key over one column."""
+
+    #: Column that refers.
+    column: str
+    #: Schema of the table referred to.
+    parent_schema: str
+    #: Table referred to.
+    parent: str
+    #: Column referred to.
+    parent_column: str
+
+
+@frozen
+class TargetTable:
+    """One target table as the catalogs describe it, or as it will be created."""
+
+    #: Schema the table is in.
+    schema: str
+    #: Table name.
+    name: str
+    #: Columns in physical order.
+    columns: tuple[TargetColumn, ...]
+    #: ``None`` for a table that does not exist yet.
+    oid: int | None = None
+    #: The table is partitioned.
+    partitioned: bool = False
+    #: Rows there now; ``None`` where nobody counted.
+    rows: int | None = None
+    #: Foreign keys over one column.
+    foreign_keys: tuple[ForeignKey, ...] = field(default=())
+    #: ``schema.table`` of tables that inherit from it, without partitions.
+    inherited_by: tuple[str, ...] = field(default=())
+    #: ``schema.table`` of tables outside of the backup that reference this one by foreign key.
+    referenced_by: tuple[str, ...] = field(default=())
+
+    def column(self, name: str) -> TargetColumn | None:
+        """The column of that name, or ``None``."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        return None
+
+
+@frozen
+class TargetFacts:
+    """What the target database looks like."""
+
+    #: ``user@host:port/dbname``, without secrets.
+    label: str
+    #: As ``server_version_num``: 160014.
+    server_version: int
+    #: Schema the tables are in or will be created in.
+    schema: str
+    #: Schema of the extension ``vector``; ``None`` where it is not installed in the database.
+    vector_schema: str | None
+    #: Version of the extension, or the one that would be installed; ``None``: not available.
+    vector_version: str | None
+    #: Names asked for: all tables of the set.
+    asked: tuple[str, ...]
+    #: Those of them that exist.
+    tables: tuple[TargetTable, ...]
+    #: The server takes no writes.
+    read_only: bool = False
+
+    def table(self, name: str) -> TargetTable | None:
+        """The existing table of that name, or ``None``."""
+        return next((t for t in self.tables if t.name == name), None)

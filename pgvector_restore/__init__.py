@@ -40,7 +40,7 @@ from pgvector_restore.model import (
 )
 from pgvector_restore.options import RestoreOptions
 from pgvector_restore.plan import RestorePlan, TablePlan
-from pgvector_restore.progress import LoggingProgress, ProgressEvent, TqdmProgress
+from pgvector_restore.progress import LoggingProgress, ProgressEvent, ServerStep, TqdmProgress
 from pgvector_restore.report import RestoreReport, TableReport, format_size
 from pgvector_restore.restorer import Restorer
 from pgvector_restore.settings import environment_target, resolve_target
@@ -79,6 +79,7 @@ __all__ = [
     "Restorer",
     "RowCountError",
     "RowRejectedError",
+    "ServerStep",
     "StoreChangedError",
     "StoreError",
     "TablePlan",

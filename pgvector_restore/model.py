@@ -118,6 +118,15 @@ class BackupSet:
         """Stored bytes of all files."""
         return sum(file.size_bytes for file in self.files)
 
+    def to_dict(self) -> dict[str, str]:
+        """What plans and reports say of the set, JSON-ready."""
+        return {
+            "label": self.label,
+            "backup_path": self.location.relative_path,
+            "timestamp": self.timestamp,
+            "backup_date": self.backup_date.isoformat(sep=" "),
+        }
+
     def file(self, table: str) -> BackupFile:
         """The file of one table; ``KeyError`` if the set has none."""
         for file in self.files:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
@@ -9,12 +10,17 @@ from attrs import Attribute, field, fields, frozen
 
 from pgvector_restore.errors import OptionError, quoted
 
-__all__ = ["Mode", "RestoreOptions", "Strategy", "check_identifier", "make_options"]
+__all__ = ["Mode", "RestoreOptions", "Strategy", "Wire", "check_identifier", "make_options"]
 
 #: What becomes of rows already there.
 Mode = Literal["append", "replace"]
 #: How rows come in. ``auto`` chooses, and the plan says what.
-Strategy = Literal["auto", "in_place"]
+Strategy = Literal["auto", "in_place", "swap"]
+#: How rows travel. ``auto``: binary where every loaded column has an encoder, else text.
+Wire = Literal["auto", "binary", "text"]
+
+#: More connections than this help no server and exhaust most.
+_MAX_JOBS = 64
 
 #: Bytes of an identifier; the server silently cuts what is longer (NAMEDATALEN - 1).
 _MAX_IDENTIFIER_BYTES = 63
@@ -90,6 +96,35 @@ def _schema(_: object, __: Attribute[Any], value: str | None) -> None:
         check_identifier(value, "schema")
 
 
+#: The smallest value the server takes for ``maintenance_work_mem`` in all versions, 1 MB; and the
+#: largest, 2 GB less 1 kB, where ``long`` has 32 bits.
+_MEMORY_BYTES = (1 << 20, (2 << 30) - 1024)
+
+_UNITS = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+
+
+def _size(value: Any) -> Any:  # noqa: ANN401 - the validator judges what comes out
+    """Bytes of ``1GB``, ``512 MB`` or a number; units are 1024-based as the server's own."""
+    if isinstance(value, str):
+        found = re.fullmatch(r"\s*(\d+)\s*([kKmMgG]?[bB]?)\s*", value)
+        unit = _UNITS.get(found[2].upper()) if found else None
+        if found is None or unit is None:
+            raise OptionError(
+                f"size {quoted(value[:80])} cannot be read", hint="write it like 512MB or 1GB"
+            )
+        return int(found[1]) * unit
+    return value
+
+
+def _jobs(_: object, attribute: Attribute[Any], value: object) -> None:
+    if value != "auto":
+        _between(1, _MAX_JOBS, int)(_, attribute, value)
+
+
+def _number(value: Any) -> Any:  # noqa: ANN401 - the validator judges what comes out
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 def _dashes(value: object) -> Any:  # noqa: ANN401 - the validator judges what comes out
     return value.replace("-", "_") if isinstance(value, str) else value
 
@@ -100,7 +135,8 @@ class RestoreOptions:
 
     #: ``append`` keeps the rows already there, ``replace`` removes them, in the same transaction.
     mode: Mode = field(default="append", validator=_one_of(Mode))
-    #: ``in_place``: one transaction on one connection.
+    #: ``in_place``: one transaction on one connection. ``swap`` (replace only): load new tables
+    #: beside the old ones, which are served meanwhile, then exchange them.
     strategy: Strategy = field(default="auto", converter=_dashes, validator=_one_of(Strategy))
     #: Tables to restore, ``None`` for all of the set. A comma-separated string will do.
     tables: tuple[str, ...] | None = field(default=None, converter=_names, validator=_tables)
@@ -112,6 +148,17 @@ class RestoreOptions:
     check_log: bool = field(default=True, validator=_flag)
     #: Seconds to wait for somebody else's lock on a table, 0.001 to 2,000,000 (23 days).
     lock_timeout_s: float = field(default=30.0, validator=_between(0.001, 2_000_000, float))
+    #: How rows travel to the server. ``text`` leaves every cell's spelling to the server.
+    wire: Wire = field(default="auto", validator=_one_of(Wire))
+    #: Connections that load at the same time with ``swap``, and parallel workers of an index build,
+    #: 1 to 64. ``auto``: 1 for files below 64 MB together, else as many as cores, 4 at the most.
+    jobs: int | Literal["auto"] = field(default="auto", converter=_number, validator=_jobs)
+    #: Cap of ``maintenance_work_mem`` while indexes are built, bytes, 1 MB to 2 GB; or ``512MB``.
+    maintenance_memory: int = field(
+        default=1 << 30, converter=_size, validator=_between(*_MEMORY_BYTES, int)
+    )
+    #: With ``swap``: keep the old tables in the schema ``<schema>_previous``, for ``revert``.
+    keep_previous: bool = field(default=False, validator=_flag)
     #: A record with more bytes is refused; PostgreSQL's own limit for a field is 1 GiB.
     max_record_bytes: int = field(default=64 << 20, validator=_between(1, 1 << 30, int))
 

@@ -18,7 +18,23 @@ if TYPE_CHECKING:
 __all__ = ["LoggingProgress", "Progress", "ProgressEvent", "TqdmProgress", "no_progress"]
 
 #: Steps of a restore, in order.
-Phase = Literal["prepare", "load", "verify", "publish", "done"]
+Phase = Literal["prepare", "load", "index", "verify", "publish", "done"]
+
+
+@frozen
+class ServerStep:
+    """What the server says about the command at hand (``pg_stat_progress_…``)."""
+
+    #: ``COPY`` with the table's name, or ``CREATE INDEX`` with the index's.
+    command: str
+    #: The server's word for the part it is in: ``building index: loading tuples``.
+    part: str
+    #: Work done in this part, in ``unit``.
+    done: int
+    #: Work there is in this part; 0: the server does not know.
+    total: int
+    #: ``rows``, ``blocks`` or ``bytes``.
+    unit: str
 
 
 @frozen
@@ -37,6 +53,8 @@ class ProgressEvent:
     rows_done: int
     #: Rows expected over all tables, where the backup log tells; else ``None``.
     rows_total: int | None = None
+    #: Figures of the server itself, where it was asked; they come about twice a second.
+    server: ServerStep | None = None
 
 
 #: A listener. What it raises ends the restore with nothing changed; with the ``done`` event, which

@@ -42,6 +42,8 @@ class TableReport:
     size_bytes: int
     #: The table was created.
     created: bool
+    #: How the rows travelled: ``binary`` or ``text``.
+    wire: str
     #: Rows before the restore.
     rows_before: int
     #: Rows removed: all of ``rows_before`` in mode ``replace``, else 0.
@@ -58,6 +60,8 @@ class TableReport:
     remove_seconds: float
     #: Seconds to read, send and write the rows.
     seconds: float
+    #: Seconds to build indexes and to gather statistics.
+    index_seconds: float
 
     @property
     def cells_repaired(self) -> int:
@@ -90,7 +94,7 @@ class RestoreReport:
     schema: str
     #: ``append`` or ``replace``.
     mode: str
-    #: ``in_place``.
+    #: ``in_place`` or ``swap``.
     strategy: str
     #: Tables in the order of loading.
     tables: tuple[TableReport, ...]
@@ -123,10 +127,7 @@ class RestoreReport:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, one entry per table under ``tables``."""
         return {
-            "label": self.backup.label,
-            "backup_path": self.backup.location.relative_path,
-            "timestamp": self.backup.timestamp,
-            "backup_date": self.backup.backup_date.isoformat(sep=" "),
+            **self.backup.to_dict(),
             "target": self.target,
             "schema": self.schema,
             "mode": self.mode,

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
 from types import TracebackType
 from typing import Any
 
-from attrs import evolve
-
 from pgvector_restore.db.claims import check_unclaimed
-from pgvector_restore.db.in_place import LoadResult, TableLoad, restore_in_place
 from pgvector_restore.db.inspect import configure_session, find_schema, inspect_target
 from pgvector_restore.db.neighbours import Neighbour, nearest_neighbours
 from pgvector_restore.db.pool import Target, TargetLike
+from pgvector_restore.db.swap import revert_swap
 from pgvector_restore.errors import OptionError
-from pgvector_restore.feed import TableFeed, read_header
+from pgvector_restore.feed import read_header
 from pgvector_restore.model import BackupFile, BackupSet
-from pgvector_restore.options import RestoreOptions, make_options
-from pgvector_restore.plan import RestorePlan, SourceFacts, make_plan, select_files
-from pgvector_restore.progress import Phase, Progress, ProgressEvent, no_progress
-from pgvector_restore.report import RestoreReport, TableReport
+from pgvector_restore.options import RestoreOptions, check_identifier, make_options
+from pgvector_restore.plan import RestorePlan
+from pgvector_restore.planning import SourceFacts, make_plan, select_files
+from pgvector_restore.progress import Progress, no_progress
+from pgvector_restore.report import RestoreReport
+from pgvector_restore.runs import Run
 from pgvector_restore.storage import BackupStore
 from pgvector_restore.target import TargetFacts
 
-__all__ = ["Restorer"]
+__all__ = ["Restorer", "revert_tables"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,13 +42,20 @@ class Restorer:
         target: Conninfo or URL, a mapping of libpq keywords (``host``, ``port``, ``dbname``,
             ``user``, ``password`` …), or your own ``psycopg_pool.ConnectionPool``, which stays
             open when the restorer is closed.
+        executor: Where files are loaded over several connections: any
+            ``concurrent.futures.Executor`` whose workers reach the store and the database, such as
+            ``ProcessPoolExecutor`` or Dask's ``Client.get_executor()``. It stays open. ``None``:
+            processes of our own, which end with the restore.
 
     Raises:
         OptionError: The target cannot be understood. No connection is made yet.
     """
 
-    def __init__(self, store: BackupStore, target: TargetLike) -> None:
+    def __init__(
+        self, store: BackupStore, target: TargetLike, *, executor: Executor | None = None
+    ) -> None:
         self.store = store
+        self._executor = executor
         self._target = Target(target)
 
     def __enter__(self) -> Restorer:  # noqa: PYI034 - typing.Self came with 3.11
@@ -113,33 +119,8 @@ class Restorer:
             StoreError: A file changed, vanished or cannot be read.
             TargetError: The database refused, was busy, or was lost.
         """
-        started = time.perf_counter()
-        tracker = _Tracker(plan, progress)
-        tracker.tell("prepare")
-        feeds = [
-            TableFeed(self.store, table, plan.options, tracker.for_table(table.name))
-            for table in plan.tables
-        ]
-
-        def before_commit(_: Sequence[LoadResult]) -> None:
-            tracker.tell("verify")
-            for feed, table in zip(feeds, plan.tables, strict=True):
-                feed.check_count()
-                self.store.check_unchanged(table.source)
-            tracker.tell("publish")
-
-        with self._target.connection() as conn:
-            results = restore_in_place(
-                conn,
-                plan.facts,
-                [TableLoad(t.target, f) for t, f in zip(plan.tables, feeds, strict=True)],
-                plan.options,
-                generation=plan.generation,
-                before_commit=before_commit,
-            )
-        report = _report(plan, feeds, results, time.perf_counter() - started)
+        report = Run(self.store, self._target, plan, self._executor, progress).execute()
         _log.info("%s", report)
-        tracker.tell_done()
         return report
 
     def restore(
@@ -152,6 +133,37 @@ class Restorer:
     ) -> RestoreReport:
         """:meth:`plan` and :meth:`run` in one."""
         return self.run(self.plan(backup, options, **changes), progress=progress)
+
+    def revert(
+        self,
+        report: RestoreReport | None = None,
+        *,
+        tables: Iterable[str] | None = None,
+        schema: str | None = None,
+    ) -> tuple[str, ...]:
+        """Put back the tables that a restore with ``keep_previous`` has kept.
+
+        The present ones are kept in their place, so that reverting twice changes nothing. One
+        transaction, all tables or none.
+
+        Args:
+            report: The restore to take back; or name tables:
+            tables: Table names.
+            schema: Their schema; ``None``: where the connection's search path finds them.
+
+        Returns:
+            ``schema.table`` of each table that was put back.
+
+        Raises:
+            OptionError: Neither a report nor tables, or both.
+            TargetMismatchError: Nothing was kept of one of them.
+            TargetBusyError: Others held the tables until the time for it was over.
+        """
+        if (report is None) == (tables is None):
+            raise OptionError("revert takes a report or the names of tables")
+        if report is not None:
+            tables, schema = [t.table for t in report.tables], report.schema
+        return _revert(self._target, list(tables or ()), schema)
 
     def nearest_neighbours(
         self, table: str, *, schema: str, count: int = 3
@@ -190,87 +202,21 @@ class Restorer:
             return inspect_target(cur, schema, names)
 
 
-class _Tracker:
-    """Adds up the progress of several tables."""
-
-    def __init__(self, plan: RestorePlan, progress: Progress) -> None:
-        self._progress = progress
-        logged = [t.logged_rows for t in plan.tables]
-        rows = None if None in logged else sum(n for n in logged if n is not None)
-        self._event = ProgressEvent("prepare", None, 0, plan.size_bytes, 0, rows)
-        self._done: dict[str, tuple[int, int]] = {}
-
-    def tell(self, phase: Phase) -> None:
-        self._event = evolve(self._event, phase=phase, table=None)
-        self._progress(self._event)
-
-    def tell_done(self) -> None:
-        """The restore is committed: a listener that fails now must not make it look failed."""
-        try:
-            self.tell("done")
-        except Exception:  # noqa: BLE001 - whatever a listener raises
-            _log.exception("progress listener failed after the restore was committed")
-
-    def for_table(self, table: str) -> Callable[[int, int], None]:
-        def update(bytes_read: int, rows: int) -> None:
-            self._done[table] = (bytes_read, rows)
-            self._event = evolve(
-                self._event,
-                phase="load",
-                table=table,
-                bytes_done=sum(b for b, _ in self._done.values()),
-                rows_done=sum(r for _, r in self._done.values()),
-            )
-            self._progress(self._event)
-
-        return update
+def revert_tables(
+    target: TargetLike, tables: Sequence[str], schema: str | None = None
+) -> tuple[str, ...]:
+    """:meth:`Restorer.revert` for those who have no store at hand."""
+    opened = Target(target)
+    try:
+        return _revert(opened, tables, schema)
+    finally:
+        opened.close()
 
 
-def _report(
-    plan: RestorePlan, feeds: Sequence[TableFeed], results: Sequence[LoadResult], seconds: float
-) -> RestoreReport:
-    tables = []
-    warnings = list(plan.warnings)
-    for table, feed, result in zip(plan.tables, feeds, results, strict=True):
-        tables.append(
-            TableReport(
-                table=table.name,
-                source_file=feed.file,
-                size_bytes=table.source.size_bytes,
-                created=table.create,
-                rows_before=result.rows_before,
-                rows_removed=result.rows_removed,
-                rows_read=feed.rows,
-                rows_loaded=result.rows_loaded,
-                rows_after=result.rows_after,
-                repairs=feed.repairs,
-                remove_seconds=result.remove_seconds,
-                seconds=result.seconds,
-            )
-        )
-        if feed.final_newline_missing:
-            warnings.append(
-                f"{feed.file} does not end with a row end: its last record may be cut short"
-            )
-        warnings += [
-            f"the sequence of {table.name}.{column} could not be moved on: "
-            "the role has no UPDATE on it, and the next INSERT may collide"
-            for column in result.sequences_kept
-        ]
-        if result.rows_removed and not feed.rows and table.logged_rows is None:
-            warnings.append(
-                f"{feed.file} has no rows: {table.name} is empty now, "
-                f"{result.rows_removed} rows were removed"
-            )
-    return RestoreReport(
-        backup=plan.backup,
-        target=plan.facts.label,
-        schema=plan.facts.schema,
-        mode=plan.options.mode,
-        strategy=plan.strategy,
-        tables=tuple(tables),
-        extension_created=plan.creates_extension,
-        warnings=tuple(warnings),
-        seconds=seconds,
-        finished_at=datetime.now().astimezone(),
-    )
+def _revert(target: Target, tables: Sequence[str], schema: str | None) -> tuple[str, ...]:
+    if not tables:
+        raise OptionError("no table to put back is named")
+    for name in tables:
+        check_identifier(name, "table")
+    with target.connection() as conn:
+        return revert_swap(conn, schema, tables, lock_timeout_s=RestoreOptions().lock_timeout_s)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from pgvector_restore.target import ColumnKind, ForeignKey, TargetColumn, TargetTable
+from pgvector_restore.target import ColumnKind, ForeignKey, TargetColumn, TargetTable, WireType
 
 __all__ = ["COLLECTION", "EMBEDDING", "GENERATIONS", "Generation", "TableSchema", "generation_for"]
 
@@ -20,12 +20,12 @@ EMBEDDING = "langchain_pg_embedding"
 
 SqlType = Literal["uuid", "varchar", "json", "jsonb", "vector"]
 
-_KINDS: dict[SqlType, ColumnKind] = {
-    "uuid": "other",
-    "varchar": "text",
-    "json": "json",
-    "jsonb": "jsonb",
-    "vector": "vector",
+_KINDS: dict[SqlType, tuple[ColumnKind, WireType]] = {
+    "uuid": ("other", "uuid"),
+    "varchar": ("text", "text"),
+    "json": ("json", "json"),
+    "jsonb": ("jsonb", "jsonb"),
+    "vector": ("vector", "vector"),
 }
 
 
@@ -61,7 +61,9 @@ class TableSchema:
     def as_target(self, schema: str) -> TargetTable:
         """The table as it will be found once it is created."""
         columns = tuple(
-            TargetColumn(c.name, c.type, _KINDS[c.type], c.not_null or c.name == self.primary_key)
+            TargetColumn(
+                c.name, c.type, *_KINDS[c.type], not_null=c.not_null or c.name == self.primary_key
+            )
             for c in self.columns
         )
         keys: tuple[ForeignKey, ...] = ()

@@ -9,6 +9,27 @@ from attrs import field, frozen
 #: Which rules a column's cells follow: see :mod:`pgvector_restore.rows`.
 ColumnKind = Literal["text", "json", "jsonb", "vector", "bytea", "other"]
 
+#: Types that have an encoder for COPY's binary format; every other type goes as text.
+WireType = Literal[
+    "bool",
+    "bytea",
+    "date",
+    "float4",
+    "float8",
+    "halfvec",
+    "int2",
+    "int4",
+    "int8",
+    "json",
+    "jsonb",
+    "sparsevec",
+    "text",
+    "timestamp",
+    "timestamptz",
+    "uuid",
+    "vector",
+]
+
 
 @frozen
 class TargetColumn:
@@ -20,6 +41,9 @@ class TargetColumn:
     type_name: str
     #: Rules for its cells.
     kind: ColumnKind
+    #: How a cell is encoded in COPY's binary format; ``None``: no encoder for this type. A domain
+    #: has its base type's.
+    wire: WireType | None = None
     #: ``NOT NULL`` is declared.
     not_null: bool = False
     #: A default, identity or sequence fills the column where a row has no value.
@@ -45,6 +69,22 @@ class ForeignKey:
 
 
 @frozen
+class TargetIndex:
+    """An index of a target table."""
+
+    #: Name.
+    name: str
+    #: As ``pg_get_indexdef`` prints it with an empty search path.
+    definition: str
+    #: Access method: ``btree``, ``gin``, ``hnsw``, ``ivfflat`` …
+    method: str
+    #: It backs a constraint (primary key, UNIQUE, EXCLUDE) or enforces uniqueness by itself.
+    enforcing: bool
+    #: The server keeps it up and uses it; false after a failed ``CREATE INDEX CONCURRENTLY``.
+    valid: bool = True
+
+
+@frozen
 class TargetTable:
     """One target table as the catalogs describe it, or as it will be created."""
 
@@ -60,12 +100,22 @@ class TargetTable:
     partitioned: bool = False
     #: Rows there now; ``None`` where nobody counted.
     rows: int | None = None
+    #: Bytes of the table with its TOAST, without indexes; ``None`` where nobody asked.
+    size_bytes: int | None = None
     #: Foreign keys over one column.
     foreign_keys: tuple[ForeignKey, ...] = field(default=())
     #: ``schema.table`` of tables that inherit from it, without partitions.
     inherited_by: tuple[str, ...] = field(default=())
     #: ``schema.table`` of tables outside of the backup that reference this one by foreign key.
     referenced_by: tuple[str, ...] = field(default=())
+    #: Indexes by name.
+    indexes: tuple[TargetIndex, ...] = field(default=())
+    #: The role owns the table: it may drop and create its indexes.
+    owned: bool = True
+    #: What stands in the way of swapping the table for another one, one phrase each.
+    swap_blockers: tuple[str, ...] = field(default=())
+    #: Names of enabled triggers that fire on INSERT.
+    insert_triggers: tuple[str, ...] = field(default=())
 
     def column(self, name: str) -> TargetColumn | None:
         """The column of that name, or ``None``."""
@@ -95,6 +145,8 @@ class TargetFacts:
     tables: tuple[TargetTable, ...]
     #: The server takes no writes.
     read_only: bool = False
+    #: The role may create schemas in the database.
+    may_create_schemas: bool = True
 
     def table(self, name: str) -> TargetTable | None:
         """The existing table of that name, or ``None``."""

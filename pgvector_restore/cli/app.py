@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
-from attrs import define, field, frozen
+from attrs import define
 
 from pgvector_restore import __version__
 from pgvector_restore.cli import documents, output
+from pgvector_restore.cli.database import Database, embedded_group, find_database
 from pgvector_restore.cli.options import (
     EXIT_CODES,
+    dsn_option,
     json_option,
     restore_options,
     store_argument,
@@ -22,16 +24,13 @@ from pgvector_restore.cli.options import (
     verbose,
 )
 from pgvector_restore.cli.text import print_document
-from pgvector_restore.db import embedded
-from pgvector_restore.db.embedded import EmbeddedServer
-from pgvector_restore.db.pool import TargetLike
-from pgvector_restore.errors import CancelledError, MissingExtraError, OptionError
+from pgvector_restore.errors import CancelledError
 from pgvector_restore.model import BackupSet, Catalog
 from pgvector_restore.options import Mode, RestoreOptions
-from pgvector_restore.plan import RestorePlan, select_files
+from pgvector_restore.plan import RestorePlan
+from pgvector_restore.planning import select_files
 from pgvector_restore.progress import LoggingProgress, Progress, ProgressEvent, TqdmProgress
-from pgvector_restore.restorer import Restorer
-from pgvector_restore.settings import DSN_VARIABLE, environment_target, resolve_target
+from pgvector_restore.restorer import Restorer, revert_tables
 from pgvector_restore.storage import BackupStore, open_store
 
 __all__ = ["Interrupted", "app"]
@@ -41,16 +40,6 @@ _log = logging.getLogger("pgvector_restore")
 
 class Interrupted(Exception):  # noqa: N818 - like KeyboardInterrupt
     """Ctrl-C during a restore; the text says what has become of it."""
-
-
-@frozen
-class _Database:
-    """The database of a command."""
-
-    #: Conninfo or mapping; kept out of the repr, it may hold a password.
-    target: TargetLike = field(repr=False)
-    #: The embedded server, if it is used for want of anything else.
-    server: EmbeddedServer | None = None
 
 
 @click.group(
@@ -105,7 +94,7 @@ def plan_command(
     opened = open_store(store)
     _, backup = _find(opened, label, task)
     select_files(backup, _options(given))  # no server is started for a call that cannot succeed
-    database = _find_database(dsn, given["mode"])
+    database = find_database(dsn, given["mode"])
     with Restorer(opened, database.target) as restorer:
         plan = restorer.plan(backup, _options(given, database))
     if as_json:
@@ -136,7 +125,7 @@ def restore_command(  # noqa: PLR0913 - one per option of the command line
     opened = open_store(store)
     catalog, backup = _find(opened, label, task)
     select_files(backup, _options(given))
-    database = _find_database(dsn, given["mode"])
+    database = find_database(dsn, given["mode"])
     with Restorer(opened, database.target) as restorer:
         plan = restorer.plan(backup, _options(given, database))
         if plan.rows_removed and not yes:
@@ -150,46 +139,28 @@ def restore_command(  # noqa: PLR0913 - one per option of the command line
                 output.print_result(opened, catalog, result)
 
 
-@app.group("embedded", epilog=EXIT_CODES)
-def embedded_group() -> None:
-    """The embedded PostgreSQL server: a server of one's own, for those who have none."""
-
-
-@embedded_group.command("start")
+@app.command("revert", epilog=EXIT_CODES)
+@click.argument("tables", nargs=-1, required=True)
+@click.option("--schema", metavar="S", help="Schema of the tables.")
+@dsn_option
 @json_option
 @verbose
-def embedded_start(*, as_json: bool) -> None:
-    """Start the server, or find it running; it stays up."""
-    _show_server(embedded.start(), as_json=as_json)
+def revert_command(
+    tables: tuple[str, ...], schema: str | None, dsn: str | None, *, as_json: bool
+) -> None:
+    """Put the TABLES back that a swap with --keep-previous has kept.
 
-
-@embedded_group.command("status")
-@json_option
-@verbose
-def embedded_status(*, as_json: bool) -> None:
-    """Say whether the server runs, where it is, and how to connect."""
-    _show_server(embedded.status(), as_json=as_json)
-
-
-@embedded_group.command("stop")
-@json_option
-@verbose
-def embedded_stop(*, as_json: bool) -> None:
-    """End the server and all its sessions; its data stays."""
-    stopped = embedded.stop()
-    place = str(embedded.default_data_dir())
+    The present ones are kept in their place: reverting twice changes nothing.
+    """
+    database = find_database(dsn, "replace")
+    reverted = revert_tables(database.target, tables, schema)
     if as_json:
-        print_document({"ok": True, "stopped": stopped, "running": False, "data_dir": place})
+        print_document({"ok": True, "tables": list(reverted)})
     else:
-        what = "stopped" if stopped else "no embedded server was running"
-        output.print_lines(f"{what}; its data is kept in {place}" if stopped else what)
+        output.print_lines(*[f"put back: {name}" for name in reverted])
 
 
-def _show_server(server: EmbeddedServer | None, *, as_json: bool) -> None:
-    if as_json:
-        print_document({"ok": True, **documents.server_document(server)})
-    else:
-        output.print_server(server)
+app.add_command(embedded_group)
 
 
 def _find(store: BackupStore, label: str, task: str | None) -> tuple[Catalog, BackupSet]:
@@ -202,7 +173,7 @@ def _find(store: BackupStore, label: str, task: str | None) -> tuple[Catalog, Ba
     return catalog, catalog.get(label)
 
 
-def _options(given: dict[str, Any], database: _Database | None = None) -> RestoreOptions:
+def _options(given: dict[str, Any], database: Database | None = None) -> RestoreOptions:
     """The options of a restore; the mode depends on the database unless it is given."""
     on_server = database is not None and database.server is not None
     default: Mode = "replace" if on_server else "append"
@@ -214,37 +185,12 @@ def _options(given: dict[str, Any], database: _Database | None = None) -> Restor
         create_tables=not given["no_create_tables"],
         check_log=not given["ignore_log"],
         lock_timeout_s=given["lock_timeout"],
+        wire=given["wire"],
+        jobs=given["jobs"],
+        maintenance_memory=given["maintenance_memory"],
+        keep_previous=given["keep_previous"],
         max_record_bytes=given["max_record_bytes"],
     )
-
-
-def _find_database(dsn: str | None, mode: str | None) -> _Database:
-    """The database that the call or the environment names, else the embedded server."""
-    if dsn is not None and not dsn.strip():
-        raise OptionError("--dsn is empty", hint="leave it out to use the environment's database")
-    configured = environment_target()
-    server = _start_server(mode) if dsn is None and configured is None else None
-    default = server.conninfo if server is not None else None
-    return _Database(resolve_target(dsn, configured, default).target, server)
-
-
-def _start_server(mode: str | None) -> EmbeddedServer:
-    was_up = embedded.status() is not None
-    try:
-        server = embedded.start()
-    except MissingExtraError as exc:
-        raise MissingExtraError(
-            "no database is named, and the embedded server is not installed",
-            hint=f"name one with --dsn or {DSN_VARIABLE}, or {exc.hint}",
-        ) from exc
-    output.print_lines(
-        f"embedded PostgreSQL {server.version} {'is up' if was_up else 'started'}, data in "
-        f"{server.data_dir}; end it with: pgvector-restore embedded stop",
-        err=True,
-    )
-    if mode is None:
-        output.print_lines("mode is replace there unless --mode is given", err=True)
-    return server
 
 
 def _ask(plan: RestorePlan) -> None:

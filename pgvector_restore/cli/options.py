@@ -12,6 +12,7 @@ from pgvector_restore.settings import DSN_VARIABLE
 
 __all__ = [
     "EXIT_CODES",
+    "dsn_option",
     "json_option",
     "restore_options",
     "store_argument",
@@ -59,6 +60,15 @@ store_argument = click.argument("store")
 task_option = click.option("--task", metavar="ID", help="Only the backups of this task.")
 
 
+dsn_option = click.option(
+    "--dsn",
+    metavar="DSN",
+    help=f"Database: URL or conninfo.  [default: {DSN_VARIABLE}, then PGHOST, PGDATABASE …,"
+    " then an embedded server]  Other users of this machine can see it: keep passwords in"
+    " PGPASSWORD or ~/.pgpass.",
+)
+
+
 def restore_options(command: _Command) -> _Command:
     """What ``plan`` and ``restore`` have in common."""
     decorators = (
@@ -74,10 +84,37 @@ def restore_options(command: _Command) -> _Command:
         click.option("--tables", metavar="T,…", help="Only these tables of the set."),
         click.option(
             "--strategy",
-            type=click.Choice(["auto", "in-place"]),
+            type=click.Choice(["auto", "in-place", "swap"]),
             default="auto",
             show_default=True,
-            help="How rows come in; in-place is one transaction on one connection.",
+            help="How rows come in: in-place is one transaction on one connection; swap (replace"
+            " only) loads new tables beside the old ones, which are served meanwhile.",
+        ),
+        click.option(
+            "--jobs",
+            metavar="N",
+            default="auto",
+            show_default=True,
+            help="Connections that load at the same time with swap, and workers of an index build.",
+        ),
+        click.option(
+            "--wire",
+            type=click.Choice(["auto", "binary", "text"]),
+            default="auto",
+            show_default=True,
+            help="How rows travel; text leaves every cell's spelling to the server.",
+        ),
+        click.option(
+            "--maintenance-memory",
+            metavar="SIZE",
+            default="1GB",
+            show_default=True,
+            help="At most so much maintenance_work_mem while indexes are built.",
+        ),
+        click.option(
+            "--keep-previous",
+            is_flag=True,
+            help="With swap: keep the old tables in <schema>_previous; revert puts them back.",
         ),
         click.option("--schema", metavar="S", help="Schema of the tables."),
         click.option("--no-create-tables", is_flag=True, help="Refuse to create what is missing."),
@@ -100,13 +137,7 @@ def restore_options(command: _Command) -> _Command:
             show_default=True,
             help="Refuse a record that is longer.",
         ),
-        click.option(
-            "--dsn",
-            metavar="DSN",
-            help=f"Database: URL or conninfo.  [default: {DSN_VARIABLE}, then PGHOST, PGDATABASE …,"
-            " then an embedded server]  Other users of this machine can see it: keep passwords in"
-            " PGPASSWORD or ~/.pgpass.",
-        ),
+        dsn_option,
         json_option,
         verbose,
     )

@@ -139,8 +139,10 @@ def print_plan(plan: RestorePlan, *, err: bool = False) -> None:
     """What a restore will do."""
     console = _Console(err=err)
     heading = f"restore {plan.backup.label} into {plan.facts.label}, schema {plan.facts.schema}"
-    how = f"mode {plan.options.mode}, strategy {plan.strategy}: one transaction, all tables or none"
-    print_lines(heading, how, err=err)
+    how = f"mode {plan.options.mode}, all tables or none"
+    why = f"strategy {plan.strategy}: {plan.strategy_reason}"
+    over = [f"{plan.jobs} connections load at the same time"] if plan.jobs > 1 else []
+    print_lines(heading, how, safe(why), *over, err=err)
     table = _table("table", ">rows there", "what happens", ">rows in file", ">size")
     for one in plan.tables:
         table.add_row(
@@ -151,7 +153,13 @@ def print_plan(plan: RestorePlan, *, err: bool = False) -> None:
             format_size(one.source.size_bytes),
         )
     console.print(table)
-    notes = [f"warning: {warning}" for warning in plan.warnings]
+    notes = [f"{t.name} goes as text: {t.wire_reason}" for t in plan.tables if t.wire_reason]
+    notes += [
+        f"{t.name}: {', '.join(i.name for i in t.rebuilt)} will be rebuilt"
+        for t in plan.tables
+        if t.rebuilt
+    ]
+    notes += [f"warning: {warning}" for warning in plan.warnings]
     if plan.creates_extension:
         version = plan.facts.vector_version or ""
         notes.insert(0, f"the extension vector {version}".rstrip() + " will be created")

@@ -1,15 +1,17 @@
-"""Advisory locks: one restore per table at a time, for tables that do not exist yet as well."""
+"""Advisory locks: one restore a table at a time, for tables that do not exist yet as well."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
+from psycopg.rows import tuple_row
 
 from pgvector_restore.errors import TargetBusyError
 
-__all__ = ["check_unclaimed", "claim"]
+__all__ = ["check_unclaimed", "claim", "claimed"]
 
 
 def _key(schema: str, table: str) -> str:
@@ -29,6 +31,35 @@ def claim(cur: psycopg.Cursor[Any], schema: str, tables: Sequence[str]) -> None:
         row = cur.fetchone()
         if not row or not row[0]:
             raise _busy(schema, table)
+
+
+@contextmanager
+def claimed(conn: psycopg.Connection[Any], schema: str, tables: Sequence[str]) -> Iterator[None]:
+    """Have the tables' names for as long as the block runs, over any number of transactions.
+
+    Raises:
+        TargetBusyError: Another restore has one of them.
+    """
+    taken: list[str] = []
+    cur = psycopg.Cursor(conn, row_factory=tuple_row)
+    try:
+        for table in sorted(tables):
+            with conn.transaction():
+                cur.execute(
+                    "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [_key(schema, table)]
+                )
+                row = cur.fetchone()
+            if not row or not row[0]:
+                raise _busy(schema, table)
+            taken.append(table)
+        yield
+    finally:
+        with suppress(psycopg.OperationalError):  # a lost session has lost its locks
+            for table in taken:
+                with conn.transaction():
+                    cur.execute(
+                        "SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [_key(schema, table)]
+                    )
 
 
 def check_unclaimed(cur: psycopg.Cursor[Any], schema: str, tables: Sequence[str]) -> None:

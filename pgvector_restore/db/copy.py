@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from queue import Queue
 from typing import Any, Protocol
 
@@ -34,15 +34,22 @@ class Feed(Protocol):
     file: str
     #: Target columns in the order of the fields.
     columns: tuple[str, ...]
+    #: Blocks are in COPY's binary format; else in its text format.
+    binary: bool
     #: Records given out so far.
     rows: int
 
     def blocks(self, parents: Mapping[str, frozenset[str]]) -> Iterable[bytes]:
-        """Rows in COPY's text form.
+        """Rows as COPY takes them, header and trailer of the binary format included.
 
         Args:
             parents: For columns with a foreign key, the keys there are, in the server's spelling.
         """
+
+    def locate(
+        self, columns: Sequence[str], keys: Collection[tuple[str, ...]]
+    ) -> list[tuple[int, tuple[str, ...]]]:
+        """Records that have one of the keys in these columns, in order, with their keys."""
 
 
 def copy_rows(
@@ -59,9 +66,10 @@ def copy_rows(
         RowRejectedError: The server refused a row; names file, record and, if known, column.
         BadDataError: The feed itself found something wrong; COPY is called off.
     """
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text{})").format(
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {}{})").format(
         sql.Identifier(table.schema, table.name),
         sql.SQL(", ").join(map(sql.Identifier, feed.columns)),
+        sql.SQL("binary" if feed.binary else "text"),
         sql.SQL(", FREEZE" if freeze else ""),
     )
     try:

@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from pgvector_restore.schema import TableSchema
+from pgvector_restore.schema import Generation, TableSchema
+from pgvector_restore.target import TargetFacts
 
-__all__ = ["create_extension", "create_table"]
+__all__ = ["create_missing", "create_table"]
+
+
+def create_missing(
+    cur: psycopg.Cursor[Any],
+    facts: TargetFacts,
+    names: Sequence[str],
+    generation: Generation | None,
+    *,
+    schema: str | None = None,
+) -> None:
+    """Create what is missing of the named tables, and the extension they need.
+
+    Args:
+        cur: In a transaction.
+        facts: What is there.
+        names: Tables, parents first.
+        generation: What the tables look like.
+        schema: Where to create them, unless in the schema of the target.
+    """
+    missing = [name for name in names if facts.table(name) is None]
+    if not missing or generation is None:
+        return
+    vector_schema = facts.vector_schema or create_extension(cur, facts.schema)
+    for name in missing:
+        table = generation.table(name)
+        if table is not None:
+            home = schema or facts.schema
+            parent = table.parent[1] if table.parent is not None else None
+            create_table(cur, home, table, vector_schema, home if parent in names else facts.schema)
 
 
 def create_extension(cur: psycopg.Cursor[Any], schema: str) -> str:
@@ -27,7 +58,11 @@ def create_extension(cur: psycopg.Cursor[Any], schema: str) -> str:
 
 
 def create_table(
-    cur: psycopg.Cursor[Any], schema: str, table: TableSchema, vector_schema: str
+    cur: psycopg.Cursor[Any],
+    schema: str,
+    table: TableSchema,
+    vector_schema: str,
+    parent_schema: str,
 ) -> None:
     """Create one known table with its keys and indexes, names as PostgreSQL gives them."""
     name = sql.Identifier(schema, table.name)
@@ -49,7 +84,7 @@ def create_table(
         parts.append(
             sql.SQL("FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE CASCADE").format(
                 sql.Identifier(column),
-                sql.Identifier(schema, parent),
+                sql.Identifier(parent_schema, parent),
                 sql.Identifier(parent_column),
             )
         )

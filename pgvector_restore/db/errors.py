@@ -110,7 +110,7 @@ def rejected_row(
         column = column or (place[2] if place[2] in columns else None)
     return RowRejectedError(
         f"server refused the row: {exc.diag.message_primary}",
-        hint=_HINTS.get(exc.sqlstate, exc.diag.message_hint),
+        hint=HINTS.get(exc.sqlstate, exc.diag.message_hint),
         file=file,
         record=record,
         column=column,
@@ -122,7 +122,8 @@ def rejected_row(
 #: Classes of SQLSTATE that speak of a row: its values, its keys, and (54) its size or depth.
 _OF_ROWS = ("22", "23", "54")
 
-_HINTS = {
+#: Advice by SQLSTATE of a refused row.
+HINTS = {
     "23503": "the row it refers to is neither in the backup nor in the database",
     "23505": "the row is there already, or twice in the file; mode replace removes old rows first",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -12,72 +12,42 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from pgvector_restore.db.claims import check_unclaimed, claim
-from pgvector_restore.db.copy import Feed, copy_rows, parent_keys
-from pgvector_restore.db.create import create_extension, create_table
-from pgvector_restore.db.inspect import configure_session, count_rows, inspect_target
-from pgvector_restore.db.sequences import advance_sequences
-from pgvector_restore.errors import (
-    OutcomeUnknownError,
-    RowCountError,
-    TargetChangedError,
+from pgvector_restore.db.copy import copy_rows, parent_keys
+from pgvector_restore.db.create import create_missing
+from pgvector_restore.db.indexes import SavedIndex, droppable, rebuild, set_aside
+from pgvector_restore.db.inspect import (
+    analyze,
+    check_same,
+    configure_session,
+    count_rows,
+    inspect_target,
 )
-from pgvector_restore.options import RestoreOptions
-from pgvector_restore.schema import Generation
-from pgvector_restore.target import TargetFacts, TargetTable
+from pgvector_restore.db.sequences import advance_sequences
+from pgvector_restore.db.work import LoadResult, TableLoad, Work
+from pgvector_restore.errors import OutcomeUnknownError, RowCountError
+from pgvector_restore.target import TargetTable
 
-__all__ = ["LoadResult", "TableLoad", "restore_in_place"]
+__all__ = ["restore_in_place"]
 
 _Cursor = psycopg.Cursor[Any]
 
 
 @frozen
-class TableLoad:
-    """One table to load."""
+class _Prepared:
+    """A table that is there, empty where it has to be, without the indexes that are rebuilt."""
 
-    #: The table as it was planned.
-    target: TargetTable
-    #: Its rows.
-    feed: Feed
-
-
-@frozen
-class LoadResult:
-    """What became of one table."""
-
-    #: Rows before.
+    load: TableLoad
+    table: TargetTable
     rows_before: int
-    #: Rows removed.
-    rows_removed: int
-    #: Rows that COPY reported.
-    rows_loaded: int
-    #: Rows counted after the load.
-    rows_after: int
-    #: Seconds to remove the old rows.
-    remove_seconds: float
-    #: Seconds to load the new ones.
-    seconds: float
-    #: Loaded columns whose sequence could not be moved on.
-    sequences_kept: tuple[str, ...] = ()
+    saved: tuple[SavedIndex, ...]
 
 
-def restore_in_place(
-    conn: psycopg.Connection[Any],
-    facts: TargetFacts,
-    loads: Sequence[TableLoad],
-    options: RestoreOptions,
-    *,
-    generation: Generation | None,
-    before_commit: Callable[[Sequence[LoadResult]], None],
-) -> list[LoadResult]:
-    """Lock, create, empty, load, check, commit.
+def restore_in_place(conn: psycopg.Connection[Any], work: Work) -> list[LoadResult]:
+    """Lock, create, empty, load, index, check, commit.
 
     Args:
         conn: A connection outside of any transaction.
-        facts: The target the plan was made for.
-        loads: Tables in the order of loading, parents first.
-        options: Mode and time limits.
-        generation: What missing tables are created like.
-        before_commit: Last checks; what it raises rolls everything back.
+        work: What to do.
 
     Raises:
         TargetBusyError: Another restore has the same table, or a lock was not to be had in time.
@@ -87,28 +57,29 @@ def restore_in_place(
         OutcomeUnknownError: The connection was lost during COMMIT.
     """
     committing = False
-    replace = options.mode == "replace"
+    replace = work.options.mode == "replace"
     cur = psycopg.Cursor(conn, row_factory=tuple_row)
-    names = [load.target.name for load in loads]
     with conn.transaction():  # of its own: the locks below are waited for, another restore is not
-        check_unclaimed(cur, facts.schema, names)
+        check_unclaimed(cur, work.facts.schema, work.names)
     try:
         with conn.transaction():
-            _begin(cur, options, replace=replace)
+            _begin(cur, work, replace=replace)
             # Before the first SELECT: the one snapshot of an append must not be older than a
             # change of the tables that the locks had to wait for.
-            _lock(cur, loads, replace=replace)
-            claim(cur, facts.schema, names)
-            _check_same(cur, facts, loads)
-            _create_missing(cur, facts, loads, generation)
-            before = [count_rows(cur, ld.target.schema, ld.target.name) for ld in loads]
-            seconds = _empty(cur, loads) if replace else 0.0
-            results = []
-            for load, rows in zip(loads, before, strict=True):
-                result = _load(cur, load, rows_before=rows, replace=replace)
-                results.append(evolve(result, remove_seconds=seconds))
+            _lock(cur, work.loads, replace=replace)
+            claim(cur, work.facts.schema, work.names)
+            check_same(cur, work.facts, work.names)
+            create_missing(cur, work.facts, work.names, work.generation)
+            prepared, seconds = _prepare(cur, work, replace=replace)
+            results = [
+                evolve(_load(cur, p, replace=replace), remove_seconds=seconds) for p in prepared
+            ]
             cur.execute("SET CONSTRAINTS ALL IMMEDIATE")
-            before_commit(results)
+            work.tell("index")
+            results = [
+                _index(cur, work, p, result) for p, result in zip(prepared, results, strict=True)
+            ]
+            work.check()
             committing = True
     except psycopg.OperationalError as exc:
         if committing and exc.sqlstate is None:
@@ -120,49 +91,38 @@ def restore_in_place(
     return results
 
 
-def _begin(cur: _Cursor, options: RestoreOptions, *, replace: bool) -> None:
+def _begin(cur: _Cursor, work: Work, *, replace: bool) -> None:
     # Appending lets others write meanwhile: one snapshot makes the counts before and after
     # comparable. Replacing holds the tables alone, and COPY FREEZE wants no older snapshot.
     level = "READ COMMITTED" if replace else "REPEATABLE READ"
     cur.execute(sql.SQL("SET TRANSACTION ISOLATION LEVEL {}, READ WRITE").format(sql.SQL(level)))
-    configure_session(cur, options.lock_timeout_s)
+    configure_session(cur, work.options.lock_timeout_s)
 
 
 def _lock(cur: _Cursor, loads: Sequence[TableLoad], *, replace: bool) -> None:
-    existing = [_name(load) for load in loads if load.target.oid is not None]
-    if existing:
-        cur.execute(
-            sql.SQL("LOCK TABLE {} IN {} MODE").format(
-                sql.SQL(", ").join(existing),
-                sql.SQL("ACCESS EXCLUSIVE" if replace else "ROW EXCLUSIVE"),
-            )
-        )
-
-
-def _check_same(cur: _Cursor, facts: TargetFacts, loads: Sequence[TableLoad]) -> None:
-    """The tables are still those the plan was made for; rows may have come and gone."""
-    now = inspect_target(cur, facts.schema, facts.asked)
-    for load in loads:
-        found = now.table(load.target.name)
-        planned = facts.table(load.target.name)
-        if (found and evolve(found, rows=None)) != (planned and evolve(planned, rows=None)):
-            raise TargetChangedError(
-                f"{facts.schema}.{load.target.name} has changed since the plan was made",
-                hint="plan again",
+    """Lock the tables alone to replace rows or to drop indexes, else only against changes."""
+    existing = [load for load in loads if load.target.oid is not None]
+    alone = [ld for ld in existing if replace or ld.rebuilt]
+    shared = [ld for ld in existing if ld not in alone]
+    for mode, some in (("ACCESS EXCLUSIVE", alone), ("ROW EXCLUSIVE", shared)):
+        if some:
+            cur.execute(
+                sql.SQL("LOCK TABLE {} IN {} MODE").format(
+                    sql.SQL(", ").join(map(_name, some)), sql.SQL(mode)
+                )
             )
 
 
-def _create_missing(
-    cur: _Cursor, facts: TargetFacts, loads: Sequence[TableLoad], generation: Generation | None
-) -> None:
-    missing = [load.target for load in loads if load.target.oid is None]
-    if not missing or generation is None:
-        return
-    vector_schema = facts.vector_schema or create_extension(cur, facts.schema)
-    for target in missing:
-        table = generation.table(target.name)
-        if table is not None:
-            create_table(cur, target.schema, table, vector_schema)
+def _prepare(cur: _Cursor, work: Work, *, replace: bool) -> tuple[list[_Prepared], float]:
+    now = inspect_target(cur, work.facts.schema, work.names)
+    tables = [now.table(name) or ld.target for name, ld in zip(work.names, work.loads, strict=True)]
+    seconds = _empty(cur, work.loads) if replace else 0.0
+    prepared = []
+    for load, table in zip(work.loads, tables, strict=True):
+        rebuilt = droppable(table) if load.target.oid is None else load.rebuilt
+        saved = set_aside(cur, table, rebuilt)
+        prepared.append(_Prepared(load, table, table.rows or 0, saved))
+    return prepared, seconds
 
 
 def _empty(cur: _Cursor, loads: Sequence[TableLoad]) -> float:
@@ -173,9 +133,9 @@ def _empty(cur: _Cursor, loads: Sequence[TableLoad]) -> float:
     return time.perf_counter() - started
 
 
-def _load(cur: _Cursor, load: TableLoad, *, rows_before: int, replace: bool) -> LoadResult:
+def _load(cur: _Cursor, prepared: _Prepared, *, replace: bool) -> LoadResult:
     started = time.perf_counter()
-    target, feed = load.target, load.feed
+    target, feed, rows_before = prepared.table, prepared.load.feed, prepared.rows_before
     removed = rows_before if replace else 0
     loaded = copy_rows(
         cur,
@@ -190,7 +150,7 @@ def _load(cur: _Cursor, load: TableLoad, *, rows_before: int, replace: bool) -> 
             hint="does a trigger or rule of the table drop or divert rows?",
             file=feed.file,
         )
-    unmoved = advance_sequences(cur, target, feed.columns)
+    warnings = advance_sequences(cur, target, feed.columns)
     after = count_rows(cur, target.schema, target.name)
     if after != rows_before - removed + loaded:
         raise RowCountError(
@@ -199,7 +159,19 @@ def _load(cur: _Cursor, load: TableLoad, *, rows_before: int, replace: bool) -> 
             file=feed.file,
         )
     seconds = time.perf_counter() - started
-    return LoadResult(rows_before, removed, loaded, after, 0.0, seconds, unmoved)
+    return LoadResult(rows_before, removed, loaded, after, 0.0, seconds, warnings=warnings)
+
+
+def _index(cur: _Cursor, work: Work, prepared: _Prepared, result: LoadResult) -> LoadResult:
+    started = time.perf_counter()
+    table = evolve(prepared.table, rows=result.rows_after)
+    told = rebuild(cur, table, prepared.saved, work.build, work.watcher)
+    analyze(cur, table)
+    return evolve(
+        result,
+        index_seconds=time.perf_counter() - started,
+        warnings=(*result.warnings, *told),
+    )
 
 
 def _name(load: TableLoad) -> sql.Composable:

@@ -7,13 +7,30 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
+from attrs import evolve
 from psycopg import sql
 
+from pgvector_restore.db.blockers import find_blockers
 from pgvector_restore.db.pool import target_label
-from pgvector_restore.errors import TargetMismatchError, quoted
-from pgvector_restore.target import ColumnKind, ForeignKey, TargetColumn, TargetFacts, TargetTable
+from pgvector_restore.errors import TargetChangedError, TargetMismatchError, quoted
+from pgvector_restore.target import (
+    ColumnKind,
+    ForeignKey,
+    TargetColumn,
+    TargetFacts,
+    TargetIndex,
+    TargetTable,
+    WireType,
+)
 
-__all__ = ["configure_session", "find_schema", "inspect_target"]
+__all__ = [
+    "analyze",
+    "check_same",
+    "configure_session",
+    "count_rows",
+    "find_schema",
+    "inspect_target",
+]
 
 _Cursor = psycopg.Cursor[Any]
 
@@ -29,6 +46,30 @@ _SESSION = {
 
 #: Built-in types by OID (``pg_type.dat``).
 _KIND_BY_OID: dict[int, ColumnKind] = {17: "bytea", 114: "json", 3802: "jsonb"}
+_WIRE_BY_OID: dict[int, WireType] = {
+    16: "bool",
+    17: "bytea",
+    20: "int8",
+    21: "int2",
+    23: "int4",
+    25: "text",
+    114: "json",
+    700: "float4",
+    701: "float8",
+    1042: "text",
+    1043: "text",
+    1082: "date",
+    1114: "timestamp",
+    1184: "timestamptz",
+    2950: "uuid",
+    3802: "jsonb",
+}
+#: Types of the extension, by name: their OIDs differ from database to database.
+_WIRE_OF_EXTENSION: dict[str, WireType] = {
+    "vector": "vector",
+    "halfvec": "halfvec",
+    "sparsevec": "sparsevec",
+}
 
 #: Tables that COPY can load and TRUNCATE can empty: plain and partitioned ones.
 _PLAIN, _PARTITIONED = "r", "p"
@@ -87,12 +128,13 @@ def inspect_target(cur: _Cursor, schema: str, names: Sequence[str]) -> TargetFac
                 WHERE e.extname = 'vector'),
                coalesce((SELECT extversion FROM pg_extension WHERE extname = 'vector'),
                         (SELECT default_version FROM pg_available_extensions
-                         WHERE name = 'vector'))
+                         WHERE name = 'vector')),
+               has_database_privilege(current_database(), 'CREATE')
         """
     )
     row = cur.fetchone()
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-    version, read_only, vector_schema, vector_version = row
+    version, read_only, vector_schema, vector_version, may_create = row
     found = _find_tables(cur, schema, names)
     oids = [oid for oid, _ in found.values()]
     return TargetFacts(
@@ -113,11 +155,43 @@ def inspect_target(cur: _Cursor, schema: str, names: Sequence[str]) -> TargetFac
                 referenced_by=_referenced_by(cur, oid, oids),
                 inherited_by=() if kind == _PARTITIONED else _inherited_by(cur, oid),
                 partitioned=kind == _PARTITIONED,
+                size_bytes=_size(cur, oid),
+                indexes=_indexes(cur, oid),
+                owned=_owned(cur, oid),
+                swap_blockers=find_blockers(cur, oid, oids),
+                insert_triggers=_insert_triggers(cur, oid),
             )
             for name, (oid, kind) in found.items()
         ),
         read_only=read_only,
+        may_create_schemas=may_create,
     )
+
+
+def check_same(cur: _Cursor, facts: TargetFacts, names: Sequence[str]) -> None:
+    """The tables are still those the plan was made for; rows may have come and gone.
+
+    Raises:
+        TargetChangedError: One of them is not.
+    """
+    now = inspect_target(cur, facts.schema, facts.asked)
+    for name in names:
+        if _without_rows(now.table(name)) != _without_rows(facts.table(name)):
+            raise TargetChangedError(
+                f"{facts.schema}.{name} has changed since the plan was made", hint="plan again"
+            )
+
+
+def _without_rows(table: TargetTable | None) -> TargetTable | None:
+    return evolve(table, rows=None, size_bytes=None) if table is not None else None
+
+
+def analyze(cur: _Cursor, table: TargetTable) -> None:
+    """Fresh statistics for the planner, where the role may make them and nobody is in the way."""
+    if table.owned:
+        cur.execute(
+            sql.SQL("ANALYZE (SKIP_LOCKED) {}").format(sql.Identifier(table.schema, table.name))
+        )
 
 
 def count_rows(cur: _Cursor, schema: str, table: str) -> int:
@@ -174,15 +248,17 @@ def _columns(cur: _Cursor, oid: int, vector_schema: str | None) -> tuple[TargetC
             kind = "text"
         else:
             kind = _KIND_BY_OID.get(base, "other")
+        wire = _WIRE_OF_EXTENSION.get(base_name) if ours else _WIRE_BY_OID.get(base)
         columns.append(
             TargetColumn(
                 name=name,
-                type_name=typ.removeprefix(f"{vector_schema}.") if is_vector else typ,
+                type_name=typ.removeprefix(f"{vector_schema}.") if ours else typ,
                 kind=kind,
+                wire=wire,
                 not_null=not_null,
                 has_default=default,
                 generated=generated,
-                dimensions=(mod if mod > 0 else by_index.get(name)) if is_vector else None,
+                dimensions=(mod if mod > 0 else by_index.get(name)) if ours else None,
             )
         )
     return tuple(columns)
@@ -225,6 +301,47 @@ def _foreign_keys(cur: _Cursor, oid: int) -> tuple[ForeignKey, ...]:
         [oid],
     )
     return tuple(ForeignKey(*row) for row in cur.fetchall())
+
+
+def _indexes(cur: _Cursor, oid: int) -> tuple[TargetIndex, ...]:
+    cur.execute(
+        """
+        SELECT c.relname, pg_get_indexdef(i.indexrelid), a.amname,
+               i.indisunique OR i.indisprimary OR i.indisexclusion, i.indisvalid AND i.indisready
+        FROM pg_index i
+        JOIN pg_class c ON c.oid = i.indexrelid
+        JOIN pg_am a ON a.oid = c.relam
+        WHERE i.indrelid = %s ORDER BY c.relname
+        """,
+        [oid],
+    )
+    return tuple(TargetIndex(*row) for row in cur.fetchall())
+
+
+def _size(cur: _Cursor, oid: int) -> int:
+    cur.execute("SELECT pg_table_size(%s::oid::regclass)", [oid])
+    return int((cur.fetchone() or [0])[0] or 0)
+
+
+def _owned(cur: _Cursor, oid: int) -> bool:
+    cur.execute(
+        "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = %s",
+        [oid],
+    )
+    return bool((cur.fetchone() or [False])[0])
+
+
+def _insert_triggers(cur: _Cursor, oid: int) -> tuple[str, ...]:
+    # tgtype is a bit mask: 4 is INSERT (TRIGGER_TYPE_INSERT in pg_trigger.h).
+    cur.execute(
+        """
+        SELECT tgname FROM pg_trigger
+        WHERE tgrelid = %s AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & 4 <> 0
+        ORDER BY tgname
+        """,
+        [oid],
+    )
+    return tuple(row[0] for row in cur.fetchall())
 
 
 def _inherited_by(cur: _Cursor, oid: int) -> tuple[str, ...]:

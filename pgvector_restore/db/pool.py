@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+import psycopg_pool
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import ConnectionPool
@@ -16,7 +17,18 @@ from psycopg_pool import ConnectionPool
 from pgvector_restore.db.errors import server_errors
 from pgvector_restore.errors import ConnectError, OptionError
 
-__all__ = ["Target", "TargetLike", "parse_target", "public_conninfo", "target_label"]
+__all__ = [
+    "Connection",
+    "Target",
+    "TargetLike",
+    "connect",
+    "parse_target",
+    "public_conninfo",
+    "target_label",
+]
+
+#: A live connection, whatever its rows are made into.
+Connection = psycopg.Connection[Any]
 
 #: What names a database: conninfo (URL or keywords), a mapping of libpq keywords, or a pool.
 TargetLike = str | Mapping[str, Any] | ConnectionPool[Any]
@@ -99,6 +111,15 @@ def public_conninfo(target: TargetLike) -> str:
     return make_conninfo("", **{name: given[name] for name in _SHOWN_KEYWORDS if name in given})
 
 
+#: Seconds to wait for a second connection, which a restore can do without.
+_SPARE_WAIT_S = 1.0
+
+
+def connect(parameters: Mapping[str, Any]) -> psycopg.Connection[TupleRow]:
+    """A connection of its own, for a worker process; the caller closes it."""
+    return psycopg.connect(**parameters)
+
+
 class Target:
     """Connections to one database.
 
@@ -136,6 +157,36 @@ class Target:
             pool = self._borrowed or self._own_pool()
             with pool.connection() as conn:
                 yield conn
+
+    @property
+    def parameters(self) -> dict[str, Any] | None:
+        """What another process connects with; ``None`` for a pool that keeps it to itself."""
+        if self._params is not None:
+            return dict(self._params)
+        pool = self._borrowed
+        if pool is None or not isinstance(pool.conninfo, str) or not isinstance(pool.kwargs, dict):
+            return None  # both may be functions that make them up for each connection
+        mine = ("autocommit", "row_factory", "cursor_factory", "prepare_threshold", "context")
+        given = {k: v for k, v in pool.kwargs.items() if k not in mine}
+        return _DEFAULTS | conninfo_to_dict(pool.conninfo) | given
+
+    @contextmanager
+    def spare(self) -> Iterator[psycopg.Connection[Any] | None]:
+        """A second connection in autocommit for a look beside, or ``None`` where none is free."""
+        pool = self._borrowed or self._own_pool()
+        try:
+            conn = pool.getconn(timeout=_SPARE_WAIT_S)
+        except (psycopg.Error, psycopg_pool.PoolClosed, psycopg_pool.TooManyRequests):
+            yield None
+            return
+        before = conn.autocommit
+        try:
+            conn.autocommit = True
+            yield conn
+        finally:
+            if not conn.closed:
+                conn.autocommit = before
+            pool.putconn(conn)
 
     @contextmanager
     def reading(self) -> Iterator[psycopg.Cursor[Any]]:

@@ -22,7 +22,7 @@ def advance_sequences(
     not take back: a failed COMMIT leaves a gap in the numbers and nothing else.
 
     Returns:
-        Columns whose sequence the role may not move.
+        A warning for each column whose sequence the role may not move.
     """
     name = sql.Identifier(table.schema, table.name)
     cur.execute(
@@ -39,7 +39,10 @@ def advance_sequences(
     kept = []
     for column, sequence, allowed in cur.fetchall():
         if not allowed:
-            kept.append(column)
+            kept.append(
+                f"the sequence of {table.name}.{column} could not be moved on: "
+                "the role has no UPDATE on it, and the next INSERT may collide"
+            )
             continue
         cur.execute(
             sql.SQL(

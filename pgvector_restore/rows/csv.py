@@ -18,7 +18,15 @@ from attrs import frozen
 from pgvector_restore.errors import BadDataError, BadHeaderError, BadRecordError, quoted
 from pgvector_restore.rows.fields import Field, Malformed, check_text, split_fields
 
-__all__ = ["DEFAULT_MAX_RECORD_BYTES", "CsvReader", "Fields", "Records", "split_records"]
+__all__ = [
+    "DEFAULT_MAX_RECORD_BYTES",
+    "CsvReader",
+    "Fields",
+    "Header",
+    "Records",
+    "record_ends",
+    "split_records",
+]
 
 #: A record still not complete after so many bytes is refused before it fills the memory.
 #: Vectors end at 16,000 dimensions (about 200 KB of text), so only a document can come near; a
@@ -51,6 +59,16 @@ class Fields:
         return len(self.columns[0])
 
 
+@frozen
+class Header:
+    """What the first record of a file settles for all others."""
+
+    #: Column names in the file's order.
+    names: tuple[str, ...]
+    #: Records end with CRLF; else with LF.
+    crlf: bool
+
+
 def split_records(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
     """Cut blocks so that each piece ends where a record does.
 
@@ -67,6 +85,22 @@ def split_records(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
             quotes = block.count(b'"', end)
         if end < len(block):
             yield block[end:], False
+
+
+def record_ends(blocks: Iterable[bytes], every_bytes: int) -> Iterator[int]:
+    """Offsets at which a record ends, about ``every_bytes`` apart.
+
+    Only quotes are counted, so a file is cut several times as fast as it can be decoded.
+    """
+    offset = start = quotes = 0
+    for block in blocks:
+        quotes += block.count(b'"')
+        offset += len(block)
+        if offset - start >= every_bytes:
+            end = _last_record_end(block, quotes)
+            if end:
+                start = offset - len(block) + end
+                yield start
 
 
 def _last_record_end(block: bytes, quotes: int) -> int:
@@ -97,6 +131,8 @@ class CsvReader:
         blocks: The file's bytes in order, in blocks of any size.
         file: Name for messages.
         max_record_bytes: A record with more bytes than that raises.
+        header: The blocks begin at a record in the middle of a file with this header. Records are
+            counted from there.
 
     Raises:
         BadHeaderError: From the constructor: no header, or one that is no list of names.
@@ -109,6 +145,7 @@ class CsvReader:
         file: str,
         *,
         max_record_bytes: int = DEFAULT_MAX_RECORD_BYTES,
+        header: Header | None = None,
     ) -> None:
         self.file = file
         self._max_record_bytes = max_record_bytes
@@ -116,17 +153,23 @@ class CsvReader:
         self.records = 0
         #: The last record (or the header) had no row end; known after iteration.
         self.final_newline_missing = False
-        #: Column names in the file's order.
-        self.header: tuple[str, ...] = ()
-        self._crlf = False
-        self._pieces = self._gather(_without_bom(blocks))
+        #: Names and row ends.
+        self.header = header or Header((), crlf=False)
+        self._rest = Records(b"", 0)
+        if header is None:
+            self._pieces = self._gather(_without_bom(blocks))
+            self._begin()
+        else:
+            self._pieces = self._gather(blocks)
+
+    def _begin(self) -> None:
         first = next(self._pieces, None)
         if first is None:
-            raise BadHeaderError("file is empty: not even a header", file=file)
-        header_end = _first_record_end(first.data)
-        self._crlf = first.data[:header_end].endswith(b"\r\n")
-        self.header = self._read_header(first.data[:header_end])
-        self._rest = Records(first.data[header_end:], first.offset + header_end)
+            raise BadHeaderError("file is empty: not even a header", file=self.file)
+        end = _first_record_end(first.data)
+        crlf = first.data[:end].endswith(b"\r\n")
+        self.header = Header(self._read_names(first.data[:end], crlf=crlf), crlf)
+        self._rest = Records(first.data[end:], first.offset + end)
 
     def __iter__(self) -> Iterator[Fields]:
         if self._rest.data:
@@ -154,7 +197,7 @@ class CsvReader:
             data = b"".join(parts)
             if data.count(b'"') % 2:
                 raise self._unterminated(data)
-            if self._crlf:
+            if self.header.crlf:
                 data = data.removesuffix(b"\r") + b"\r"
             yield Records(data + b"\n", offset)
 
@@ -174,23 +217,23 @@ class CsvReader:
 
     def _unterminated(self, data: bytes) -> BadDataError:
         """The file ends inside of quotes: decode what there is, to name the place."""
-        if self.header:
+        if self.header.names:
             try:
-                split_fields(data + b"\n", len(self.header), crlf=self._crlf)
+                split_fields(data + b"\n", len(self.header.names), crlf=self.header.crlf)
             except Malformed as problem:
                 return self._error(problem)
         return self._broken("file ends inside of a quoted field", _foreign_format(data))
 
     def _broken(self, message: str, hint: str | None) -> BadDataError:
         """An error about the record (or header) that was being gathered."""
-        error = BadRecordError if self.header else BadHeaderError
-        record = self.records + 1 if self.header else 0
+        error = BadRecordError if self.header.names else BadHeaderError
+        record = self.records + 1 if self.header.names else 0
         return error(message, hint=hint, file=self.file, record=record)
 
-    def _read_header(self, data: bytes) -> tuple[str, ...]:
+    def _read_names(self, data: bytes, *, crlf: bool) -> tuple[str, ...]:
         width = _count_fields(data)
         try:
-            fields = split_fields(data, width, crlf=self._crlf)
+            fields = split_fields(data, width, crlf=crlf)
             check_text(data, fields)
         except Malformed as problem:
             raise BadHeaderError(
@@ -212,9 +255,9 @@ class CsvReader:
         return names
 
     def _decode(self, piece: Records) -> Fields:
-        width = len(self.header)
+        width = len(self.header.names)
         try:
-            fields = split_fields(piece.data, width, crlf=self._crlf)
+            fields = split_fields(piece.data, width, crlf=self.header.crlf)
             check_text(piece.data, fields)
         except Malformed as problem:
             raise self._error(problem) from None
@@ -225,12 +268,12 @@ class CsvReader:
         return Fields(tuple(fields[i::width] for i in range(width)), first)
 
     def _error(self, problem: Malformed) -> BadRecordError:
-        record, column = divmod(problem.index, len(self.header))
+        record, column = divmod(problem.index, len(self.header.names))
         return BadRecordError(
             problem.message,
             file=self.file,
             record=self.records + 1 + record,
-            column=self.header[column] if problem.in_field else None,
+            column=self.header.names[column] if problem.in_field else None,
         )
 
 

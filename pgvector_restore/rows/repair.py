@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from attrs import define
 
 from pgvector_restore.errors import BadCellError
 from pgvector_restore.model import RepairCount
+from pgvector_restore.rows.binary import encoder_for
 from pgvector_restore.rows.csv import Fields
+from pgvector_restore.rows.encoder import Encoder
 from pgvector_restore.rows.fields import Field
 from pgvector_restore.rows.json_text import json_cell, jsonb_cell
+from pgvector_restore.rows.pgcopy import NULL_FIELD, encode_binary, encode_text
 from pgvector_restore.rows.problem import CellProblem
 from pgvector_restore.rows.vector import vector_cell
 from pgvector_restore.target import ColumnKind, TargetColumn
@@ -55,7 +59,7 @@ _RULES: dict[ColumnKind, _Rule | None] = {
 
 
 class CellRules:
-    """Applies each column's rule to batches of one file and counts the repairs.
+    """Applies each column's rule to batches of one file, encodes them and counts the repairs.
 
     * An unquoted empty field is NULL, unless the column is a NOT NULL text column: then ``''``.
       The writer of these files leaves no other way to tell.
@@ -64,32 +68,43 @@ class CellRules:
     Args:
         columns: Target column for each column of the file; ``None``: the cells are not loaded.
         file: Name for messages.
+        binary: Encode for COPY's binary format; every loaded column must have an encoder.
     """
 
-    def __init__(self, columns: Sequence[TargetColumn | None], file: str) -> None:
+    def __init__(
+        self, columns: Sequence[TargetColumn | None], file: str, *, binary: bool = False
+    ) -> None:
         self._columns = tuple(columns)
+        self._encoders = tuple(encoder_for(c) if c and binary else None for c in self._columns)
+        self._binary = binary
         self._file = file
         self._tallies: dict[tuple[str, str], _Tally] = {}
 
-    def apply(self, fields: Fields) -> tuple[list[Field], ...]:
-        """Clean cells of the loaded columns, by column.
+    def encode(self, fields: Fields) -> bytes:
+        """The batch's rows as COPY takes them.
 
         Raises:
             BadCellError: With the first record of the batch that holds a bad cell.
         """
-        clean: list[list[Field]] = []
+        columns: list[list[Any]] = []
         worst: BadCellError | None = None
-        for column, cells in zip(self._columns, fields.columns, strict=True):
+        first = fields.first_record
+        for column, encoder, cells in zip(
+            self._columns, self._encoders, fields.columns, strict=True
+        ):
             if column is None:
                 continue
             try:
-                clean.append(self._clean(column, cells, fields.first_record))
+                if encoder is None:
+                    columns.append(self._clean(column, cells, first))
+                else:
+                    columns.append(self._encoded(column, encoder, cells, first))
             except BadCellError as exc:
                 if worst is None or (exc.record or 0) < (worst.record or 0):
                     worst = exc
         if worst is not None:
             raise worst
-        return tuple(clean)
+        return encode_binary(columns) if self._binary else encode_text(columns)
 
     def repairs(self) -> tuple[RepairCount, ...]:
         """What has been repaired so far."""
@@ -98,11 +113,41 @@ class CellRules:
             for (column, kind), t in self._tallies.items()
         )
 
+    def _encoded(
+        self, column: TargetColumn, encoder: Encoder, cells: list[Field], first: int
+    ) -> list[bytes]:
+        """Complete binary fields."""
+        if column.kind == "vector":  # what is plain needs neither checks nor repairs of its text
+            cells = self._with_nulls(column, cells, first)
+            done = _in_bulk(encoder, cells)
+            if done is not None:
+                return done
+        clean = self._clean(column, cells, first)
+        done = _in_bulk(encoder, clean)
+        if done is not None:
+            return done
+        encoded = []
+        for record, cell in enumerate(clean, first):
+            if cell is None:
+                encoded.append(NULL_FIELD)
+                continue
+            try:
+                payload = encoder.one(cell)
+            except CellProblem as problem:
+                raise self._bad(column, record, problem) from None
+            encoded.append(len(payload).to_bytes(4, "big") + payload)
+        return encoded
+
+    def _with_nulls(self, column: TargetColumn, cells: list[Field], first: int) -> list[Field]:
+        """The cells, empty ones decided: NULL, or the empty string."""
+        if not column.not_null or None not in cells:
+            return cells
+        if column.kind != "text":
+            raise self._bad(column, first + cells.index(None), CellProblem(_NULL_IN_NOT_NULL))
+        return [b"" if cell is None else cell for cell in cells]
+
     def _clean(self, column: TargetColumn, cells: list[Field], first: int) -> list[Field]:
-        if column.not_null and None in cells:
-            if column.kind != "text":
-                raise self._bad(column, first + cells.index(None), CellProblem(_NULL_IN_NOT_NULL))
-            cells = [b"" if cell is None else cell for cell in cells]
+        cells = self._with_nulls(column, cells, first)
         rule = _RULES[column.kind]
         if rule is None:
             return cells
@@ -136,6 +181,18 @@ class CellRules:
             record=record,
             column=column.name,
         )
+
+
+def _in_bulk(encoder: Encoder, cells: list[Field]) -> list[bytes] | None:
+    """All fields at once, or ``None`` where each cell has to be judged by itself."""
+    if encoder.many is None:
+        return None
+    present = [cell for cell in cells if cell is not None]
+    encoded = encoder.many(present) if present else []
+    if encoded is None or len(present) == len(cells):
+        return encoded
+    following = iter(encoded)
+    return [NULL_FIELD if cell is None else next(following) for cell in cells]
 
 
 _NULL_IN_NOT_NULL = "cell is empty (NULL), the column is NOT NULL"

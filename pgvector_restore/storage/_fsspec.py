@@ -83,6 +83,7 @@ class FsspecStore(BackupStore):
         except BackupNotFoundError as exc:  # an archive that a chain leads through
             raise BackupNotFoundError(f"no such store: {quoted(place.display)}") from exc
         self._root = str(root).rstrip("/")
+        self.is_shared = "memory:" not in place.path
         # File systems look a folder up in their cache in two steps: emptying it between them,
         # from another thread, would break a listing.
         self._listing = threading.Lock()

@@ -38,6 +38,8 @@ class BackupStore(ABC):
 
     #: Naming rules of locations and files.
     layout: Layout = DEFAULT_LAYOUT
+    #: Other processes see the same objects through a pickled copy of the store.
+    is_shared: bool = True
 
     @property
     @abstractmethod
@@ -81,18 +83,27 @@ class BackupStore(ABC):
         )
 
     def blocks(
-        self, file: BackupFile, block_bytes: int = BLOCK_BYTES
+        self,
+        file: BackupFile,
+        start: int = 0,
+        end: int | None = None,
+        *,
+        block_bytes: int = BLOCK_BYTES,
     ) -> Generator[bytes, None, None]:
-        """The file's bytes in order; raises when there are more or fewer than were listed."""
-        seen = 0
-        with self.open(file.key) as stream:
+        """The file's bytes ``[start, end)`` in order, to its end where there is no ``end``.
+
+        Raises when there are fewer than were listed; without an ``end``, also when more.
+        """
+        seen = start
+        expected = file.size_bytes if end is None else end
+        with self.open(file.key, start, end) as stream:
             while block := stream.read(block_bytes):
                 seen += len(block)
-                if seen > file.size_bytes:
+                if seen > expected:
                     break
                 yield block
-        if seen != file.size_bytes:
-            got = "more" if seen > file.size_bytes else str(seen)
+        if seen != expected:
+            got = "more" if seen > expected else str(seen)
             raise StoreChangedError(
                 f"{file.name} was listed with {file.size_bytes} bytes, {got} came",
                 hint="the file changed while it was read: wait until it is written, then retry",

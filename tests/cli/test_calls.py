@@ -53,7 +53,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["list", STORE, "--bad"],
         ["nonsense"],
         ["restore", STORE, "--mode", "merge"],
-        ["restore", STORE, "--strategy", "swap"],
+        ["restore", STORE, "--strategy", "magic"],
         ["restore", STORE, "--tables", "nosuch"],
         ["restore", STORE, "--tables", "langchain_pg_collection", "--mode", "replace"],
         ["restore", STORE, "--tables", ","],

@@ -191,7 +191,7 @@ def test_interrupted_while_loading(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pgvector_restore.feed.TableFeed.check_count", interrupt)
+    monkeypatch.setattr("pgvector_restore.plan.TablePlan.check_count", interrupt)
     assert run(["restore", str(STORE), "--dsn", g2_dsn]) == 130
     assert capsys.readouterr().err == "interrupted: nothing has changed\n"
     assert rows(g2_dsn) == 0

@@ -192,7 +192,7 @@ def test_progress_is_monotone_and_ends_at_the_totals(g2_dsn: str, tmp_path: Path
     )
     assert {(e.bytes_total, e.rows_total) for e in events} == {(report.size_bytes, 3002)}
     phases = list(dict.fromkeys(e.phase for e in events))
-    assert phases == ["prepare", "load", "verify", "publish", "done"]
+    assert phases == ["prepare", "load", "index", "verify", "publish", "done"]
     assert (events[-1].bytes_done, events[-1].rows_done) == (report.size_bytes, 3002)
     assert len([e for e in events if e.phase == "load"]) > 3
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_append_adds_to_what_is_there(g2_dsn: str, tmp_path: Path) -> None:
     [
         (("last", SQL_ID, quote("[1,2"), "", ""), BadCellError, "embedding"),
         (("last", SQL_ID, "", "", quote("{'a': nan}")), BadCellError, "cmetadata"),
-        (("last", SQL_ID, quote("[1,,2]"), "", ""), RowRejectedError, "embedding"),
+        (("last", SQL_ID, quote("[1,,2]"), "", ""), BadCellError, "embedding"),
         (("n-0", SQL_ID, "", "", ""), RowRejectedError, None),
         (("last", SQL_ID, "", ""), BadRecordError, None),
     ],
@@ -85,7 +86,7 @@ def test_bad_last_record_of_many_changes_nothing(
     restore(write_set(tmp_path), g2_dsn)
     content = snapshot(g2_dsn)
     records = [(f"n-{n}", SQL_ID, quote("[1,2,3]"), f"row {n}", "") for n in range(_MANY - 1)]
-    options = {} if mode == "replace" else {"tables": "langchain_pg_embedding"}
+    options: dict[str, Any] = {} if mode == "replace" else {"tables": "langchain_pg_embedding"}
     root = write_set(
         tmp_path,
         collection=collection_bytes(),

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from pgvector_restore.errors import BadDataError
 from pgvector_restore.rows.csv import CsvReader
 from pgvector_restore.rows.json_text import json_cell, jsonb_cell
-from pgvector_restore.rows.pgcopy import encode_text
 from pgvector_restore.rows.problem import CellProblem
 from pgvector_restore.rows.repair import CellRules
 from pgvector_restore.target import TargetColumn
@@ -54,7 +53,7 @@ def test_reader_gives_back_what_csv_wrote(
     if not final_end:
         data = data.removesuffix(end.encode())
     reader = CsvReader(blocks(data, size), "f.csv")
-    assert list(reader.header) == header
+    assert list(reader.header.names) == header
     assert decoded(reader) == rows
     assert reader.records == len(rows)
     assert reader.final_newline_missing is not final_end
@@ -106,10 +105,10 @@ def test_corruption_is_an_error_of_ours_or_none(
     rules = CellRules(_COLUMNS, "f.csv")
     try:
         reader = CsvReader(blocks(data, size), "f.csv", max_record_bytes=400)
-        if len(reader.header) != len(_COLUMNS):
+        if len(reader.header.names) != len(_COLUMNS):
             return
         for fields in reader:
-            lines = encode_text(rules.apply(fields)).split(b"\n")
+            lines = rules.encode(fields).split(b"\n")
             assert len(lines) == len(fields) + 1
     except BadDataError as found:
         error = found

@@ -1,0 +1,116 @@
+"""What would break if a table were exchanged for another one of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+__all__ = ["find_blockers"]
+
+#: The table itself: kind of relation, persistence, inheritance, owner.
+_OWN = """
+SELECT CASE c.relkind WHEN 'p' THEN 'it is partitioned' END,
+       CASE WHEN c.relispartition THEN 'it is a partition' END,
+       CASE WHEN c.reloftype <> 0 THEN 'it is a typed table' END,
+       CASE c.relpersistence WHEN 't' THEN 'it is temporary' END,
+       CASE WHEN NOT pg_has_role(c.relowner, 'USAGE')
+            THEN 'it is owned by ' || pg_get_userbyid(c.relowner) END,
+       (SELECT 'it inherits from ' || string_agg(i.inhparent::regclass::text, ', ')
+        FROM pg_inherits i WHERE i.inhrelid = c.oid AND NOT c.relispartition),
+       (SELECT string_agg(i.inhrelid::regclass::text, ', ') || ' inherits from it'
+        FROM pg_inherits i WHERE i.inhparent = c.oid AND c.relkind <> 'p'),
+       (SELECT 'it belongs to extension ' || string_agg(e.extname, ', ')
+        FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+          AND d.refclassid = 'pg_extension'::regclass AND d.deptype IN ('e', 'x'))
+FROM pg_class c WHERE c.oid = %(oid)s
+"""
+
+#: Everything that depends on the table or its row type and is not the table's own.
+_DEPENDENTS = """
+WITH own AS (
+    SELECT 'pg_class'::regclass AS classid, c.oid AS objid FROM pg_class c WHERE c.oid = %(oid)s
+    UNION ALL SELECT 'pg_type'::regclass, c.reltype FROM pg_class c WHERE c.oid = %(oid)s
+    UNION ALL SELECT 'pg_type'::regclass, t.typarray
+              FROM pg_class c JOIN pg_type t ON t.oid = c.reltype WHERE c.oid = %(oid)s
+)
+SELECT DISTINCT
+    CASE d.classid
+        WHEN 'pg_rewrite'::regclass THEN (
+            SELECT CASE v.relkind
+                WHEN 'v' THEN 'view ' || v.oid::regclass || ' reads it'
+                WHEN 'm' THEN 'materialized view ' || v.oid::regclass || ' reads it'
+                ELSE 'rule ' || quote_ident(r.rulename) || ' on ' || v.oid::regclass END
+            FROM pg_rewrite r JOIN pg_class v ON v.oid = r.ev_class WHERE r.oid = d.objid)
+        WHEN 'pg_constraint'::regclass THEN (
+            SELECT 'foreign key ' || quote_ident(k.conname) || ' of ' || k.conrelid::regclass
+                   || ' refers to it'
+            FROM pg_constraint k
+            WHERE k.oid = d.objid AND k.contype = 'f' AND k.conrelid <> %(oid)s
+              AND NOT k.conrelid = ANY (%(among)s)
+              AND NOT EXISTS (SELECT FROM pg_partition_ancestors(k.conrelid) a
+                              WHERE a.relid = ANY (%(among)s)))
+        WHEN 'pg_policy'::regclass THEN (
+            SELECT 'policy ' || quote_ident(p.polname) || ' of ' || p.polrelid::regclass
+                   || ' reads it'
+            FROM pg_policy p WHERE p.oid = d.objid AND p.polrelid <> %(oid)s)
+        WHEN 'pg_proc'::regclass THEN 'function ' || d.objid::regprocedure || ' depends on it'
+        WHEN 'pg_trigger'::regclass THEN (
+            SELECT 'trigger ' || quote_ident(g.tgname) || ' of ' || g.tgrelid::regclass
+                   || ' depends on it'
+            FROM pg_trigger g
+            WHERE g.oid = d.objid AND g.tgrelid <> %(oid)s AND NOT g.tgisinternal)
+        WHEN 'pg_class'::regclass THEN (
+            SELECT CASE WHEN o.relkind IN ('r', 'p', 'f', 'c', 'v', 'm')
+                THEN pg_describe_object(d.classid, d.objid, d.objsubid) || ' depends on it' END
+            FROM pg_class o
+            WHERE o.oid = d.objid AND o.oid <> %(oid)s
+              AND NOT EXISTS (SELECT FROM pg_inherits i
+                              WHERE i.inhrelid = o.oid AND i.inhparent = %(oid)s))
+        WHEN 'pg_attrdef'::regclass THEN (
+            SELECT 'a default of ' || a.adrelid::regclass || ' depends on it'
+            FROM pg_attrdef a WHERE a.oid = d.objid AND a.adrelid <> %(oid)s)
+        WHEN 'pg_type'::regclass THEN (
+            SELECT 'type ' || t.oid::regtype || ' depends on it' FROM pg_type t
+            WHERE t.oid = d.objid AND (d.classid, d.objid) NOT IN (SELECT classid, objid FROM own))
+        WHEN 'pg_statistic_ext'::regclass THEN NULL
+        WHEN 'pg_publication_rel'::regclass THEN NULL
+        ELSE pg_describe_object(d.classid, d.objid, d.objsubid) || ' depends on it'
+    END AS phrase
+FROM own JOIN pg_depend d ON d.refclassid = own.classid AND d.refobjid = own.objid
+WHERE d.deptype IN ('n', 'a')
+"""
+
+#: Rules of the table itself; and columns of others that have its row type are found above.
+_RULES = """
+SELECT 'rule ' || quote_ident(r.rulename) || ' on it' FROM pg_rewrite r WHERE r.ev_class = %(oid)s
+UNION ALL
+SELECT 'sequence ' || s.oid::regclass || ' of it is used by ' || a.adrelid::regclass
+FROM pg_depend o
+JOIN pg_class s ON s.oid = o.objid AND s.relkind = 'S'
+JOIN pg_depend u ON u.refclassid = 'pg_class'::regclass AND u.refobjid = s.oid
+                AND u.classid = 'pg_attrdef'::regclass
+JOIN pg_attrdef a ON a.oid = u.objid
+WHERE o.classid = 'pg_class'::regclass AND o.refclassid = 'pg_class'::regclass
+  AND o.refobjid = %(oid)s AND o.deptype = 'a' AND a.adrelid <> %(oid)s
+"""
+
+
+def find_blockers(cur: psycopg.Cursor[Any], oid: int, among: Sequence[int]) -> tuple[str, ...]:
+    """What stands in the way of swapping a table, one phrase each.
+
+    Args:
+        cur: With an empty search path, so that names come qualified.
+        oid: The table.
+        among: Tables that are swapped together with it.
+    """
+    values = {"oid": oid, "among": list(among)}
+    cur.execute(_OWN, values)
+    row = cur.fetchone() or ()
+    found = [phrase for phrase in row if phrase]
+    for text in (_DEPENDENTS, _RULES):
+        cur.execute(text, values)
+        found += sorted(row[0] for row in cur.fetchall() if row[0])
+    return tuple(dict.fromkeys(found))

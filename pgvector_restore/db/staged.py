@@ -1,0 +1,48 @@
+"""Loading rows into staging tables, which nobody reads yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg.rows import tuple_row
+
+from pgvector_restore.db.copy import Feed, copy_rows, parent_keys
+from pgvector_restore.db.errors import server_errors
+from pgvector_restore.db.inspect import configure_session
+from pgvector_restore.db.pool import connect
+from pgvector_restore.errors import RowCountError
+from pgvector_restore.target import TargetTable
+
+__all__ = ["load_rows", "load_staged"]
+
+#: Nothing holds a staging table for long but its restore.
+_LOCK_TIMEOUT_S = 30.0
+
+
+def load_staged(parameters: Mapping[str, Any], table: TargetTable, feed: Feed) -> None:
+    """Load rows over a connection of its own."""
+    with server_errors(), connect(parameters) as conn:
+        load_rows(conn, table, feed)
+
+
+def load_rows(conn: psycopg.Connection[Any], table: TargetTable, feed: Feed) -> int:
+    """Load rows in one transaction; returns how many.
+
+    Raises:
+        BadDataError: A record cannot be loaded.
+        RowCountError: The server loaded other rows than were read.
+    """
+    cur = psycopg.Cursor(conn, row_factory=tuple_row)
+    with conn.transaction():
+        configure_session(cur, _LOCK_TIMEOUT_S)
+        # Publishing is a commit of its own, which waits until all earlier ones are on disk.
+        cur.execute("SET LOCAL synchronous_commit = off")
+        loaded = copy_rows(cur, table, feed, freeze=False, parents=parent_keys(cur, table))
+        if loaded != feed.rows:
+            raise RowCountError(
+                f"{feed.rows} records were read, {loaded} rows were loaded into {table.name}",
+                file=feed.file,
+            )
+    return loaded

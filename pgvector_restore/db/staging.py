@@ -1,0 +1,200 @@
+"""Staging schemas: tables that nobody reads yet, made like their targets; and what is left of them.
+
+A staging schema belongs to the restore that holds the advisory lock on its name. Where nobody holds
+it, that restore has died.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import tuple_row
+
+from pgvector_restore.db.definition import IndexDefinition, TableDefinition
+from pgvector_restore.db.inspect import configure_session
+from pgvector_restore.db.statements import run_all, tablespace
+
+__all__ = [
+    "complete_table",
+    "create_staging",
+    "create_table_like",
+    "drop_staging",
+    "hold",
+    "new_staging_name",
+    "sweep",
+]
+
+_log = logging.getLogger(__name__)
+_Cursor = psycopg.Cursor[Any]
+
+_PREFIX = "pgvr_staging_"
+#: Comment of a staging schema; without it a schema is somebody else's, whatever it is called.
+_MARK = "pgvector_restore: tables of a restore that is under way"
+#: Seconds to wait for locks on tables that only a dying restore can still hold.
+_DROP_TIMEOUT_S = 10.0
+
+
+def new_staging_name() -> str:
+    """A name that nobody has."""
+    return _PREFIX + secrets.token_hex(6)
+
+
+def create_staging(cur: _Cursor, name: str) -> None:
+    """Create the schema, marked as ours."""
+    cur.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+    cur.execute(
+        sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(name), sql.Literal(_MARK))
+    )
+
+
+def create_table_like(cur: _Cursor, definition: TableDefinition, staging: str) -> None:
+    """Create the staging table, ready to take rows: columns, defaults, checks, no indexes."""
+    name = sql.Identifier(staging, definition.name)
+    with tablespace(cur, definition.tablespace):
+        cur.execute(
+            sql.SQL(
+                "CREATE {} TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING GENERATED "
+                "INCLUDING IDENTITY INCLUDING STORAGE INCLUDING COMPRESSION){}"
+            ).format(
+                sql.SQL("UNLOGGED" if definition.persistence else ""),
+                name,
+                sql.Identifier(definition.schema, definition.name),
+                sql.SQL(" USING {}").format(sql.Identifier(definition.access_method))
+                if definition.access_method
+                else sql.SQL(""),
+            )
+        )
+    run_all(cur, definition.before_load)
+    _name_identities(cur, definition, staging)
+
+
+def _name_identities(cur: _Cursor, definition: TableDefinition, staging: str) -> None:
+    """Sequences that ``LIKE`` makes are named by rule; their models may have been renamed."""
+    for column, wanted in definition.identities:
+        cur.execute(
+            "SELECT relname FROM pg_class WHERE oid = pg_get_serial_sequence(%s, %s)::regclass",
+            [sql.Identifier(staging, definition.name).as_string(cur), column],
+        )
+        row = cur.fetchone()
+        if row is not None and row[0] != wanted:
+            cur.execute(
+                sql.SQL("ALTER SEQUENCE {} RENAME TO {}").format(
+                    sql.Identifier(staging, row[0]), sql.Identifier(wanted)
+                )
+            )
+
+
+def complete_table(
+    cur: _Cursor,
+    definition: TableDefinition,
+    staging: str,
+    build: Callable[[IndexDefinition], None],
+) -> None:
+    """Give the loaded staging table what it lacks: indexes, keys, triggers, policies, owner.
+
+    Args:
+        cur: In a transaction.
+        definition: What it is to be like.
+        staging: Its schema.
+        build: Builds one index.
+    """
+    for index in definition.indexes:
+        with tablespace(cur, index.tablespace):
+            build(index)
+    run_all(cur, definition.after_load)
+    _revoke_defaults(cur, definition, staging)
+    run_all(cur, definition.privileges)
+
+
+def _revoke_defaults(cur: _Cursor, definition: TableDefinition, staging: str) -> None:
+    """``ALTER DEFAULT PRIVILEGES`` may have granted more than the model has."""
+    name = sql.Identifier(staging, definition.name)
+    cur.execute(
+        """
+        SELECT DISTINCT CASE x.grantee WHEN 0 THEN 'PUBLIC'
+                        ELSE quote_ident(pg_get_userbyid(x.grantee)) END
+        FROM pg_class c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) x
+        WHERE c.oid = %s::regclass
+        """,
+        [name.as_string(cur)],
+    )
+    for (grantee,) in cur.fetchall():
+        cur.execute(sql.SQL("REVOKE ALL ON TABLE {} FROM {}").format(name, sql.SQL(grantee)))
+    owner = sql.SQL(definition.privileges[0].rpartition(" OWNER TO ")[2])
+    cur.execute(
+        sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(sql.Identifier(staging), owner)
+    )
+
+
+@contextmanager
+def hold(conn: psycopg.Connection[Any], name: str) -> Iterator[None]:
+    """Hold a staging schema's name for as long as the block runs and the session lives."""
+    cur = psycopg.Cursor(conn, row_factory=tuple_row)
+    with conn.transaction():
+        cur.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
+    try:
+        yield
+    finally:
+        with suppress(psycopg.OperationalError), conn.transaction():
+            cur.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
+
+
+def drop_staging(conn: psycopg.Connection[Any], name: str) -> None:
+    """Drop a staging schema that is held, and end the sessions that still load into it.
+
+    What cannot be dropped now is swept by the next restore: that is logged, not raised.
+    """
+    cur = psycopg.Cursor(conn, row_factory=tuple_row)
+    try:
+        with conn.transaction():
+            configure_session(cur, _DROP_TIMEOUT_S)
+            cur.execute(
+                """
+                SELECT pg_terminate_backend(pid)
+                FROM (SELECT DISTINCT l.pid FROM pg_catalog.pg_locks l
+                      JOIN pg_catalog.pg_class c ON c.oid = l.relation
+                      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                      WHERE n.nspname = %s AND l.pid <> pg_backend_pid()
+                        AND l.database = (SELECT oid FROM pg_catalog.pg_database
+                                          WHERE datname = current_database())) AS loading
+                """,
+                [name],
+            )
+            cur.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
+    except psycopg.Error as exc:
+        _log.warning("staging schema %s is left for the next restore: %s", name, exc.sqlstate)
+
+
+def sweep(conn: psycopg.Connection[Any]) -> tuple[str, ...]:
+    """Drop what restores that died have left; returns the names of the schemas."""
+    cur = psycopg.Cursor(conn, row_factory=tuple_row)
+    with conn.transaction():
+        cur.execute(
+            """
+            SELECT n.nspname FROM pg_catalog.pg_namespace n
+            WHERE starts_with(n.nspname, %s) AND obj_description(n.oid, 'pg_namespace') = %s
+              AND pg_has_role(n.nspowner, 'USAGE')
+            ORDER BY n.nspname
+            """,
+            [_PREFIX, _MARK],
+        )
+        names = [row[0] for row in cur.fetchall()]
+    swept = []
+    for name in names:
+        with conn.transaction():
+            cur.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name])
+            row = cur.fetchone()
+        if row is None or not row[0]:
+            continue  # a restore that is alive has it
+        drop_staging(conn, name)
+        with conn.transaction():
+            cur.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
+        swept.append(name)
+        _log.info("swept %s, which a restore that died had left", name)
+    return tuple(swept)

@@ -1,0 +1,289 @@
+"""Strategy ``swap``: new tables are loaded beside the old ones, then exchanged for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from attrs import evolve, frozen
+from psycopg.rows import tuple_row
+
+from pgvector_restore.db.claims import check_unclaimed, claimed
+from pgvector_restore.db.create import create_missing
+from pgvector_restore.db.definition import IndexDefinition, TableDefinition, read_definition
+from pgvector_restore.db.exclusive import exclusively, wait_for_older_snapshots
+from pgvector_restore.db.indexes import SavedIndex, build, droppable, rebuild, set_aside
+from pgvector_restore.db.inspect import (
+    analyze,
+    check_same,
+    configure_session,
+    count_rows,
+    find_schema,
+    inspect_target,
+)
+from pgvector_restore.db.offender import rejected_by_constraint
+from pgvector_restore.db.publish import check_unchanged, previous_schema, publish, revert
+from pgvector_restore.db.sequences import advance_sequences
+from pgvector_restore.db.staging import (
+    complete_table,
+    create_staging,
+    create_table_like,
+    drop_staging,
+    hold,
+    new_staging_name,
+    sweep,
+)
+from pgvector_restore.db.statements import written
+from pgvector_restore.db.work import LoadResult, TableLoad, Work
+from pgvector_restore.errors import RowCountError, TargetChangedError, TargetMismatchError
+from pgvector_restore.target import TargetIndex, TargetTable
+
+__all__ = ["Staged", "Swap", "revert_swap", "swapping"]
+
+_Cursor = psycopg.Cursor[Any]
+
+
+@frozen
+class Staged:
+    """A table beside its target."""
+
+    #: What is to be loaded, into which target.
+    load: TableLoad
+    #: The staging table.
+    table: TargetTable
+    #: What the target is like; ``None`` for a table that does not exist yet.
+    definition: TableDefinition | None
+    #: Indexes of a new table that wait for its rows.
+    saved: tuple[SavedIndex, ...]
+    #: Rows of the target when the restore began.
+    rows_before: int
+
+
+@contextmanager
+def swapping(conn: psycopg.Connection[Any], work: Work) -> Iterator[Swap]:
+    """Staging tables, ready to be loaded; gone at the end, if they have not been published.
+
+    The tables' names and the staging schema are held by this connection. What restores that died
+    have left behind is swept away first.
+
+    Raises:
+        TargetBusyError: Another restore has the same table.
+        TargetChangedError: The target is not what the plan was made for.
+    """
+    cur = psycopg.Cursor(conn, row_factory=tuple_row)
+    with conn.transaction():
+        check_unclaimed(cur, work.facts.schema, work.names)
+    with claimed(conn, work.facts.schema, work.names):
+        sweep(conn)
+        name = new_staging_name()
+        with hold(conn, name):
+            swap = Swap(conn, work, name)
+            try:
+                swap.begin()
+                yield swap
+            except BaseException:
+                if not swap.published:
+                    drop_staging(conn, name)
+                raise
+
+
+class Swap:
+    """The steps of one swap, each in a transaction of its own: begin, (load), complete, publish."""
+
+    def __init__(self, conn: psycopg.Connection[Any], work: Work, staging: str) -> None:
+        #: Publishing was begun; whether it is done only the server knows until it answers.
+        self.published = False
+        #: Tables in the order of loading.
+        self.staged: tuple[Staged, ...] = ()
+        self._conn = conn
+        self._cur = psycopg.Cursor(conn, row_factory=tuple_row)
+        self._work = work
+        self._staging = staging
+
+    def begin(self) -> None:
+        """Create the staging tables."""
+        work, cur = self._work, self._cur
+        with self._conn.transaction():
+            configure_session(cur, work.options.lock_timeout_s)
+            check_same(cur, work.facts, work.names)
+            create_staging(cur, self._staging)
+            old = [load.target.name for load in work.loads if load.target.oid is not None]
+            definitions = {
+                name: read_definition(cur, work.facts.schema, name, self._staging, old)
+                for name in old
+            }
+            for definition in definitions.values():
+                create_table_like(cur, definition, self._staging)
+            create_missing(cur, work.facts, work.names, work.generation, schema=self._staging)
+            self.staged = tuple(self._stage(load, definitions) for load in work.loads)
+
+    def _stage(self, load: TableLoad, definitions: Mapping[str, TableDefinition]) -> Staged:
+        target = load.target
+        found = inspect_target(self._cur, self._staging, [target.name]).table(target.name)
+        assert found is not None  # noqa: S101 - it was created a moment ago
+        among = self._work.names
+        table = evolve(
+            target,
+            schema=self._staging,
+            oid=found.oid,
+            indexes=found.indexes,
+            foreign_keys=tuple(
+                evolve(key, parent_schema=self._staging) if key.parent in among else key
+                for key in target.foreign_keys
+            ),
+        )
+        definition = definitions.get(target.name)
+        saved = set_aside(self._cur, table, droppable(table)) if definition is None else ()
+        rows = count_rows(self._cur, target.schema, target.name) if definition else 0
+        return Staged(load, table, definition, saved, rows)
+
+    def complete(self, seconds: Sequence[float]) -> list[LoadResult]:
+        """Build what makes the staging tables like their targets, and count their rows.
+
+        Args:
+            seconds: How long each table took to load.
+
+        Raises:
+            RowRejectedError: Rows that a constraint forbids.
+            RowCountError: Rows read and found do not agree.
+        """
+        results = []
+        with self._conn.transaction():
+            configure_session(self._cur, self._work.options.lock_timeout_s)
+            for staged, loading in zip(self.staged, seconds, strict=True):
+                results.append(evolve(self._complete(staged), seconds=loading))
+        return results
+
+    def _complete(self, staged: Staged) -> LoadResult:
+        started = time.perf_counter()
+        cur, feed = self._cur, staged.load.feed
+        rows = count_rows(cur, staged.table.schema, staged.table.name)
+        if rows != feed.rows:
+            raise RowCountError(
+                f"{feed.rows} records were read, {rows} rows are in the new {staged.table.name}",
+                file=feed.file,
+            )
+        table = evolve(staged.table, rows=rows)
+        try:
+            with self._conn.transaction():
+                warnings = self._build(staged, table)
+        except (psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as exc:
+            raise rejected_by_constraint(cur, staged.load.target, table, feed, exc) from exc
+        analyze(cur, table)
+        return LoadResult(
+            rows_before=staged.rows_before,
+            rows_removed=staged.rows_before,
+            rows_loaded=rows,
+            rows_after=rows,
+            remove_seconds=0.0,
+            seconds=0.0,
+            index_seconds=time.perf_counter() - started,
+            warnings=tuple(warnings),
+        )
+
+    def _build(self, staged: Staged, table: TargetTable) -> list[str]:
+        work, cur = self._work, self._cur
+        if staged.definition is None:
+            return rebuild(cur, table, staged.saved, work.build, work.watcher)
+        warnings: list[str] = []
+
+        def build_one(wanted: IndexDefinition) -> None:
+            index = TargetIndex(wanted.name, wanted.definition, wanted.method, enforcing=False)
+            warnings.extend(
+                build(cur, table, written(wanted.statement), index, work.build, work.watcher)
+            )
+
+        complete_table(cur, staged.definition, self._staging, build_one)
+        return warnings
+
+    def publish(self) -> list[str]:
+        """Exchange the tables; returns warnings.
+
+        Raises:
+            TargetBusyError: Others held the tables until the time for it was over.
+            TargetChangedError: A target is not what it was when the restore began.
+            OutcomeUnknownError: The connection was lost during COMMIT.
+        """
+        work = self._work
+        warnings = wait_for_older_snapshots(self._conn, work.options.lock_timeout_s)
+        schema = work.facts.schema
+        definitions = {
+            s.load.target.name: s.definition for s in self.staged if s.definition is not None
+        }
+
+        def exchange(cur: _Cursor) -> None:
+            check_unchanged(cur, definitions, self._staging)
+            self._check_free(cur)
+            publish(
+                cur,
+                schema,
+                work.names,
+                definitions,
+                self._staging,
+                keep_previous=work.options.keep_previous,
+            )
+            for staged in self.staged:
+                columns = staged.load.feed.columns
+                warnings.extend(advance_sequences(cur, staged.load.target, columns))
+
+        def committing() -> None:
+            self.published = True
+
+        exclusively(
+            self._conn,
+            [(schema, name) for name in definitions],
+            exchange,
+            committing,
+            work.options.lock_timeout_s,
+        )
+        return list(dict.fromkeys(warnings))
+
+    def _check_free(self, cur: _Cursor) -> None:
+        """Tables that were missing are still missing."""
+        new = [s.load.target.name for s in self.staged if s.definition is None]
+        found = inspect_target(cur, self._work.facts.schema, new).tables if new else ()
+        if found:
+            raise TargetChangedError(
+                f"{found[0].schema}.{found[0].name} has been created since the plan was made",
+                hint="plan again",
+            )
+
+
+def revert_swap(
+    conn: psycopg.Connection[Any],
+    schema: str | None,
+    names: Sequence[str],
+    *,
+    lock_timeout_s: float,
+) -> tuple[str, ...]:
+    """Put back tables that a swap has kept; returns their qualified names.
+
+    Raises:
+        TargetMismatchError: Nothing was kept of one of them, or something depends on it.
+        TargetBusyError: Others held the tables until the time for it was over.
+    """
+    cur = psycopg.Cursor(conn, row_factory=tuple_row)
+    with conn.transaction():
+        home = find_schema(cur, schema, names)
+        configure_session(cur, lock_timeout_s)
+        kept = previous_schema(home)
+        for place in (home, kept):
+            there = {table.name for table in inspect_target(cur, place, names).tables}
+            missing = [name for name in names if name not in there]
+            if missing:
+                raise TargetMismatchError(
+                    f"there is no {place}.{missing[0]} to put back or to exchange",
+                    hint="only a swap with keep_previous keeps tables, and only the last one's",
+                )
+    with claimed(conn, home, names):
+        exclusively(
+            conn,
+            [(place, name) for name in names for place in (home, kept)],
+            lambda inner: revert(inner, home, names, new_staging_name()),
+            lambda: None,
+            lock_timeout_s,
+        )
+    return tuple(f"{home}.{name}" for name in names)

@@ -1,0 +1,230 @@
+"""Loading one file over several connections: parts of it as tasks for an executor."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import closing, contextmanager
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from pgvector_restore.db.staged import load_staged
+from pgvector_restore.errors import BadDataError, PgvectorRestoreError
+from pgvector_restore.feed import Part, TableFeed
+from pgvector_restore.model import BackupFile, RepairCount
+from pgvector_restore.plan import TablePlan
+from pgvector_restore.rows.csv import record_ends
+from pgvector_restore.storage import BackupStore
+
+__all__ = ["Loaded", "Task", "cut", "load_parallel", "load_part", "processes", "sendable"]
+
+#: Bytes of a task. Larger ones leave cores idle at the end of a file, smaller ones pay more often
+#: for a connection (about 10 ms).
+PART_BYTES = 32 << 20
+
+#: Bytes per read while a file is cut.
+_BLOCK_BYTES = 1 << 20
+
+#: Seconds between two looks at the server while tasks run.
+_POLL_S = 0.5
+
+
+@frozen
+class Task:
+    """A part of a file to load, with everything that takes; travels to another process."""
+
+    #: Where the file lies.
+    store: BackupStore
+    #: What to load, into a staging table.
+    plan: TablePlan
+    #: Which records.
+    part: Part
+    #: Longer records are refused.
+    max_record_bytes: int
+    #: Connection parameters. They hold the password, so they are not shown.
+    connection: Mapping[str, Any] = field(repr=False)
+
+
+@frozen
+class Loaded:
+    """What has been loaded of a file."""
+
+    #: Rows.
+    rows: int = 0
+    #: Bytes of the file.
+    bytes_read: int = 0
+    #: Cells repaired; records are counted from the start of the part.
+    repairs: tuple[RepairCount, ...] = ()
+    #: The file does not end with a row end.
+    final_newline_missing: bool = False
+
+    def followed_by(self, other: Loaded) -> Loaded:
+        """This part and the next one together."""
+        return Loaded(
+            self.rows + other.rows,
+            self.bytes_read + other.bytes_read,
+            _merged(self.repairs, other.repairs, self.rows),
+            other.final_newline_missing,
+        )
+
+
+def _merged(
+    first: Sequence[RepairCount], second: Sequence[RepairCount], offset: int
+) -> tuple[RepairCount, ...]:
+    found = {(r.column, r.kind): r for r in first}
+    for repair in second:
+        key = (repair.column, repair.kind)
+        known = found.get(key)
+        found[key] = (
+            evolve(known, cells=known.cells + repair.cells)
+            if known
+            else evolve(repair, record=repair.record + offset)
+        )
+    return tuple(found.values())
+
+
+def cut(store: BackupStore, file: BackupFile) -> Iterator[Part]:
+    """Parts of whole records, found as they are asked for."""
+    start = 0
+    with closing(store.blocks(file, block_bytes=min(_BLOCK_BYTES, PART_BYTES))) as blocks:
+        for end in record_ends(blocks, PART_BYTES):
+            if end < file.size_bytes:
+                yield Part(start, end)
+                start = end
+    yield Part(start, None)
+
+
+def load_part(task: Task) -> Loaded:
+    """Load one part in a transaction of its own; runs in a worker process."""
+    feed = TableFeed(
+        task.store, task.plan, task.max_record_bytes, lambda _bytes, _rows: None, task.part
+    )
+    load_staged(task.connection, task.plan.target, feed)
+    return Loaded(feed.rows, feed.bytes_read, feed.repairs, feed.final_newline_missing)
+
+
+def load_parallel(
+    executor: Executor,
+    jobs: int,
+    tasks: Iterator[Task],
+    on_change: Callable[[Loaded], None],
+) -> Loaded:
+    """Run the tasks of one file, a few at a time.
+
+    Args:
+        executor: Where they run.
+        jobs: How many at the same time; one more waits.
+        tasks: In the file's order.
+        on_change: Called about twice a second with what is finished.
+
+    Raises:
+        BadDataError: The first bad record of the file, whichever task met one first.
+        PgvectorRestoreError: A task failed otherwise.
+    """
+    running = _Running()
+    try:
+        for task in tasks:
+            running.add(executor.submit(load_part, task))
+            while running.count > jobs:
+                running.wait_for_one()
+                on_change(running.finished)
+            if running.failed:
+                break
+        while running.count:
+            running.wait_for_one()
+            on_change(running.finished)
+        return running.result()
+    finally:
+        running.cancel()
+
+
+class _Running:
+    """Futures in the order of the file."""
+
+    def __init__(self) -> None:
+        self._futures: list[Future[Loaded]] = []
+        self._open: set[Future[Loaded]] = set()
+        self.failed = False
+
+    @property
+    def count(self) -> int:
+        return len(self._open)
+
+    @property
+    def finished(self) -> Loaded:
+        """Sums over the finished parts, wherever they lie in the file."""
+        done = [f.result() for f in self._futures if f.done() and not _failed(f)]
+        return Loaded(sum(d.rows for d in done), sum(d.bytes_read for d in done))
+
+    def add(self, future: Future[Loaded]) -> None:
+        self._futures.append(future)
+        self._open.add(future)
+
+    def wait_for_one(self) -> None:
+        """Wait for a future, but not for long. After a failure later parts do not matter."""
+        done, self._open = wait(self._open, _POLL_S, FIRST_COMPLETED)
+        for future in done:
+            if _problem(future):
+                self.failed = True
+                after = self._futures[self._futures.index(future) + 1 :]
+                for later in after:
+                    later.cancel()
+                self._open.difference_update(after)
+
+    def result(self) -> Loaded:
+        loaded = Loaded()
+        for future in self._futures:
+            problem = _problem(future)
+            if isinstance(problem, BadDataError) and problem.record is not None:
+                problem.record += loaded.rows
+            if isinstance(problem, PgvectorRestoreError):
+                raise problem
+            if problem is not None:
+                raise PgvectorRestoreError(
+                    f"a worker process failed: {type(problem).__name__}",
+                    hint="was it killed for its memory? with jobs=1 there are no workers",
+                ) from problem
+            loaded = loaded.followed_by(future.result())
+        return loaded
+
+    def cancel(self) -> None:
+        for future in self._open:
+            future.cancel()
+
+
+def _failed(future: Future[Loaded]) -> bool:
+    return future.cancelled() or future.exception() is not None
+
+
+def _problem(future: Future[Loaded]) -> BaseException | None:
+    return None if future.cancelled() else future.exception()
+
+
+def sendable(store: BackupStore, connection: Mapping[str, Any] | None) -> str | None:
+    """Why tasks cannot go to another process, or ``None`` where they can."""
+    if connection is None:
+        return "the connections come from a pool whose parameters cannot be passed on"
+    if not store.is_shared:
+        return f"{store.url} exists in this process only"
+    try:
+        pickle.dumps((store, connection))
+    except Exception as exc:  # noqa: BLE001 - pickle raises whatever the objects raise
+        return f"the store cannot be passed on: {type(exc).__name__}"
+    return None
+
+
+@contextmanager
+def processes(executor: Executor | None, jobs: int) -> Iterator[Executor]:
+    """The caller's executor, or worker processes of our own until the end of the block."""
+    if executor is not None:
+        yield executor
+        return
+    from loky import ProcessPoolExecutor  # noqa: PLC0415 - takes a while, and is rarely needed
+
+    own = ProcessPoolExecutor(max_workers=jobs)
+    try:
+        yield own
+    finally:
+        own.shutdown(wait=True, kill_workers=True)

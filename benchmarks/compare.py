@@ -1,11 +1,11 @@
-"""Restores against other ways to load the same files, in the same run, one after the other.
+r"""Restores against other ways to load the same files, in the same run, one after the other.
 
     python benchmarks/compare.py [--rows 30000] [--dims 1536] [--runs 5] [--json FILE]
 
-Writes a set with JSON metadata (``psql`` can load nothing else) once, starts one embedded server and
-runs every method ``--runs`` times in turn, each into tables that were emptied before. Prints medians
-and how many times faster each is than ``psql \\copy``. Peak memory is that of the largest process of
-the loading side, as the operating system accounts it; the server's is not in it.
+Writes a set with JSON metadata (``psql`` can load nothing else) once, starts one embedded server
+and runs every method ``--runs`` times in turn, each into tables that were emptied before. Prints
+medians and how many times faster each is than ``psql \copy``. Peak memory is that of the largest
+process of the loading side, as the operating system accounts it; the server's is not in it.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def pg_restore(tools: Path, dump: Path, dsn: str) -> dict[str, float]:
     """From a dump in directory format, two jobs; tables and indexes are created anew."""
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute(f"DROP TABLE {EMBEDDING}, {COLLECTION}")
-    command = [tools / "pg_restore", "-j2", "-d", dsn, dump]
+    command: list[str | Path] = [tools / "pg_restore", "-j2", "-d", dsn, dump]
     started = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return {"seconds": time.perf_counter() - started, "peak_mb": 0.0}
@@ -175,7 +175,7 @@ def compare(arguments: argparse.Namespace) -> None:
 def measure(
     arguments: argparse.Namespace, root: Path, place: Path, dsn: str, tools: Path
 ) -> dict[str, list[dict[str, float]]]:
-    def ours(**options: Any) -> Callable[[], dict[str, float]]:
+    def ours(**options: object) -> Callable[[], dict[str, float]]:
         return lambda: child("--restore", str(root), dsn, json.dumps(options))
 
     methods: dict[str, Callable[[], dict[str, float]]] = {
@@ -194,7 +194,7 @@ def measure(
     child("--restore", str(root), dsn, json.dumps({"strategy": "in_place", "fast": True}))
     encode(place, dsn)
     if "pg_restore" in chosen:
-        dump = [tools / "pg_dump", "-Fd", "-j2", "-Z0", "-f", place / "dump"]
+        dump: list[str | Path] = [tools / "pg_dump", "-Fd", "-j2", "-Z0", "-f", place / "dump"]
         tables = ["-t", COLLECTION, "-t", EMBEDDING]
         subprocess.run([*dump, *tables, dsn], check=True, capture_output=True)
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}

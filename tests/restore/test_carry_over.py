@@ -41,7 +41,7 @@ CREATE INDEX "Ix ü" ON langchain_pg_embedding
 CREATE INDEX iv ON langchain_pg_embedding
     USING ivfflat ((embedding::vector(3)) vector_l2_ops) WITH (lists = 1);
 CREATE INDEX hv ON langchain_pg_embedding USING hnsw ((embedding::halfvec(3)) halfvec_l2_ops);
-CREATE INDEX partial ON langchain_pg_embedding (document DESC NULLS LAST) 
+CREATE INDEX partial ON langchain_pg_embedding (document DESC NULLS LAST)
     WHERE document <> ' ON x ';
 CREATE INDEX expression ON langchain_pg_embedding (lower(document) COLLATE "C", id) INCLUDE (s);
 CREATE UNIQUE INDEX uq ON langchain_pg_embedding (id) WITH (fillfactor = 60);
@@ -86,10 +86,17 @@ REVOKE TRIGGER ON langchain_pg_embedding FROM keeper;
 
 
 #: What a dump does not show, or not for sure.
-CATALOGS = [
-    text.strip()
-    for text in ["\nSELECT stxname, stxstattarget FROM pg_statistic_ext ORDER BY 1", "\nSELECT polname, polroles FROM pg_policy ORDER BY 1", "\nSELECT tgname, tgenabled, tgdeferrable FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1", "\nSELECT relname, reloptions, relreplident, relowner FROM pg_class\n    WHERE relnamespace = 'public'::regnamespace ORDER BY 1", "\nSELECT attname, attacl::text, attoptions, attstorage, attcompression, attstattarget\n    FROM pg_attribute WHERE attrelid = 'langchain_pg_embedding'::regclass AND attnum > 0 ORDER BY 1", "\nSELECT pubname, tablename, attnames::text, rowfilter FROM pg_publication_tables ORDER BY 1, 2\n"]
-]
+CATALOGS = (
+    "SELECT stxname, stxstattarget FROM pg_statistic_ext ORDER BY 1",
+    "SELECT polname, polroles FROM pg_policy ORDER BY 1",
+    "SELECT tgname, tgenabled, tgdeferrable FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1",
+    """SELECT relname, reloptions, relreplident, relowner FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace ORDER BY 1""",
+    """SELECT attname, attacl::text, attoptions, attstorage, attcompression, attstattarget
+    FROM pg_attribute
+    WHERE attrelid = 'langchain_pg_embedding'::regclass AND attnum > 0 ORDER BY 1""",
+    "SELECT pubname, tablename, attnames::text, rowfilter FROM pg_publication_tables ORDER BY 1, 2",
+)
 
 
 def schema_of(server: EmbeddedServer, dsn: str) -> str:

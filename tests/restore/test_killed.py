@@ -18,7 +18,7 @@ from tests.sets import SQL_ID, embedding_bytes, restore, write_set
 _LEFT_OVER = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'pgvr%'"
 _MANY = 1_000_000
 #: Every so many statements of a restore one is chosen to end at.
-_STEP = 9
+_STEP = 40
 
 
 def killed(dsn: str, root: Path, jobs: int, where: str) -> tuple[int, str]:

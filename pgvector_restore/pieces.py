@@ -27,6 +27,9 @@ PART_BYTES = 32 << 20
 #: Bytes per read while a file is cut.
 _BLOCK_BYTES = 1 << 20
 
+#: Seconds after which a worker without a task ends: none outlives a restore that was killed.
+_IDLE_S = 10
+
 #: Seconds between two looks at the server while tasks run.
 _POLL_S = 0.5
 
@@ -223,7 +226,7 @@ def processes(executor: Executor | None, jobs: int) -> Iterator[Executor]:
         return
     from loky import ProcessPoolExecutor  # noqa: PLC0415 - takes a while, and is rarely needed
 
-    own = ProcessPoolExecutor(max_workers=jobs)
+    own = ProcessPoolExecutor(max_workers=jobs, timeout=_IDLE_S)
     try:
         yield own
     finally:

@@ -18,20 +18,23 @@ from tests.sets import SQL_ID, embedding_bytes, restore, write_set
 _LEFT_OVER = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'pgvr%'"
 _MANY = 1_000_000
 #: Every so many statements of a restore one is chosen to end at.
-_STEP = 40
+_STEP = 45
 
 
 def killed(dsn: str, root: Path, jobs: int, where: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.restore.killed", dsn, str(root), str(jobs), where],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=Path(__file__).parents[2],
-    )
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode, done.stdout
+    told = root / "told"  # a file: workers that outlive the program keep pipes open
+    with told.open("w") as out:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.restore.killed", dsn, str(root), str(jobs), where],
+            check=False,
+            stdout=out,
+            stderr=out,
+            timeout=120,
+            cwd=Path(__file__).parents[2],
+        )
+    text = told.read_text()
+    assert done.returncode in (0, -signal.SIGKILL), text
+    return done.returncode, text
 
 
 @pytest.fixture
@@ -65,7 +68,7 @@ def assert_clean_afterwards(dsn: str, before: Any, roots: tuple[Path, Path], aft
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize("phase", ["prepare", "load", "index", "verify", "publish"])
+@pytest.mark.parametrize("phase", ["load", "index", "publish"])
 def test_killed_at_a_phase(g2_dsn: str, sets: tuple[Path, Path], phase: str, jobs: int) -> None:
     before = snapshot(g2_dsn)
     assert killed(g2_dsn, sets[1], jobs, phase)[0] == -signal.SIGKILL

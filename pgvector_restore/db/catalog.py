@@ -54,11 +54,14 @@ GROUP BY a.attname ORDER BY 1
 OPTIONS = """
 SELECT format('ALTER TABLE %%s SET (%%s%%I = %%L)', %(there)s::text, prefix, split_part(o, '=', 1),
               substr(o, strpos(o, '=') + 1))
-FROM (SELECT '' AS prefix, unnest(reloptions) AS o FROM pg_class WHERE oid = %(oid)s
+FROM (SELECT '' AS prefix, o, place
+      FROM pg_class, unnest(reloptions) WITH ORDINALITY AS u (o, place) WHERE oid = %(oid)s
       UNION ALL
-      SELECT 'toast.', unnest(t.reloptions)
-      FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid WHERE c.oid = %(oid)s) AS options
-ORDER BY 1
+      SELECT 'toast.', o, place
+      FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid,
+           unnest(t.reloptions) WITH ORDINALITY AS u (o, place)
+      WHERE c.oid = %(oid)s) AS options
+ORDER BY prefix, place
 """
 
 #: Constraints first: a primary key is what foreign keys of later tables refer to.
@@ -298,16 +301,25 @@ FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
 WHERE r.prrelid = %(oid)s ORDER BY p.pubname
 """
 
-_OWNED_SEQUENCES = """
-SELECT a.attname, {name}
+#: Owned by a column, which ``LIKE`` lets the copy's default refer to.
+SERIALS = """
+SELECT a.attname, s.oid::regclass::text
 FROM pg_depend d
 JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
 JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
-  AND d.refobjid = %(oid)s AND d.deptype = '{deptype}'
+  AND d.refobjid = %(oid)s AND d.deptype = 'a'
 ORDER BY 1, 2
 """
 
-#: Owned by a column, which ``LIKE`` lets the copy's default refer to.
-SERIALS = _OWNED_SEQUENCES.format(name="s.oid::regclass::text", deptype="a")
-IDENTITIES = _OWNED_SEQUENCES.format(name="s.relname", deptype="i")
+IDENTITIES = """
+SELECT a.attname, s.relname, q.seqtypid::regtype::text, q.seqstart, q.seqincrement, q.seqmin,
+       q.seqmax, q.seqcache, q.seqcycle
+FROM pg_depend d
+JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+JOIN pg_sequence q ON q.seqrelid = s.oid
+JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+  AND d.refobjid = %(oid)s AND d.deptype = 'i'
+ORDER BY 1
+"""

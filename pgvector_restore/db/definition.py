@@ -66,8 +66,8 @@ class TableDefinition:
     publications: _Statements
     #: Columns and qualified sequences of serial columns.
     serials: tuple[tuple[str, str], ...]
-    #: Columns and sequence names of identity columns.
-    identities: tuple[tuple[str, str], ...]
+    #: Columns, sequence names, types and parameters of identity columns.
+    identities: tuple[tuple[Any, ...], ...]
     #: Schemas and names of statistics objects.
     statistics: tuple[tuple[str, str], ...]
 

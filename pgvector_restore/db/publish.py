@@ -116,7 +116,7 @@ def _free_sequences(cur: _Cursor, definitions: _Definitions, staging: str) -> No
     for definition in definitions.values():
         for _, sequence in definition.serials:
             cur.execute(written(f"ALTER SEQUENCE {sequence} OWNED BY NONE"))
-        for _, name in definition.identities:
+        for _, name, *_ in definition.identities:
             cur.execute(
                 sql.SQL("SELECT setval({}::regclass, last_value, is_called) FROM {}").format(
                     sql.Literal(sql.Identifier(staging, name).as_string(cur)),

@@ -18,7 +18,7 @@ from psycopg.rows import tuple_row
 
 from pgvector_restore.db.definition import IndexDefinition, TableDefinition
 from pgvector_restore.db.inspect import configure_session
-from pgvector_restore.db.statements import run_all, tablespace
+from pgvector_restore.db.statements import run_all, tablespace, written
 
 __all__ = [
     "complete_table",
@@ -76,7 +76,7 @@ def create_table_like(cur: _Cursor, definition: TableDefinition, staging: str) -
 
 def _name_identities(cur: _Cursor, definition: TableDefinition, staging: str) -> None:
     """Sequences that ``LIKE`` makes are named by rule; their models may have been renamed."""
-    for column, wanted in definition.identities:
+    for column, wanted, type_name, *_ in definition.identities:
         cur.execute(
             "SELECT relname FROM pg_class WHERE oid = pg_get_serial_sequence(%s, %s)::regclass",
             [sql.Identifier(staging, definition.name).as_string(cur), column],
@@ -88,6 +88,12 @@ def _name_identities(cur: _Cursor, definition: TableDefinition, staging: str) ->
                     sql.Identifier(staging, row[0]), sql.Identifier(wanted)
                 )
             )
+        # LIKE copies bounds, which are those of the type, but makes every sequence a bigint.
+        cur.execute(
+            sql.SQL("ALTER SEQUENCE {} AS {}").format(
+                sql.Identifier(staging, wanted), written(type_name)
+            )
+        )
 
 
 def complete_table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import subprocess
 from pathlib import Path
@@ -99,14 +100,24 @@ CATALOGS = (
 )
 
 
-def schema_of(server: EmbeddedServer, dsn: str) -> str:
+def schema_of(server: EmbeddedServer, dsn: str) -> list[str]:
     """What ``pg_dump`` says of the schema, without the tokens it makes up anew each time."""
     version = int(str(server.version).partition(".")[0])
     tool = _pgserver.find_install(version) / "bin" / "pg_dump"
     text = subprocess.run(
         [tool, "--schema-only", "--schema=public", dsn], check=True, capture_output=True, text=True
     ).stdout
-    return re.sub(r"(?m)^\\(un)?restrict .*$", "", text)
+    return re.sub(r"(?m)^\\(un)?restrict .*$", "", text).splitlines()
+
+
+def described(server: EmbeddedServer, dsn: str) -> list[str]:
+    """The dump and the catalogs, line by line."""
+    rows = [str(row) for text in CATALOGS for row in query(dsn, text)]
+    return schema_of(server, dsn) + rows
+
+
+def differences(before: list[str], after: list[str]) -> str:
+    return "\n".join(difflib.unified_diff(before, after, n=0, lineterm=""))
 
 
 def test_everything_but_the_rows_is_the_same(
@@ -115,17 +126,17 @@ def test_everything_but_the_rows_is_the_same(
     root = write_set(tmp_path)
     restore(root, g2_dsn)
     execute(g2_dsn, "SET client_min_messages = error;" + DECORATION)
-    before = schema_of(server, g2_dsn), [query(g2_dsn, text) for text in CATALOGS]
+    before, dump = described(server, g2_dsn), schema_of(server, g2_dsn)
     with Restorer(open_store(root), g2_dsn) as restorer:
         report = restorer.restore(mode="replace", strategy="swap")
-        assert (schema_of(server, g2_dsn), [query(g2_dsn, text) for text in CATALOGS]) == before
+        assert differences(before, described(server, g2_dsn)) == ""
         restorer.restore(mode="replace", strategy="swap", keep_previous=True)
-        assert schema_of(server, g2_dsn) == before[0]
+        assert differences(dump, schema_of(server, g2_dsn)) == ""
         restorer.revert(report)
-        assert schema_of(server, g2_dsn) == before[0]
+        assert differences(dump, schema_of(server, g2_dsn)) == ""
         restorer.restore(mode="replace", strategy="swap")
-    assert (schema_of(server, g2_dsn), [query(g2_dsn, text) for text in CATALOGS]) == before
+    execute(g2_dsn, "DROP SCHEMA public_previous CASCADE")
+    assert differences(before, described(server, g2_dsn)) == ""
     execute(g2_dsn, "INSERT INTO langchain_pg_embedding (id) VALUES ('new')")
-    assert query(
-        g2_dsn, "SELECT count(*), count(DISTINCT n), count(DISTINCT s) FROM langchain_pg_embedding"
-    ) == [(5, 5, 5)]
+    counts = "SELECT count(*), count(DISTINCT n), count(DISTINCT s) FROM langchain_pg_embedding"
+    assert query(g2_dsn, counts) == [(5, 5, 5)]

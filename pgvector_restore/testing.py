@@ -207,9 +207,16 @@ class BackupStoreTests(ABC):
     def test_blocks_are_the_file(self) -> None:
         """In order, none longer than asked for."""
         store = self.make_store(_OBJECTS)
-        blocks = list(store.blocks(_file(store), 999))
+        blocks = list(store.blocks(_file(store), block_bytes=999))
         assert b"".join(blocks) == _OBJECTS[_EMBEDDING]
         assert max(map(len, blocks)) == 999  # noqa: PLR2004 - as asked for
+
+    @pytest.mark.parametrize(("start", "end"), [(0, 1), (1000, 5000), (10239, None), (7, 10240)])
+    def test_blocks_of_a_part_are_that_part(self, start: int, end: int | None) -> None:
+        """Workers read parts of a file."""
+        store = self.make_store(_OBJECTS)
+        blocks = store.blocks(_file(store), start, end, block_bytes=999)
+        assert b"".join(blocks) == _OBJECTS[_EMBEDDING][start:end]
 
     @pytest.mark.parametrize("size", [0, 5000, 10239, 10241, 99999])
     def test_blocks_notice_another_length(self, size: int) -> None:
@@ -219,7 +226,7 @@ class BackupStoreTests(ABC):
         self.replace(store, file.key, b"x" * size)
         seen: list[int] = []
         with pytest.raises(StoreChangedError):
-            seen.extend(map(len, store.blocks(file, 1000)))
+            seen.extend(map(len, store.blocks(file, block_bytes=1000)))
         assert sum(seen) <= file.size_bytes
 
     def test_check_unchanged_notices_a_replacement(self) -> None:

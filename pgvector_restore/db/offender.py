@@ -39,11 +39,7 @@ def rejected_by_constraint(
             record = _second(feed, columns, _duplicates(cur, loaded, columns))
             column = columns[0] if len(columns) == 1 else None
     elif isinstance(exc, psycopg.errors.ProgramLimitExceeded) and planned.oid is not None:
-        columns = _index_columns(cur, planned.schema, name)
-        if columns and set(columns) <= set(feed.columns):
-            found = feed.locate(columns, _largest(cur, loaded, columns))
-            record = found[0][0] if found else None
-            column = columns[0] if len(columns) == 1 else None
+        column, record = _too_long(cur, planned, loaded, feed, name)
     elif isinstance(exc, psycopg.errors.ForeignKeyViolation):
         column, record = _orphan(cur, loaded, feed)
     return RowRejectedError(
@@ -90,19 +86,42 @@ def _duplicates(
     return {tuple(cell or "" for cell in row) for row in cur.fetchall()}
 
 
+def _too_long(
+    cur: psycopg.Cursor[Any],
+    planned: TargetTable,
+    loaded: TargetTable,
+    feed: Feed,
+    name: str | None,
+) -> tuple[str | None, int | None]:
+    """The longest key of the index, or of any index where the server does not say which."""
+    names = [name] if name else [i.name for i in planned.indexes if i.method == "btree"]
+    longest = 0
+    columns: list[str] = []
+    keys: set[tuple[str, ...]] = set()
+    for index in names:
+        key_columns = _index_columns(cur, planned.schema, index)
+        if key_columns and set(key_columns) <= set(feed.columns):
+            size, key = _largest(cur, loaded, key_columns)
+            if size > longest:
+                longest, columns, keys = size, key_columns, {key}
+    found = feed.locate(columns, keys) if keys else []
+    return columns[0] if len(columns) == 1 else None, found[0][0] if found else None
+
+
 def _largest(
     cur: psycopg.Cursor[Any], table: TargetTable, columns: Sequence[str]
-) -> set[tuple[str, ...]]:
-    """The key that takes most room."""
+) -> tuple[int, tuple[str, ...]]:
+    """The key that takes most room: bytes, and its cells."""
     names = [sql.Identifier(column) for column in columns]
     cur.execute(
-        sql.SQL("SELECT {texts} FROM {table} ORDER BY {sizes} DESC NULLS LAST LIMIT 1").format(
+        sql.SQL("SELECT {sizes}, {texts} FROM {table} ORDER BY 1 DESC NULLS LAST LIMIT 1").format(
             texts=sql.SQL(", ").join(sql.SQL("{}::text").format(name) for name in names),
             table=sql.Identifier(table.schema, table.name),
             sizes=sql.SQL(" + ").join(sql.SQL("pg_column_size({})").format(n) for n in names),
         )
     )
-    return {tuple(cell or "" for cell in row) for row in cur.fetchall()}
+    row = cur.fetchone() or (0,)
+    return row[0] or 0, tuple(cell or "" for cell in row[1:])
 
 
 def _second(feed: Feed, columns: Sequence[str], keys: set[tuple[str, ...]]) -> int | None:

@@ -1,134 +1,191 @@
-r"""Restores against other ways to load the same files, in the same run, one after the other.
+r"""Restores against other ways to load the same files, in the same run, in turn.
 
-    python benchmarks/compare.py [--rows 30000] [--dims 1536] [--runs 5] [--json FILE]
+    python benchmarks/compare.py [--runs 5] [--only 1536,hnsw] [--data DIR] [--out docs]
 
-Writes a set with JSON metadata (``psql`` can load nothing else) once, starts one embedded server
-and runs every method ``--runs`` times in turn, each into tables that were emptied before. Prints
-medians and how many times faster each is than ``psql \copy``. Peak memory is that of the largest
-process of the loading side, as the operating system accounts it; the server's is not in it.
+Writes the sets once (with JSON metadata, as ``psql`` can load nothing else), starts an embedded
+server for each case and runs every method ``--runs`` times, each into tables that were emptied
+before. Results go to ``benchmarks.json`` and ``benchmarks.svg`` in ``--out``; cases that were not
+run keep what stands there. Peak memory is that of the largest process of the loading side, as the
+operating system accounts it; the server's is not in it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
-from datetime import date
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import methods
 import psycopg
+from attrs import frozen
+from chart import draw
 from data import write_set
+from methods import COLLECTION, EMBEDDING, Run
 
-from pgvector_restore import Restorer, __version__, open_store
+from pgvector_restore import __version__
 from pgvector_restore.db import _pgserver, embedded
 
-COLLECTION, EMBEDDING = "langchain_pg_collection", "langchain_pg_embedding"
-COLUMNS = {
-    COLLECTION: "uuid, name, cmetadata",
-    EMBEDDING: "id, collection_id, embedding, document, cmetadata",
-}
 TABLES = f"""
 CREATE EXTENSION IF NOT EXISTS vector;
 CREATE TABLE {COLLECTION} (uuid uuid PRIMARY KEY, name varchar NOT NULL UNIQUE, cmetadata json);
 CREATE TABLE {EMBEDDING} (id varchar PRIMARY KEY, collection_id uuid REFERENCES {COLLECTION}
-    ON DELETE CASCADE, embedding vector, document varchar, cmetadata jsonb);
+    ON DELETE CASCADE, embedding vector(%s), document varchar, cmetadata jsonb);
 CREATE INDEX ix_cmetadata_gin ON {EMBEDDING} USING gin (cmetadata jsonb_path_ops);
 """
+HNSW = f"CREATE INDEX ix_embedding_hnsw ON {EMBEDDING} USING hnsw (embedding vector_cosine_ops)"
+#: Enough for no checkpoint to fall into a run.
 SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "30min"}
 
 
-def restore(root: str, dsn: str, options: dict[str, Any]) -> None:
-    """The measured process of our own: one restore, its figures as JSON."""
-    if not options.pop("fast"):
-        sys.modules["simdjson"] = None  # type: ignore[assignment]  # as if it were not installed
-    started = time.perf_counter()
-    with Restorer(open_store(root), dsn) as restorer:
-        restorer.restore("latest", mode="replace", **options)
-    seconds = time.perf_counter() - started
-    usage = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    print(json.dumps({"seconds": seconds, "peak_mb": max(u.ru_maxrss for u in usage) / 1024}))
+@frozen
+class Case:
+    """Data to load, and how."""
+
+    rows: int
+    dims: int
+    methods: tuple[str, ...]
+    hnsw: bool = False
 
 
-def existing(root: str, dsn: str) -> None:
-    """The method that is replaced: csv, rewritten into a StringIO, COPY of that text."""
-    import csv  # noqa: PLC0415 - this process only
-    import io  # noqa: PLC0415 - this process only
+SWAP, IN_PLACE = "swap, jobs=2, fast", "in_place, jobs=1, fast"
+BASE = ("psql", "floor", IN_PLACE, SWAP)
+CASES = {
+    "1536": Case(
+        30_000,
+        1536,
+        (
+            "psql",
+            "pg_restore -j2",
+            "existing",
+            "floor",
+            "in_place, jobs=1",
+            IN_PLACE,
+            "swap, jobs=1, fast",
+            SWAP,
+        ),
+    ),
+    "384": Case(100_000, 384, BASE),
+    "1024": Case(45_000, 1024, BASE),
+    "4 times the rows": Case(120_000, 1536, BASE),
+    "hnsw": Case(
+        30_000, 1536, ("psql", "pg_restore -j2", "in_place, jobs=2, fast", SWAP), hnsw=True
+    ),
+}
+OURS: dict[str, dict[str, Any]] = {
+    "in_place, jobs=1": {"strategy": "in_place", "jobs": 1, "fast": False},
+    IN_PLACE: {"strategy": "in_place", "jobs": 1, "fast": True},
+    "in_place, jobs=2, fast": {"strategy": "in_place", "jobs": 2, "fast": True},
+    "swap, jobs=1, fast": {"strategy": "swap", "jobs": 1, "fast": True},
+    SWAP: {"strategy": "swap", "jobs": 2, "fast": True},
+}
 
-    csv.field_size_limit(1 << 30)
-    started = time.perf_counter()
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    here = Path(__file__).parent
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--only", default=",".join(CASES), help="cases, separated by commas")
+    parser.add_argument("--methods", help="of each case only these, separated by semicolons")
+    parser.add_argument("--data", type=Path, default=here / "data")
+    parser.add_argument("--out", type=Path, default=here.parent / "docs")
+    arguments = parser.parse_args()
+    path = arguments.out / "benchmarks.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    for name in arguments.only.split(","):
+        case = CASES[name]
+        chosen = arguments.methods.split(";") if arguments.methods else case.methods
+        results[name] = compare(
+            case,
+            [method for method in case.methods if method in chosen],
+            arguments.runs,
+            arguments.data / f"{case.rows}x{case.dims}",
+        )
+        show(name, results[name])
+        path.write_text(json.dumps(results, indent=1) + "\n")
+    draw(results, arguments.out / "benchmarks.svg")
+
+
+def compare(case: Case, chosen: list[str], runs: int, root: Path) -> dict[str, Any]:
+    """Run one case; returns what goes to the JSON file."""
+    write_set(root, rows=case.rows, dims=case.dims, style="json")
+    found: dict[str, list[Run]] = {name: [] for name in chosen}
+    with served() as (place, dsn, version):
+        ways = prepare(case, chosen, place, root, dsn)
+        for _ in range(runs):
+            for name in chosen:
+                empty(dsn)
+                found[name].append(ways[name]())
+    return {
+        "rows": case.rows,
+        "dims": case.dims,
+        "size_bytes": sum(path.stat().st_size for path in root.rglob("*.csv")),
+        "seconds": {n: statistics.median(r["seconds"] for r in rs) for n, rs in found.items()},
+        "peak_mb": {
+            n: max(r["peak_mb"] for r in rs) for n, rs in found.items() if "peak_mb" in rs[0]
+        },
+        "runs": {n: [round(r["seconds"], 3) for r in rs] for n, rs in found.items()},
+        "about": {
+            "pgvector_restore": __version__,
+            "postgresql": version,
+            "python": platform.python_version(),
+            "cores": os.cpu_count(),
+            "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
+        },
+    }
+
+
+@contextmanager
+def served() -> Iterator[tuple[Path, str, str]]:
+    """A new server: its folder, which it may read, its DSN, and its and pgvector's version."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as made:
+        place = Path(made)
+        place.chmod(0o755)
+        server = embedded.start(place / "pg18", settings=SETTINGS)
+        try:
+            with psycopg.connect(server.conninfo) as conn:
+                conn.execute("CREATE EXTENSION vector")
+                row = conn.execute(
+                    "SELECT current_setting('server_version') || ', pgvector ' || extversion "
+                    "FROM pg_extension WHERE extname = 'vector'"
+                ).fetchone()
+            yield place, server.conninfo, row[0] if row else ""
+        finally:
+            embedded.stop(place / "pg18")
+
+
+def prepare(
+    case: Case, chosen: list[str], place: Path, root: Path, dsn: str
+) -> dict[str, Callable[[], Run]]:
+    """Create the tables, and what the other methods start from."""
+    tools = _pgserver.find_install(18) / "bin"
+
+    def child(options: dict[str, Any]) -> Callable[[], Run]:
+        return lambda: methods.child("ours", str(root), dsn, json.dumps(options))
+
+    ways: dict[str, Callable[[], Run]] = {name: child(options) for name, options in OURS.items()}
+    ways["psql"] = lambda: methods.psql(tools, root, dsn)
+    ways["pg_restore -j2"] = lambda: methods.pg_restore(tools, place / "dump", dsn)
+    ways["existing"] = lambda: methods.child("existing", str(root), dsn)
+    ways["floor"] = lambda: methods.floor(place, dsn)
     with psycopg.connect(dsn, autocommit=True) as conn:
-        for table, columns in COLUMNS.items():
-            (path,) = Path(root).rglob(f"{table}_*.csv")
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = list(csv.reader(file))[1:]
-            text = io.StringIO()
-            csv.writer(text).writerows(rows)
-            with conn.cursor().copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT csv)") as copy:
-                copy.write(text.getvalue())
-    seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"seconds": seconds, "peak_mb": peak / 1024}))
-
-
-def child(*arguments: str) -> dict[str, float]:
-    done = subprocess.run(
-        [sys.executable, __file__, *arguments], check=True, capture_output=True, text=True
-    )
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def psql(binary: Path, root: Path, dsn: str) -> dict[str, float]:
-    commands = []
-    for table, columns in COLUMNS.items():
-        (path,) = root.rglob(f"{table}_*.csv")
-        commands += ["-c", f"\\copy {table} ({columns}) FROM '{path}' (FORMAT csv, HEADER)"]
-    started = time.perf_counter()
-    subprocess.run(
-        [binary, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn, *commands],
-        check=True,
-        capture_output=True,
-    )
-    return {"seconds": time.perf_counter() - started, "peak_mb": 0.0}
-
-
-def floor(encoded: Path, dsn: str) -> dict[str, float]:
-    """Bytes encoded beforehand, over one connection."""
-    started = time.perf_counter()
-    with psycopg.connect(dsn) as conn:
-        for table, columns in COLUMNS.items():
-            statement = f"COPY {table} ({columns}) FROM STDIN (FORMAT binary)"
-            with conn.cursor().copy(statement) as copy, (encoded / table).open("rb") as file:
-                while data := file.read(128 << 10):
-                    copy.write(data)
-    return {"seconds": time.perf_counter() - started, "peak_mb": 0.0}
-
-
-def encode(encoded: Path, dsn: str) -> None:
-    """What the server makes of the rows that are there."""
-    with psycopg.connect(dsn) as conn:
-        for table, columns in COLUMNS.items():
-            statement = f"COPY {table} ({columns}) TO STDOUT (FORMAT binary)"
-            with conn.cursor().copy(statement) as copy, (encoded / table).open("wb") as file:
-                for data in copy:
-                    file.write(data)
-
-
-def pg_restore(tools: Path, dump: Path, dsn: str) -> dict[str, float]:
-    """From a dump in directory format, two jobs; tables and indexes are created anew."""
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute(f"DROP TABLE {EMBEDDING}, {COLLECTION}")
-    command: list[str | Path] = [tools / "pg_restore", "-j2", "-d", dsn, dump]
-    started = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return {"seconds": time.perf_counter() - started, "peak_mb": 0.0}
+        conn.execute(TABLES % case.dims if case.hnsw else TABLES.replace("(%s)", ""))
+        ways[IN_PLACE]()
+        if case.hnsw:
+            conn.execute("SET maintenance_work_mem = '1GB'")
+            conn.execute(HNSW)
+    if "floor" in chosen:
+        methods.encode(place, dsn)
+    if "pg_restore -j2" in chosen:
+        methods.dump(tools, place / "dump", dsn)
+    return ways
 
 
 def empty(dsn: str) -> None:
@@ -137,91 +194,15 @@ def empty(dsn: str) -> None:
         conn.execute("CHECKPOINT")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=30_000)
-    parser.add_argument("--dims", type=int, default=1536)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--data", type=Path, default=Path(__file__).parent / "data" / "compare")
-    parser.add_argument("--only", help="methods, separated by commas")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--restore", nargs=3, help=argparse.SUPPRESS)
-    parser.add_argument("--existing", nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.restore:
-        root, dsn, options = arguments.restore
-        restore(root, dsn, json.loads(options))
-    elif arguments.existing:
-        existing(*arguments.existing)
-    else:
-        compare(arguments)
-
-
-def compare(arguments: argparse.Namespace) -> None:
-    root: Path = arguments.data
-    write_set(root, rows=arguments.rows, dims=arguments.dims, style="json")
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as made:
-        place = Path(made)
-        place.chmod(0o755)
-        server = embedded.start(place / "pg18", settings=SETTINGS)
-        try:
-            tools = _pgserver.find_install(18) / "bin"
-            runs = measure(arguments, root, place, server.conninfo, tools)
-        finally:
-            embedded.stop(place / "pg18")
-    show(arguments, root, runs)
-
-
-def measure(
-    arguments: argparse.Namespace, root: Path, place: Path, dsn: str, tools: Path
-) -> dict[str, list[dict[str, float]]]:
-    def ours(**options: object) -> Callable[[], dict[str, float]]:
-        return lambda: child("--restore", str(root), dsn, json.dumps(options))
-
-    methods: dict[str, Callable[[], dict[str, float]]] = {
-        "psql": lambda: psql(tools / "psql", root, dsn),
-        "pg_restore": lambda: pg_restore(tools, place / "dump", dsn),
-        "existing": lambda: child("--existing", str(root), dsn),
-        "floor": lambda: floor(place, dsn),
-        "in_place": ours(strategy="in_place", jobs=1, fast=False),
-        "in_place fast": ours(strategy="in_place", jobs=1, fast=True),
-        "swap 1 fast": ours(strategy="swap", jobs=1, fast=True),
-        "swap 2 fast": ours(strategy="swap", jobs=2, fast=True),
-    }
-    chosen = arguments.only.split(",") if arguments.only else list(methods)
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute(TABLES)
-    child("--restore", str(root), dsn, json.dumps({"strategy": "in_place", "fast": True}))
-    encode(place, dsn)
-    if "pg_restore" in chosen:
-        dump: list[str | Path] = [tools / "pg_dump", "-Fd", "-j2", "-Z0", "-f", place / "dump"]
-        tables = ["-t", COLLECTION, "-t", EMBEDDING]
-        subprocess.run([*dump, *tables, dsn], check=True, capture_output=True)
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
-    for _ in range(arguments.runs):
-        for name in chosen:
-            empty(dsn)
-            runs[name].append(methods[name]())
-    return runs
-
-
-def show(
-    arguments: argparse.Namespace, root: Path, runs: dict[str, list[dict[str, float]]]
-) -> None:
-    size = sum(path.stat().st_size for path in root.rglob("*.csv"))
-    medians = {n: statistics.median(r["seconds"] for r in found) for n, found in runs.items()}
-    base = medians.get("psql")
-    print(f"{arguments.rows} rows, {arguments.dims} dimensions, {size / 1e6:.0f} MB")
+def show(name: str, result: dict[str, Any]) -> None:
+    """Print one case as a table of Markdown."""
+    size, base = result["size_bytes"] / 1e6, result["seconds"].get("psql")
+    print(f"\n{name}: {result['rows']} rows, {result['dims']} dimensions, {size:.0f} MB\n")
     print("| method | seconds | times faster than psql | peak memory |\n|---|---|---|---|")
-    for name, seconds in medians.items():
-        peak = max(run["peak_mb"] for run in runs[name])
+    for method, seconds in result["seconds"].items():
+        peak = result["peak_mb"].get(method)
         ratio = f"{base / seconds:.2f}" if base else ""
-        print(f"| {name} | {seconds:.2f} | {ratio} | {f'{peak:.0f} MB' if peak else ''} |")
-    if arguments.json:
-        about = {"python": platform.python_version(), "version": __version__}
-        about |= {"date": date.today().isoformat(), "command": " ".join(sys.argv)}  # noqa: DTZ011
-        document = {"about": about, "size_bytes": size, "medians": medians, "runs": runs}
-        arguments.json.write_text(json.dumps(document, indent=2) + "\n")
+        print(f"| {method} | {seconds:.2f} | {ratio} | {f'{peak:.0f} MB' if peak else ''} |")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pgvector_restore.db.swap import Staged, swapping
 from pgvector_restore.db.watch import Watcher
 from pgvector_restore.db.work import LoadResult, TableLoad, Work
 from pgvector_restore.feed import TableFeed
-from pgvector_restore.pieces import Task, cut, load_parallel, processes, sendable
+from pgvector_restore.pieces import Loaded, Task, cut, load_parallel, processes, sendable
 from pgvector_restore.plan import RestorePlan, TablePlan
 from pgvector_restore.progress import Progress, ServerStep
 from pgvector_restore.report import RestoreReport, TableReport
@@ -94,7 +94,7 @@ class Run:
             rows = self._watcher.copied([pid])
             if rows is None:
                 return None
-            return ServerStep(f"COPY {table.name}", "loading", rows, table.logged_rows or 0, "rows")
+            return _copy_step(table, rows)
 
         return TableFeed(
             self._store,
@@ -141,7 +141,21 @@ class Run:
     def _load_parallel(
         self, executor: Executor, jobs: int, staged: Staged, table: TablePlan, feed: TableFeed
     ) -> None:
-        update = self._tracker.for_table(table.name, lambda: None)
+        finished = Loaded()
+
+        def server() -> ServerStep | None:
+            loading = self._watcher.copied(relids=[staged.table.oid or 0])
+            if loading is None:
+                return None
+            return _copy_step(table, finished.rows + loading)
+
+        update = self._tracker.for_table(table.name, server)
+
+        def on_change(done: Loaded) -> None:
+            nonlocal finished
+            finished = done
+            update(done.bytes_read, done.rows)
+
         tasks = (
             Task(
                 self._store,
@@ -152,9 +166,7 @@ class Run:
             )
             for part in cut(self._store, table.source)
         )
-        loaded = load_parallel(
-            executor, jobs, tasks, lambda done: update(done.bytes_read, done.rows)
-        )
+        loaded = load_parallel(executor, jobs, tasks, on_change)
         feed.read_elsewhere(
             loaded.rows,
             loaded.bytes_read,
@@ -191,6 +203,10 @@ class Run:
             seconds=seconds,
             finished_at=datetime.now().astimezone(),
         )
+
+
+def _copy_step(table: TablePlan, rows: int) -> ServerStep:
+    return ServerStep(f"COPY {table.name}", "loading", rows, table.logged_rows or 0, "rows")
 
 
 def _table_report(table: TablePlan, feed: TableFeed, result: LoadResult) -> TableReport:

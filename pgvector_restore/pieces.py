@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from pgvector_restore.plan import TablePlan
 from pgvector_restore.rows.csv import record_ends
 from pgvector_restore.storage import BackupStore
 
-__all__ = ["Loaded", "Task", "cut", "load_parallel", "load_part", "processes", "sendable"]
+__all__ = ["Lane", "Loaded", "Task", "cut", "lanes", "load_parallel", "load_part", "sendable"]
 
 #: Bytes of a task. Larger ones leave cores idle at the end of a file, smaller ones pay more often
 #: for a connection (about 10 ms).
@@ -108,17 +108,23 @@ def load_part(task: Task) -> Loaded:
     return Loaded(feed.rows, feed.bytes_read, feed.repairs, feed.final_newline_missing)
 
 
+@frozen
+class Lane:
+    """An executor, and how many tasks it is given at a time."""
+
+    executor: Executor
+    capacity: int
+
+
 def load_parallel(
-    executor: Executor,
-    jobs: int,
+    lanes: Sequence[Lane],
     tasks: Iterator[Task],
     on_change: Callable[[Loaded], None],
 ) -> Loaded:
     """Run the tasks of one file, a few at a time.
 
     Args:
-        executor: Where they run.
-        jobs: How many at the same time; one more waits.
+        lanes: Where they run.
         tasks: In the file's order.
         on_change: Called about twice a second with what is finished.
 
@@ -126,15 +132,15 @@ def load_parallel(
         BadDataError: The first bad record of the file, whichever task met one first.
         PgvectorRestoreError: A task failed otherwise.
     """
-    running = _Running()
+    running = _Running(lanes)
     try:
         for task in tasks:
-            running.add(executor.submit(load_part, task))
-            while running.count > jobs:
+            while running.full:
                 running.wait_for_one()
                 on_change(running.finished)
             if running.failed:
                 break
+            running.add(task)
         while running.count:
             running.wait_for_one()
             on_change(running.finished)
@@ -146,9 +152,10 @@ def load_parallel(
 class _Running:
     """Futures in the order of the file."""
 
-    def __init__(self) -> None:
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self._lanes = lanes
         self._futures: list[Future[Loaded]] = []
-        self._open: set[Future[Loaded]] = set()
+        self._open: dict[Future[Loaded], Lane] = {}
         self.failed = False
 
     @property
@@ -156,25 +163,40 @@ class _Running:
         return len(self._open)
 
     @property
+    def full(self) -> bool:
+        return self._free() is None
+
+    def _free(self) -> Lane | None:
+        taken = list(self._open.values())
+        for lane in self._lanes:
+            if sum(other is lane for other in taken) < lane.capacity:
+                return lane
+        return None
+
+    @property
     def finished(self) -> Loaded:
         """Sums over the finished parts, wherever they lie in the file."""
         done = [f.result() for f in self._futures if f.done() and not _failed(f)]
         return Loaded(sum(d.rows for d in done), sum(d.bytes_read for d in done))
 
-    def add(self, future: Future[Loaded]) -> None:
+    def add(self, task: Task) -> None:
+        """Start a task; only where not all lanes are full."""
+        lane = self._free()
+        assert lane is not None  # noqa: S101 - asked a moment ago
+        future = lane.executor.submit(load_part, task)
         self._futures.append(future)
-        self._open.add(future)
+        self._open[future] = lane
 
     def wait_for_one(self) -> None:
         """Wait for a future, but not for long. After a failure later parts do not matter."""
-        done, self._open = wait(self._open, _POLL_S, FIRST_COMPLETED)
+        done, _ = wait(self._open, _POLL_S, FIRST_COMPLETED)
         for future in done:
+            self._open.pop(future, None)
             if _problem(future):
                 self.failed = True
-                after = self._futures[self._futures.index(future) + 1 :]
-                for later in after:
+                for later in self._futures[self._futures.index(future) + 1 :]:
                     later.cancel()
-                self._open.difference_update(after)
+                    self._open.pop(later, None)
 
     def result(self) -> Loaded:
         loaded = Loaded()
@@ -219,15 +241,21 @@ def sendable(store: BackupStore, connection: Mapping[str, Any] | None) -> str | 
 
 
 @contextmanager
-def processes(executor: Executor | None, jobs: int) -> Iterator[Executor]:
-    """The caller's executor, or worker processes of our own until the end of the block."""
+def lanes(executor: Executor | None, jobs: int) -> Iterator[list[Lane]]:
+    """The caller's executor, or a thread and worker processes of our own until the block ends.
+
+    The thread is at work while the processes, which take half a second, still start.
+    """
     if executor is not None:
-        yield executor
+        yield [Lane(executor, jobs + 1)]  # one waits: the way to an executor may be long
         return
     from loky import ProcessPoolExecutor  # noqa: PLC0415 - takes a while, and is rarely needed
 
-    own = ProcessPoolExecutor(max_workers=jobs, timeout=_IDLE_S)
+    thread = ThreadPoolExecutor(1, thread_name_prefix="pgvector_restore load")
+    workers = ProcessPoolExecutor(max_workers=jobs - 1, timeout=_IDLE_S)
     try:
-        yield own
+        yield [Lane(thread, 1), Lane(workers, jobs - 1)]
     finally:
-        own.shutdown(wait=True, kill_workers=True)
+        # Whatever still runs there has lost its table by now, and its connection with it.
+        thread.shutdown(wait=False, cancel_futures=True)
+        workers.shutdown(wait=True, kill_workers=True)

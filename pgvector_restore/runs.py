@@ -10,6 +10,7 @@ from datetime import datetime
 
 import attrs
 
+from pgvector_restore import pieces
 from pgvector_restore.db.in_place import restore_in_place
 from pgvector_restore.db.indexes import BuildSettings
 from pgvector_restore.db.pool import Connection, Target
@@ -18,7 +19,7 @@ from pgvector_restore.db.swap import Staged, swapping
 from pgvector_restore.db.watch import Watcher
 from pgvector_restore.db.work import LoadResult, TableLoad, Work
 from pgvector_restore.feed import TableFeed
-from pgvector_restore.pieces import Loaded, Task, cut, load_parallel, processes, sendable
+from pgvector_restore.pieces import Lane, Loaded, Task, cut, lanes, load_parallel, sendable
 from pgvector_restore.plan import RestorePlan, TablePlan
 from pgvector_restore.progress import Progress, ServerStep
 from pgvector_restore.report import RestoreReport, TableReport
@@ -119,17 +120,17 @@ class Run:
             jobs = 1
         with ExitStack() as stack:
             # First of all: worker processes start while the server creates tables.
-            executor = stack.enter_context(processes(self._executor, jobs)) if jobs > 1 else None
+            open_lanes = stack.enter_context(lanes(self._executor, jobs)) if jobs > 1 else []
             swap = stack.enter_context(swapping(conn, work))
             seconds = []
             for staged, table, feed in zip(
                 swap.staged, self._plan.tables, self._feeds, strict=True
             ):
                 started = time.perf_counter()
-                if executor is None:
-                    load_rows(conn, staged.table, feed)
+                if open_lanes and table.source.size_bytes > pieces.PART_BYTES:
+                    self._load_parallel(open_lanes, staged, table, feed)
                 else:
-                    self._load_parallel(executor, jobs, staged, table, feed)
+                    load_rows(conn, staged.table, feed)
                 table.check_count(feed.rows)
                 seconds.append(time.perf_counter() - started)
             self._tracker.tell("index")
@@ -139,7 +140,7 @@ class Run:
         return results
 
     def _load_parallel(
-        self, executor: Executor, jobs: int, staged: Staged, table: TablePlan, feed: TableFeed
+        self, open_lanes: Sequence[Lane], staged: Staged, table: TablePlan, feed: TableFeed
     ) -> None:
         finished = Loaded()
 
@@ -166,7 +167,7 @@ class Run:
             )
             for part in cut(self._store, table.source)
         )
-        loaded = load_parallel(executor, jobs, tasks, on_change)
+        loaded = load_parallel(open_lanes, tasks, on_change)
         feed.read_elsewhere(
             loaded.rows,
             loaded.bytes_read,

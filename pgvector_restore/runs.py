@@ -143,12 +143,16 @@ class Run:
         self, open_lanes: Sequence[Lane], staged: Staged, table: TablePlan, feed: TableFeed
     ) -> None:
         finished = Loaded()
+        loading, before = 0, 0
 
         def server() -> ServerStep | None:
-            loading = self._watcher.copied(relids=[staged.table.oid or 0])
-            if loading is None:
+            nonlocal loading, before
+            rows = self._watcher.copied(relids=[staged.table.oid or 0])
+            if rows is None:
                 return None
-            return _copy_step(table, finished.rows + loading)
+            if rows != loading:  # a new answer: what has finished since is not counted twice
+                loading, before = rows, finished.rows
+            return _copy_step(table, before + loading)
 
         update = self._tracker.for_table(table.name, server)
 

@@ -86,7 +86,8 @@ def test_progress_of_a_parallel_load_comes_from_the_server(
 
     def listen(event: Any) -> None:
         if event.server is not None and event.server.command.startswith("COPY"):
-            commands.append((event.server.command, 0 <= event.server.done <= rows))
+            commands.append((event.server.command, event.server.done))
 
     restore(root, g2_dsn, mode="replace", strategy="swap", jobs=2, progress=listen)
-    assert set(commands) == {("COPY langchain_pg_embedding", True)}
+    assert "COPY langchain_pg_embedding" in {command for command, _ in commands}
+    assert all(0 <= done <= rows for _, done in commands)

@@ -240,11 +240,15 @@ def sendable(store: BackupStore, connection: Mapping[str, Any] | None) -> str | 
     return None
 
 
+def _start() -> None:
+    """Nothing; a worker process that gets to it has imported this package."""
+
+
 @contextmanager
 def lanes(executor: Executor | None, jobs: int) -> Iterator[list[Lane]]:
     """The caller's executor, or a thread and worker processes of our own until the block ends.
 
-    The thread is at work while the processes, which take half a second, still start.
+    The processes, which take half a second, start at once; the thread is at work meanwhile.
     """
     if executor is not None:
         yield [Lane(executor, jobs + 1)]  # one waits: the way to an executor may be long
@@ -254,6 +258,8 @@ def lanes(executor: Executor | None, jobs: int) -> Iterator[list[Lane]]:
     thread = ThreadPoolExecutor(1, thread_name_prefix="pgvector_restore load")
     workers = ProcessPoolExecutor(max_workers=jobs - 1, timeout=_IDLE_S)
     try:
+        for _ in range(jobs - 1):
+            workers.submit(_start)  # none starts without a task
         yield [Lane(thread, 1), Lane(workers, jobs - 1)]
     finally:
         # Whatever still runs there has lost its table by now, and its connection with it.

@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from pgvector_restore.db.inspect import configure_session
-from pgvector_restore.errors import OutcomeUnknownError, TargetBusyError
+from pgvector_restore.errors import OutcomeUnknownError, TargetBusyError, TargetChangedError
 
 __all__ = ["exclusively", "wait_for_older_snapshots"]
 
@@ -44,6 +44,7 @@ def exclusively(
 
     Raises:
         TargetBusyError: Others held one of the tables all the time.
+        TargetChangedError: One of the tables is not there any more.
         OutcomeUnknownError: The connection was lost during COMMIT.
     """
     cur = psycopg.Cursor(conn, row_factory=tuple_row)
@@ -79,7 +80,7 @@ def _attempt(
             configure_session(cur, _ATTEMPT_S)
             if tables:
                 names = sql.SQL(", ").join(sql.Identifier(*table) for table in tables)
-                cur.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
+                _lock(cur, names)
             action(cur)
             committing()
             sent = True
@@ -90,6 +91,17 @@ def _attempt(
                 hint="compare the tables' row counts with the backup, or restore again",
             ) from exc
         raise
+
+
+def _lock(cur: _Cursor, names: sql.Composed) -> None:
+    try:
+        cur.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
+    except psycopg.errors.UndefinedTable as exc:
+        raise TargetChangedError(
+            f"a table has gone since the restore began: {exc.diag.message_primary}",
+            hint="restore again",
+            sqlstate=exc.sqlstate,
+        ) from exc
 
 
 def wait_for_older_snapshots(conn: psycopg.Connection[Any], patience_s: float) -> list[str]:

@@ -36,8 +36,10 @@ _Cursor = psycopg.Cursor[Any]
 _PREFIX = "pgvr_staging_"
 #: Comment of a staging schema; without it a schema is somebody else's, whatever it is called.
 _MARK = "pgvector_restore: tables of a restore that is under way"
-#: Seconds to wait for locks on tables that only a dying restore can still hold.
-_DROP_TIMEOUT_S = 10.0
+#: Seconds to wait for locks on tables that only a dying restore, or somebody who looks at
+#: everything there is (``pg_dump``), can still hold; while one's own are dropped and while those of
+#: others are, which a new restore can do without.
+_DROP_TIMEOUT_S, _SWEEP_TIMEOUT_S = 10.0, 2.0
 
 
 def new_staging_name() -> str:
@@ -151,15 +153,24 @@ def hold(conn: psycopg.Connection[Any], name: str) -> Iterator[None]:
             cur.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
 
 
-def drop_staging(conn: psycopg.Connection[Any], name: str) -> None:
+def drop_staging(
+    conn: psycopg.Connection[Any], name: str, timeout_s: float = _DROP_TIMEOUT_S
+) -> bool:
     """Drop a staging schema that is held, and end the sessions that still load into it.
 
-    What cannot be dropped now is swept by the next restore: that is logged, not raised.
+    Args:
+        conn: Between transactions.
+        name: The schema.
+        timeout_s: Seconds to wait for each lock.
+
+    Returns:
+        Whether it is gone. What cannot be dropped now is swept by the next restore: that is
+        logged, not raised.
     """
     cur = psycopg.Cursor(conn, row_factory=tuple_row)
     try:
         with conn.transaction():
-            configure_session(cur, _DROP_TIMEOUT_S)
+            configure_session(cur, timeout_s)
             cur.execute(
                 """
                 SELECT pg_terminate_backend(pid)
@@ -167,6 +178,7 @@ def drop_staging(conn: psycopg.Connection[Any], name: str) -> None:
                       JOIN pg_catalog.pg_class c ON c.oid = l.relation
                       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                       WHERE n.nspname = %s AND l.pid <> pg_backend_pid()
+                        AND l.mode = 'RowExclusiveLock'  -- readers, like a dump, only delay it
                         AND l.database = (SELECT oid FROM pg_catalog.pg_database
                                           WHERE datname = current_database())) AS loading
                 """,
@@ -175,6 +187,8 @@ def drop_staging(conn: psycopg.Connection[Any], name: str) -> None:
             cur.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
     except psycopg.Error as exc:
         _log.warning("staging schema %s is left for the next restore: %s", name, exc.sqlstate)
+        return False
+    return True
 
 
 def sweep(conn: psycopg.Connection[Any]) -> tuple[str, ...]:
@@ -198,9 +212,10 @@ def sweep(conn: psycopg.Connection[Any]) -> tuple[str, ...]:
             row = cur.fetchone()
         if row is None or not row[0]:
             continue  # a restore that is alive has it
-        drop_staging(conn, name)
+        gone = drop_staging(conn, name, _SWEEP_TIMEOUT_S)
         with conn.transaction():
             cur.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
-        swept.append(name)
-        _log.info("swept %s, which a restore that died had left", name)
+        if gone:
+            swept.append(name)
+            _log.info("swept %s, which a restore that died had left", name)
     return tuple(swept)

@@ -29,8 +29,10 @@ BLOCKERS = {
         "rule r on it",
     ),
     "rule elsewhere": (
-        "CREATE TABLE t (id varchar); CREATE RULE r AS ON INSERT TO t "
-        "DO ALSO DELETE FROM langchain_pg_embedding e WHERE e.id = new.id",
+        (
+            "CREATE TABLE t (id varchar); CREATE RULE r AS ON INSERT TO t "
+            "DO ALSO DELETE FROM langchain_pg_embedding e WHERE e.id = new.id"
+        ),
         "rule r on public.t",
     ),
     "foreign key": (
@@ -38,8 +40,10 @@ BLOCKERS = {
         "foreign key note_id_fkey of public.note refers to it",
     ),
     "policy elsewhere": (
-        "CREATE TABLE t (id varchar); CREATE POLICY p ON t "
-        "USING (id IN (SELECT id FROM langchain_pg_embedding))",
+        (
+            "CREATE TABLE t (id varchar); CREATE POLICY p ON t "
+            "USING (id IN (SELECT id FROM langchain_pg_embedding))"
+        ),
         "policy p of public.t reads it",
     ),
     "row type of a column": (
@@ -63,8 +67,10 @@ BLOCKERS = {
         "function public.f(public.langchain_pg_embedding) depends on it",
     ),
     "body of a function": (
-        "CREATE FUNCTION f() RETURNS bigint LANGUAGE sql "
-        "BEGIN ATOMIC SELECT count(*) FROM langchain_pg_embedding; END",
+        (
+            "CREATE FUNCTION f() RETURNS bigint LANGUAGE sql "
+            "BEGIN ATOMIC SELECT count(*) FROM langchain_pg_embedding; END"
+        ),
         "function public.f() depends on it",
     ),
     "child": (
@@ -72,27 +78,35 @@ BLOCKERS = {
         "public.child inherits from it",
     ),
     "parent": (
-        "CREATE TABLE parent (id varchar NOT NULL); "
-        "ALTER TABLE langchain_pg_embedding INHERIT parent",
+        (
+            "CREATE TABLE parent (id varchar NOT NULL); "
+            "ALTER TABLE langchain_pg_embedding INHERIT parent"
+        ),
         "it inherits from public.parent",
     ),
     "partition": (
-        "CREATE TABLE whole (LIKE langchain_pg_embedding) PARTITION BY HASH (id); "
-        "ALTER TABLE whole ATTACH PARTITION langchain_pg_embedding "
-        "FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+        (
+            "CREATE TABLE whole (LIKE langchain_pg_embedding) PARTITION BY HASH (id); "
+            "ALTER TABLE whole ATTACH PARTITION langchain_pg_embedding "
+            "FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
+        ),
         "it is a partition",
     ),
     "partitioned": (
-        "DROP TABLE langchain_pg_embedding; CREATE TABLE langchain_pg_embedding "
-        "(id varchar PRIMARY KEY, collection_id uuid, embedding vector, document varchar, "
-        "cmetadata jsonb) PARTITION BY HASH (id); CREATE TABLE one "
-        "PARTITION OF langchain_pg_embedding FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+        (
+            "DROP TABLE langchain_pg_embedding; CREATE TABLE langchain_pg_embedding "
+            "(id varchar PRIMARY KEY, collection_id uuid, embedding vector, document varchar, "
+            "cmetadata jsonb) PARTITION BY HASH (id); CREATE TABLE one "
+            "PARTITION OF langchain_pg_embedding FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
+        ),
         "it is partitioned",
     ),
     "typed table": (
-        "DROP TABLE langchain_pg_embedding; CREATE TYPE c AS (id varchar, collection_id uuid, "
-        "embedding vector, document varchar, cmetadata jsonb); "
-        "CREATE TABLE langchain_pg_embedding OF c",
+        (
+            "DROP TABLE langchain_pg_embedding; CREATE TYPE c AS (id varchar, collection_id uuid, "
+            "embedding vector, document varchar, cmetadata jsonb); "
+            "CREATE TABLE langchain_pg_embedding OF c"
+        ),
         "it is a typed table",
     ),
     "member of an extension": (
@@ -100,8 +114,10 @@ BLOCKERS = {
         "it belongs to extension vector",
     ),
     "default elsewhere": (
-        "ALTER TABLE langchain_pg_embedding ADD COLUMN n serial; CREATE TABLE t "
-        "(n int DEFAULT nextval('langchain_pg_embedding_n_seq'))",
+        (
+            "ALTER TABLE langchain_pg_embedding ADD COLUMN n serial; CREATE TABLE t "
+            "(n int DEFAULT nextval('langchain_pg_embedding_n_seq'))"
+        ),
         "sequence public.langchain_pg_embedding_n_seq of it is used by public.t",
     ),
 }

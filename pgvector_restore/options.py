@@ -100,19 +100,19 @@ def _schema(_: object, __: Attribute[Any], value: str | None) -> None:
 #: largest, 2 GB less 1 kB, where ``long`` has 32 bits.
 _MEMORY_BYTES = (1 << 20, (2 << 30) - 1024)
 
-_UNITS = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def _size(value: Any) -> Any:  # noqa: ANN401 - the validator judges what comes out
     """Bytes of ``1GB``, ``512 MB`` or a number; units are 1024-based as the server's own."""
     if isinstance(value, str):
-        found = re.fullmatch(r"\s*(\d+)\s*([kKmMgG]?[bB]?)\s*", value)
-        unit = _UNITS.get(found[2].upper()) if found else None
-        if found is None or unit is None:
+        found = re.fullmatch(r"\s*([0-9]+)\s*([kKmMgG]?)[bB]?\s*", value)
+        if found is None:
             raise OptionError(
-                f"size {quoted(value[:80])} cannot be read", hint="write it like 512MB or 1GB"
+                f"maintenance_memory {quoted(value[:80])} is no size",
+                hint="write it like 512MB or 1GB",
             )
-        return int(found[1]) * unit
+        return int(found[1]) * _UNITS[found[2].upper()]
     return value
 
 

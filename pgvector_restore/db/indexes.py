@@ -221,8 +221,11 @@ def build(
 
 
 def _own_memory(cur: _Cursor) -> int:
+    """What the server gives by itself, whatever an index before this one was given."""
     plain = psycopg.Cursor(cur.connection, row_factory=tuple_row)
-    plain.execute("SELECT pg_size_bytes(current_setting('maintenance_work_mem'))")
+    plain.execute(
+        "SELECT reset_val::bigint * 1024 FROM pg_settings WHERE name = 'maintenance_work_mem'"
+    )
     row = plain.fetchone()
     return int(row[0]) if row else 0
 

@@ -1,8 +1,7 @@
 """pgvector's types in COPY's binary format: ``vector``, ``halfvec``, ``sparsevec``.
 
 Layouts are those of ``vector_recv``, ``halfvec_recv`` and ``sparsevec_recv`` in pgvector. A batch
-of vectors is one JSON array of arrays: parsed at once, by simdjson where it is installed, else by
-orjson.
+of vectors is parsed at once as JSON, by simdjson where it is installed, else by orjson.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ from __future__ import annotations
 import re
 import struct
 import threading
+from array import array
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -37,28 +36,38 @@ _MAX_SPARSE_DIMENSIONS = 1_000_000_000
 #: White space of pgvector's parser.
 _SPACE = b" \t\n\r\v\f"
 
-#: Parses a JSON array of arrays of numbers: all numbers, and the length of each inner array.
-Parser = Callable[[bytes], "tuple[NDArray[np.float64], list[int]] | None"]
+#: An integer ``-0``, whose sign JSON parsers drop.
+_MINUS_ZERO = re.compile(rb"-0[\],\s]").search
+
+#: Parses cells that are JSON arrays of numbers: all numbers, and how many each cell has.
+Parser = Callable[[Sequence[bytes]], "tuple[NDArray[np.float64], list[int]] | None"]
 
 
-def parse_with_orjson(blob: bytes) -> tuple[NDArray[np.float64], list[int]] | None:
-    """All numbers and the lengths; ``None`` where it is not an array of arrays of numbers."""
-    # Python's words for other JSON values would turn into numbers below.
-    if b"t" in blob or b"f" in blob or b"n" in blob or b'"' in blob or b"{" in blob:
-        return None
+def parse_with_orjson(cells: Sequence[bytes]) -> tuple[NDArray[np.float64], list[int]] | None:
+    """All numbers and the lengths; ``None`` where a cell is not an array of numbers.
+
+    Cell by cell: its Python numbers are gone before the next one's take their place, which the
+    processor has at hand then.
+    """
+    numbers = array("d")
+    lengths = []
     try:
-        rows = orjson.loads(blob)
-        lengths = [len(row) for row in rows]
-        numbers = np.fromiter(chain.from_iterable(rows), np.float64, sum(lengths))
+        for cell in cells:
+            row = orjson.loads(cell)
+            lengths.append(len(row))
+            numbers.fromlist(row)
+            # Python's words for other JSON values would have turned into numbers.
+            if b"t" in cell or b"f" in cell:
+                return None
     except (orjson.JSONDecodeError, TypeError, ValueError, OverflowError):
         return None
-    return numbers, lengths
+    return np.frombuffer(numbers, np.float64), lengths
 
 
 _own = threading.local()
 
 
-def parse_with_simdjson(blob: bytes) -> tuple[NDArray[np.float64], list[int]] | None:
+def parse_with_simdjson(cells: Sequence[bytes]) -> tuple[NDArray[np.float64], list[int]] | None:
     """The same, about three times as fast."""
     import simdjson  # noqa: PLC0415 - an extra
 
@@ -66,7 +75,7 @@ def parse_with_simdjson(blob: bytes) -> tuple[NDArray[np.float64], list[int]] | 
     if parser is None:
         parser = _own.parser = simdjson.Parser()
     try:
-        rows: Any = parser.parse(blob)
+        rows: Any = parser.parse(b"[" + b",".join(cells) + b"]")
         lengths = [len(row) for row in rows]
         numbers = np.frombuffer(rows.as_buffer(of_type="d"), np.float64)
     except (ValueError, TypeError, RuntimeError, UnicodeDecodeError):
@@ -129,8 +138,7 @@ def _fields(
     for cell in cells:
         if cell[:1] != b"[" or cell[-1:] != b"]" or cell.rfind(b"[") != 0:
             return None
-    blob = b"[" + b",".join(cells) + b"]"
-    parsed = parser(blob)
+    parsed = parser(cells)
     if parsed is None:
         return None
     numbers, lengths = parsed
@@ -147,14 +155,12 @@ def _fields(
         return cells[row][1:-1].split(b",")[place].strip(_SPACE)
 
     try:
-        encoded = encode(round_once(numbers, text_of, lost_signs=lambda: _has_minus_zero(blob)))
+        encoded = encode(
+            round_once(numbers, text_of, lost_signs=lambda: any(map(_MINUS_ZERO, cells)))
+        )
     except ValueError:
         return None
     return _rows(encoded.reshape(len(cells), size))
-
-
-def _has_minus_zero(blob: bytes) -> bool:
-    return re.search(rb"-0[\],\s]", blob) is not None
 
 
 def _rows(encoded: NDArray[Any]) -> list[Any]:

@@ -227,3 +227,36 @@ def test_the_embedded_server_is_the_default_and_can_be_used_again(embedded_defau
     assert run("embedded", "stop", "--json").document["stopped"] is True
     assert run("embedded", "stop").out == "no embedded server was running\n"
     assert "its data would be in" in run("embedded", "status").out
+
+
+def test_a_swap_keeps_the_old_tables_and_revert_puts_them_back(g2_dsn: str) -> None:
+    task = ("--task", "task_20260105_091500")
+    assert run_command("restore", STORE, *task, "--dsn", g2_dsn).code == 0
+    swap = ("--mode", "replace", "--strategy", "swap", "--keep-previous", "--jobs", "2")
+    done = run_command("restore", STORE, *swap, "--dsn", g2_dsn, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert (done.document["strategy"], rows(g2_dsn)) == ("swap", 64)
+    assert rows(g2_dsn, f"public_previous.{EMBEDDING}") == 32
+    tables = ("langchain_pg_collection", EMBEDDING)
+    done = run_command("revert", *tables, "--dsn", g2_dsn)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "".join(f"put back: public.{name}\n" for name in tables)
+    assert rows(g2_dsn) == 32
+    done = run_command("revert", *tables, "--dsn", g2_dsn, "--json")
+    assert done.document == {"ok": True, "tables": [f"public.{name}" for name in tables]}
+    assert rows(g2_dsn) == 64
+
+
+def test_nothing_kept_is_nothing_to_revert(g2_dsn: str) -> None:
+    done = run_command("revert", EMBEDDING, "--dsn", g2_dsn, "--json")
+    assert done.code != 0
+    assert done.document["ok"] is False
+    assert EMBEDDING in done.document["error"]["message"]
+
+
+def test_options_of_the_load_are_checked(g2_dsn: str) -> None:
+    for wrong in (("--jobs", "0"), ("--maintenance-memory", "lots"), ("--keep-previous",)):
+        done = run_command("restore", STORE, *wrong, "--dsn", g2_dsn)
+        assert done.code == 2, wrong
+        assert done.err
+    assert rows(g2_dsn) == 0

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from pgvector_restore import BadHeaderError, OptionError, TargetMismatchError
+from pgvector_restore import (
+    BadHeaderError,
+    OptionError,
+    Restorer,
+    TargetMismatchError,
+    open_store,
+)
 from tests.restore.content import count, execute, query, snapshot
 from tests.sets import (
     COLLECTION_CELLS,
@@ -113,6 +119,25 @@ def test_column_of_the_target_with_a_default(g2_dsn: str, tmp_path: Path) -> Non
     execute(g2_dsn, f"ALTER TABLE {_EMBEDDING} ADD n int NOT NULL DEFAULT 7, ADD m text")
     restore(write_set(tmp_path), g2_dsn)
     assert query(g2_dsn, f"SELECT DISTINCT n, m FROM {_EMBEDDING}") == [(7, None)]
+
+
+def test_column_without_an_encoder_makes_the_table_text(g2_dsn: str, tmp_path: Path) -> None:
+    execute(g2_dsn, f'ALTER TABLE {_EMBEDDING} ADD seen inet, ADD "at ""x" int4range')
+    seen = ["10.0.0.1", "", "::1", "10.1.0.0/16"]
+    root = with_column(tmp_path, "seen", *seen)
+    with Restorer(open_store(root), g2_dsn) as restorer:
+        plan = restorer.plan("latest")
+        assert [table.wire for table in plan.tables] == ["binary", "text"]
+        assert plan.tables[1].wire_reason == (
+            'column "seen" has type inet, for which there is no binary encoder'
+        )
+        restorer.run(plan)
+    rows = query(g2_dsn, f"SELECT seen::text, vector_dims(embedding) FROM {_EMBEDDING} ORDER BY id")
+    assert rows == [("10.0.0.1/32", 3), (None, 3), ("::1/128", 3), ("10.1.0.0/16", None)]
+    before = snapshot(g2_dsn)
+    with pytest.raises(TargetMismatchError, match='in binary: column "seen" has type inet'):
+        restore(root, g2_dsn, mode="replace", wire="binary")
+    assert snapshot(g2_dsn) == before
 
 
 def test_column_of_the_target_without_a_default(g2_dsn: str, tmp_path: Path) -> None:

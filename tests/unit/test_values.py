@@ -53,6 +53,18 @@ def test_sizes_read_as_in_backup_logs(size: int, text: str) -> None:
         {"mode": "merge"},
         {"mode": None},
         {"strategy": "magic"},
+        {"strategy": 1},
+        {"wire": "csv"},
+        {"jobs": 0},
+        {"jobs": 65},
+        {"jobs": "many"},
+        {"jobs": True},
+        {"jobs": 1.5},
+        {"maintenance_memory": "1 TB"},
+        {"maintenance_memory": "1023kB"},
+        {"maintenance_memory": "2GB"},
+        {"maintenance_memory": -1},
+        {"keep_previous": "yes"},
         {"tables": []},
         {"tables": ["a" * 64]},
         {"tables": ["a\0b"]},
@@ -71,6 +83,20 @@ def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError) as caught:
         make_options(None, wrong)
     assert next(iter(wrong)).partition("_")[0][:5] in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [
+        ("1GB", 1 << 30),
+        ("64 mb", 64 << 20),
+        ("2048k", 2 << 20),
+        ("1048576", 1 << 20),
+        (9 << 20,) * 2,
+    ],
+)
+def test_sizes_may_have_units(given: Any, size: int) -> None:
+    assert RestoreOptions(maintenance_memory=given).maintenance_memory == size
 
 
 def test_options_can_be_changed_one_by_one() -> None:

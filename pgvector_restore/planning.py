@@ -7,7 +7,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from pgvector_restore.db.indexes import droppable, vector_warnings
+from pgvector_restore.db.indexes import builds_in_parallel, droppable, vector_warnings
 from pgvector_restore.errors import BadHeaderError, OptionError, TargetMismatchError, quoted
 from pgvector_restore.model import BackupFile, BackupSet
 from pgvector_restore.options import RestoreOptions
@@ -89,7 +89,9 @@ def make_plan(
     jobs = choose_jobs(options, size)
     workers = jobs if jobs > 1 else 0
     for table in tables:
-        warnings += vector_warnings(facts.vector_version, table.target, workers=workers)
+        warnings += vector_warnings(facts.vector_version, table.target)
+        if not builds_in_parallel(facts.vector_version, table.target):
+            workers = 0
     return RestorePlan(
         backup,
         options,

@@ -98,6 +98,8 @@ class TargetTable:
     oid: int | None = None
     #: The table is partitioned.
     partitioned: bool = False
+    #: The table is unlogged: a crash of the server empties it.
+    unlogged: bool = False
     #: Rows there now; ``None`` where nobody counted.
     rows: int | None = None
     #: Bytes of the table with its TOAST, without indexes; ``None`` where nobody asked.

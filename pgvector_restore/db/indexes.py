@@ -15,12 +15,14 @@ from psycopg.rows import tuple_row
 from pgvector_restore.db.statements import tablespace, written
 from pgvector_restore.db.watch import Watcher
 from pgvector_restore.errors import TargetChangedError, TargetMismatchError
+from pgvector_restore.report import format_size
 from pgvector_restore.target import TargetIndex, TargetTable
 
 __all__ = [
     "BuildSettings",
     "SavedIndex",
     "build",
+    "builds_in_parallel",
     "droppable",
     "rebuild",
     "set_aside",
@@ -213,8 +215,8 @@ def build(
                 if not (exc.sqlstate or "").startswith(_SHORTAGE) or not tries:
                     raise
                 warnings.append(
-                    f"index {index.name} was built with less memory or fewer workers: "
-                    f"{exc.diag.message_primary}"
+                    f"index {index.name}: {exc.diag.message_primary}; built again with "
+                    f"{format_size(tries[0][0])} and no parallel workers"
                 )
             else:
                 return list(dict.fromkeys(warnings))
@@ -279,7 +281,16 @@ class _Fault:
     since: _Version
     before: _Version
     text: str
-    parallel_only: bool = False
+    #: Only of builds with parallel workers.
+    parallel: bool = False
+    #: Only of unlogged tables.
+    unlogged: bool = False
+
+    def concerns(self, version: _Version, table: TargetTable) -> bool:
+        """Whether the table has an index that this version may spoil."""
+        methods = {index.method for index in table.indexes} & set(self.methods)
+        known = self.since <= version < self.before
+        return known and bool(methods) and (table.unlogged or not self.unlogged)
 
 
 #: From pgvector's changelog.
@@ -288,24 +299,36 @@ _FAULTS = (
         ("hnsw",),
         (0, 6, 0),
         (0, 8, 2),
-        "parallel HNSW builds may overflow a buffer",
-        parallel_only=True,
+        "parallel HNSW builds may overflow a buffer, so indexes are built without workers",
+        parallel=True,
+    ),
+    _Fault(
+        ("hnsw", "ivfflat"),
+        (0,),
+        (0, 7, 2),
+        "indexes on unlogged tables are broken after a crash of the server",
+        unlogged=True,
     ),
     _Fault(("hnsw",), (0,), (0, 8, 3), "vacuuming an HNSW index may corrupt it"),
     _Fault(("ivfflat",), (0,), (0, 8, 7), "IVFFlat builds may overflow a buffer"),
 )
 
 
-def vector_warnings(version: str | None, table: TargetTable, *, workers: int) -> list[str]:
+def vector_warnings(version: str | None, table: TargetTable) -> list[str]:
     """What is known to be wrong with the installed pgvector and the table's indexes."""
+    return [
+        f"pgvector {version}: {fault.text}; update to {'.'.join(map(str, fault.before))} or later"
+        for fault in _concerning(version, table)
+    ]
+
+
+def builds_in_parallel(version: str | None, table: TargetTable) -> bool:
+    """Whether the installed pgvector can be trusted to build the table's indexes with workers."""
+    return not any(fault.parallel for fault in _concerning(version, table))
+
+
+def _concerning(version: str | None, table: TargetTable) -> list[_Fault]:
     if version is None or not re.fullmatch(r"\d+(\.\d+)*", version):
         return []
     number = tuple(int(part) for part in version.split("."))
-    methods = {index.method for index in table.indexes}
-    return [
-        f"pgvector {version}: {fault.text}; update to {'.'.join(map(str, fault.before))} or later"
-        for fault in _FAULTS
-        if methods & set(fault.methods)
-        and fault.since <= number < fault.before
-        and (workers or not fault.parallel_only)
-    ]
+    return [fault for fault in _FAULTS if fault.concerns(number, table)]

@@ -136,7 +136,7 @@ def inspect_target(cur: _Cursor, schema: str, names: Sequence[str]) -> TargetFac
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
     version, read_only, vector_schema, vector_version, may_create = row
     found = _find_tables(cur, schema, names)
-    oids = [oid for oid, _ in found.values()]
+    oids = [oid for oid, *_ in found.values()]
     return TargetFacts(
         label=target_label(cur.connection),
         server_version=version,
@@ -155,13 +155,14 @@ def inspect_target(cur: _Cursor, schema: str, names: Sequence[str]) -> TargetFac
                 referenced_by=_referenced_by(cur, oid, oids),
                 inherited_by=() if kind == _PARTITIONED else _inherited_by(cur, oid),
                 partitioned=kind == _PARTITIONED,
+                unlogged=unlogged,
                 size_bytes=_size(cur, oid),
                 indexes=_indexes(cur, oid),
                 owned=_owned(cur, oid),
                 swap_blockers=find_blockers(cur, oid, oids),
                 insert_triggers=_insert_triggers(cur, oid),
             )
-            for name, (oid, kind) in found.items()
+            for name, (oid, kind, unlogged) in found.items()
         ),
         read_only=read_only,
         may_create_schemas=may_create,
@@ -201,17 +202,20 @@ def count_rows(cur: _Cursor, schema: str, table: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _find_tables(cur: _Cursor, schema: str, names: Sequence[str]) -> dict[str, tuple[int, str]]:
+def _find_tables(
+    cur: _Cursor, schema: str, names: Sequence[str]
+) -> dict[str, tuple[int, str, bool]]:
+    """OID, kind and whether it is unlogged, by name."""
     cur.execute(
         """
-        SELECT c.relname, c.oid, c.relkind::text FROM pg_class c
+        SELECT c.relname, c.oid, c.relkind::text, c.relpersistence = 'u' FROM pg_class c
         JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = %s AND c.relname = ANY (%s)
         """,
         [schema, list(names)],
     )
-    found = {name: (oid, kind) for name, oid, kind in cur.fetchall()}
-    for name, (_, kind) in found.items():
+    found = {row[0]: row[1:] for row in cur.fetchall()}
+    for name, (_, kind, _) in found.items():
         if kind not in (_PLAIN, _PARTITIONED):
             raise TargetMismatchError(
                 f"{schema}.{name} is no table that rows can be loaded into",

@@ -20,9 +20,10 @@ from pgvector_restore.storage import BackupStore
 
 __all__ = ["Lane", "Loaded", "Task", "cut", "lanes", "load_parallel", "load_part", "sendable"]
 
-#: Bytes of a task. Larger ones leave cores idle at the end of a file, smaller ones pay more often
-#: for a connection (about 10 ms).
-PART_BYTES = 32 << 20
+#: Bytes of the smallest and of the largest task. Each pays for a connection and a COPY of its own,
+#: so the first tasks of a file are large; the last ones are small, for no core to be idle at its
+#: end. Measured with 600 MB over two connections: 2.8 s in parts of 32 MB, 2.5 s in larger ones.
+PART_BYTES, LARGEST_PART_BYTES = 32 << 20, 128 << 20
 
 #: Bytes per read while a file is cut.
 _BLOCK_BYTES = 1 << 20
@@ -88,11 +89,22 @@ def _merged(
     return tuple(found.values())
 
 
-def cut(store: BackupStore, file: BackupFile) -> Iterator[Part]:
-    """Parts of whole records, found as they are asked for."""
+def cut(store: BackupStore, file: BackupFile, jobs: int) -> Iterator[Part]:
+    """Parts of whole records, found as they are asked for; smaller ones towards the end.
+
+    Args:
+        store: Where the file lies.
+        file: The file.
+        jobs: How many parts are loaded at a time.
+    """
     start = 0
+
+    def enough() -> int:
+        share = (file.size_bytes - start) // (2 * jobs)
+        return max(PART_BYTES, min(share, LARGEST_PART_BYTES))
+
     with closing(store.blocks(file, block_bytes=min(_BLOCK_BYTES, PART_BYTES))) as blocks:
-        for end in record_ends(blocks, PART_BYTES):
+        for end in record_ends(blocks, enough):
             if end < file.size_bytes:
                 yield Part(start, end)
                 start = end

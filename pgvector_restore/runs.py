@@ -169,7 +169,7 @@ class Run:
                 self._plan.options.max_record_bytes,
                 self._target.parameters or {},
             )
-            for part in cut(self._store, table.source)
+            for part in cut(self._store, table.source, sum(lane.capacity for lane in open_lanes))
         )
         loaded = load_parallel(open_lanes, tasks, on_change)
         feed.read_elsewhere(

@@ -11,7 +11,7 @@ standard library's reader does not serve.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from attrs import frozen
@@ -89,8 +89,8 @@ def split_records(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
             yield block[end:], False
 
 
-def record_ends(blocks: Iterable[bytes], every_bytes: int) -> Iterator[int]:
-    """Offsets at which a record ends, about ``every_bytes`` apart.
+def record_ends(blocks: Iterable[bytes], every_bytes: Callable[[], int]) -> Iterator[int]:
+    """Offsets at which a record ends, about ``every_bytes()`` after the one before.
 
     Only quotes are counted, so a file is cut several times as fast as it can be decoded.
     """
@@ -98,7 +98,7 @@ def record_ends(blocks: Iterable[bytes], every_bytes: int) -> Iterator[int]:
     for block in blocks:
         quotes += _count_quotes(block)
         offset += len(block)
-        if offset - start >= every_bytes:
+        if offset - start >= every_bytes():
             end = _last_record_end(block, quotes)
             if end:
                 start = offset - len(block) + end
@@ -241,7 +241,7 @@ class CsvReader:
         width = _count_fields(data)
         try:
             fields = split_fields(data, width, crlf=crlf)
-            check_text(data, fields)
+            check_text(data, fields, width)
         except Malformed as problem:
             raise BadHeaderError(
                 f"header cannot be read: {problem.message}",
@@ -265,7 +265,7 @@ class CsvReader:
         width = len(self.header.names)
         try:
             fields = split_fields(piece.data, width, crlf=self.header.crlf)
-            check_text(piece.data, fields)
+            check_text(piece.data, fields, width)
         except Malformed as problem:
             raise self._error(problem) from None
         if len(piece.data) > self._max_record_bytes:

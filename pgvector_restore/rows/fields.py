@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 __all__ = ["Field", "Malformed", "check_text", "split_fields"]
 
@@ -22,6 +23,11 @@ class Malformed(Exception):  # noqa: N818 - becomes a BadRecordError where the p
         self.in_field = in_field
 
 
+#: Doubled quotes, each with what follows it, up to a quote or the end; so many at a time because
+#: ``re`` remembers each.
+_DOUBLED = re.compile(rb'(?:""[^"]*){0,1000}')
+
+
 def split_fields(  # noqa: C901, PLR0912 - one loop, every byte of every file goes through it
     data: bytes, width: int, *, crlf: bool
 ) -> list[Field]:
@@ -31,7 +37,7 @@ def split_fields(  # noqa: C901, PLR0912 - one loop, every byte of every file go
         Malformed: With the index of the offending field.
     """
     fields: list[Field] = []
-    add, find = fields.append, data.find
+    add, find, closing = fields.append, data.find, _DOUBLED.match
     pos, end, newline, left = 0, len(data), -1, width
     while pos < end:
         if data[pos] == _QUOTE:
@@ -39,7 +45,10 @@ def split_fields(  # noqa: C901, PLR0912 - one loop, every byte of every file go
             if close >= 0 and data[close + 1] != _QUOTE:
                 value: Field = data[pos + 1 : close]
             else:
-                close = _closing_quote(data, close, len(fields))
+                # It matches no doubled quote as well, so there always is a match.
+                close = closing(data, close).end() if close >= 0 else end  # type: ignore[union-attr]
+                if close >= end or data[close + 1] == _QUOTE:
+                    close = _closing_quote(data, close, len(fields))
                 value = data[pos + 1 : close].replace(b'""', b'"')
             add(value)
             pos = close + 1
@@ -77,18 +86,12 @@ def split_fields(  # noqa: C901, PLR0912 - one loop, every byte of every file go
     return fields
 
 
-#: Doubled quotes, each with what follows it; so many at a time because ``re`` remembers each.
-_DOUBLED = re.compile(rb'(?:""[^"]*){1,1000}')
-
-
 def _closing_quote(data: bytes, close: int, index: int) -> int:
-    """Index of the quote that closes a field, from the first quote found inside of it."""
-    match, end = _DOUBLED.match, len(data)
-    while 0 <= close < end:
-        doubled = match(data, close)
-        if doubled is None:
+    """Index of the quote that closes a field of very many doubled ones, from one of them."""
+    while close < len(data):
+        close = _DOUBLED.match(data, close).end()  # type: ignore[union-attr]
+        if close < len(data) and data[close + 1] != _QUOTE:
             return close
-        close = doubled.end()
     raise Malformed(index, "quoted field has no closing quote")
 
 
@@ -135,15 +138,33 @@ def _undecodable(field: bytes) -> str | None:
     return None
 
 
-def check_text(data: bytes, fields: list[Field]) -> None:
+def check_text(data: bytes, fields: list[Field], width: int) -> None:
     """Raise ``Malformed`` at the first field that is not NUL-free UTF-8."""
     zeros = b"\0" in data
-    if not zeros and data.isascii():
+    if not zeros and (data.isascii() or all(map(_is_text, _columns(fields, width)))):
         return
     for index, field in enumerate(fields):
-        # Most bytes are vectors, and asking for ASCII is ten times as fast as decoding.
-        if field is None or (not zeros and field.isascii()):
+        if field is None:
             continue
         reason = _undecodable(field)
         if reason is not None:
             raise Malformed(index, reason)
+
+
+def _columns(fields: list[Field], width: int) -> Iterator[bytes]:
+    """Each column's text as one: few columns are not ASCII, and most bytes are vectors, which are.
+
+    A line feed, which no character contains, keeps the end of one cell from completing another.
+    """
+    for position in range(width):
+        yield b"\n".join(filter(None, fields[position::width]))
+
+
+def _is_text(joined: bytes) -> bool:
+    if joined.isascii():
+        return True
+    try:
+        joined.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -55,8 +55,8 @@ class Case:
     hnsw: bool = False
 
 
-SWAP, IN_PLACE = "swap, jobs=2, fast", "in_place, jobs=1, fast"
-BASE = ("psql", "floor", IN_PLACE, SWAP)
+SWAP, SWAP_ALONE, IN_PLACE = "swap, jobs=2, fast", "swap, jobs=1, fast", "in_place, jobs=1, fast"
+BASE = ("psql", "floor", IN_PLACE, SWAP_ALONE, SWAP)
 CASES = {
     "1536": Case(
         30_000,
@@ -68,7 +68,7 @@ CASES = {
             "floor",
             "in_place, jobs=1",
             IN_PLACE,
-            "swap, jobs=1, fast",
+            SWAP_ALONE,
             SWAP,
         ),
     ),
@@ -83,7 +83,7 @@ OURS: dict[str, dict[str, Any]] = {
     "in_place, jobs=1": {"strategy": "in_place", "jobs": 1, "fast": False},
     IN_PLACE: {"strategy": "in_place", "jobs": 1, "fast": True},
     "in_place, jobs=2, fast": {"strategy": "in_place", "jobs": 2, "fast": True},
-    "swap, jobs=1, fast": {"strategy": "swap", "jobs": 1, "fast": True},
+    SWAP_ALONE: {"strategy": "swap", "jobs": 1, "fast": True},
     SWAP: {"strategy": "swap", "jobs": 2, "fast": True},
 }
 

@@ -28,6 +28,7 @@ from pgvector_restore.errors import (
     TargetChangedError,
     TargetError,
     TargetMismatchError,
+    TooManyBadRowsError,
 )
 from pgvector_restore.model import (
     BackupFile,
@@ -88,6 +89,7 @@ __all__ = [
     "TargetChangedError",
     "TargetError",
     "TargetMismatchError",
+    "TooManyBadRowsError",
     "TqdmProgress",
     "__version__",
     "environment_target",

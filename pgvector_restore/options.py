@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
@@ -10,7 +11,15 @@ from attrs import Attribute, field, fields, frozen
 
 from pgvector_restore.errors import OptionError, quoted
 
-__all__ = ["Mode", "RestoreOptions", "Strategy", "Wire", "check_identifier", "make_options"]
+__all__ = [
+    "BadRows",
+    "Mode",
+    "RestoreOptions",
+    "Strategy",
+    "Wire",
+    "check_identifier",
+    "make_options",
+]
 
 #: What becomes of rows already there.
 Mode = Literal["append", "replace"]
@@ -18,6 +27,8 @@ Mode = Literal["append", "replace"]
 Strategy = Literal["auto", "in_place", "swap"]
 #: How rows travel. ``auto``: binary where every loaded column has an encoder, else text.
 Wire = Literal["auto", "binary", "text"]
+#: What becomes of records that cannot be restored.
+BadRows = Literal["error", "quarantine"]
 
 #: More connections than this help no server and exhaust most.
 _MAX_JOBS = 64
@@ -121,6 +132,15 @@ def _jobs(_: object, attribute: Attribute[Any], value: object) -> None:
         _between(1, _MAX_JOBS, int)(_, attribute, value)
 
 
+def _folder(value: Any) -> Any:  # noqa: ANN401 - the validator judges what comes out
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _path(_: object, attribute: Attribute[Any], value: object) -> None:
+    if value is not None and not (isinstance(value, str) and value and "\0" not in value):
+        raise OptionError(f"{attribute.name} must be the path of a folder, not {value!r}")
+
+
 def _number(value: Any) -> Any:  # noqa: ANN401 - the validator judges what comes out
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
@@ -161,6 +181,19 @@ class RestoreOptions:
     keep_previous: bool = field(default=False, validator=_flag)
     #: A record with more bytes is refused; PostgreSQL's own limit for a field is 1 GiB.
     max_record_bytes: int = field(default=64 << 20, validator=_between(1, 1 << 30, int))
+    #: ``quarantine`` sets records aside that cannot be restored, and loads the others.
+    on_bad_row: BadRows = field(default="error", validator=_one_of(BadRows))
+    #: More bad records than this in all tables end the restore with nothing changed.
+    max_bad_rows: int = field(default=1000, validator=_between(0, 1_000_000_000, int))
+    #: Local folder in which a folder with the records set aside is made; ``quarantine`` needs one.
+    reject_dir: str | None = field(default=None, converter=_folder, validator=_path)
+
+    def __attrs_post_init__(self) -> None:
+        if self.on_bad_row == "quarantine" and self.reject_dir is None:
+            raise OptionError(
+                "on_bad_row quarantine needs a folder for the records it sets aside",
+                hint="name one with reject_dir",
+            )
 
 
 def make_options(options: RestoreOptions | None, changes: dict[str, Any]) -> RestoreOptions:

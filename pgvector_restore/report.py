@@ -50,7 +50,7 @@ class TableReport:
     rows_removed: int
     #: Records decoded from the file.
     rows_read: int
-    #: Rows that COPY reported as loaded; equals ``rows_read``.
+    #: Rows that COPY reported as loaded; equals ``rows_read`` less ``rows_rejected``.
     rows_loaded: int
     #: Rows after the restore, counted before COMMIT.
     rows_after: int
@@ -62,6 +62,10 @@ class TableReport:
     seconds: float
     #: Seconds to build indexes and to gather statistics.
     index_seconds: float
+    #: Records set aside because they cannot be restored.
+    rows_rejected: int = 0
+    #: File they are in, with the reasons beside it; ``None`` where there are none.
+    reject_file: str | None = None
 
     @property
     def cells_repaired(self) -> int:
@@ -106,6 +110,8 @@ class RestoreReport:
     seconds: float
     #: When it was committed, local time with zone.
     finished_at: datetime
+    #: Folder of the records set aside, a store of its own; ``None`` where there are none.
+    reject_folder: str | None = None
 
     def table(self, name: str) -> TableReport:
         """The report of one table; ``KeyError`` if it was not part of the restore."""
@@ -118,6 +124,11 @@ class RestoreReport:
     def rows_loaded(self) -> int:
         """Rows loaded into all tables."""
         return sum(t.rows_loaded for t in self.tables)
+
+    @property
+    def rows_rejected(self) -> int:
+        """Records of all tables that were set aside and not restored."""
+        return sum(t.rows_rejected for t in self.tables)
 
     @property
     def size_bytes(self) -> int:
@@ -135,6 +146,8 @@ class RestoreReport:
             "tables": {t.table: t.to_dict() for t in self.tables},
             "extension_created": self.extension_created,
             "rows_loaded": self.rows_loaded,
+            "rows_rejected": self.rows_rejected,
+            "reject_folder": self.reject_folder,
             "size_bytes": self.size_bytes,
             "warnings": list(self.warnings),
             "seconds": self.seconds,
@@ -151,7 +164,8 @@ class RestoreReport:
         for t in self.tables:
             repaired = f", {t.cells_repaired} cells repaired" if t.repairs else ""
             removed = f", {t.rows_removed} removed" if t.rows_removed else ""
-            lines.append(f"  {t.table}: {t.rows_loaded} rows loaded{removed}{repaired}")
+            aside = f", {t.rows_rejected} NOT RESTORED" if t.rows_rejected else ""
+            lines.append(f"  {t.table}: {t.rows_loaded} rows loaded{aside}{removed}{repaired}")
         lines += [f"  warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 
@@ -159,10 +173,11 @@ class RestoreReport:
         """A table for notebooks."""
         from html import escape  # noqa: PLC0415 - only notebooks ask
 
-        names = ("table", "rows", "removed", "repaired cells", "size", "seconds")
+        names = ("table", "rows", "not restored", "removed", "repaired cells", "size", "seconds")
         head = "".join(f"<th>{name}</th>" for name in names)
         rows = "".join(
-            f"<tr><td>{escape(t.table)}</td><td>{t.rows_loaded}</td><td>{t.rows_removed}</td>"
+            f"<tr><td>{escape(t.table)}</td><td>{t.rows_loaded}</td><td>{t.rows_rejected}</td>"
+            f"<td>{t.rows_removed}</td>"
             f"<td>{t.cells_repaired}</td><td>{format_size(t.size_bytes)}</td>"
             f"<td>{t.seconds:.2f}</td></tr>"
             for t in self.tables

@@ -120,7 +120,7 @@ class Restorer:
             TargetError: The database refused, was busy, or was lost.
         """
         report = Run(self.store, self._target, plan, self._executor, progress).execute()
-        _log.info("%s", report)
+        _log.log(logging.WARNING if report.rows_rejected else logging.INFO, "%s", report)
         return report
 
     def restore(

@@ -22,6 +22,7 @@ from pgvector_restore.feed import TableFeed
 from pgvector_restore.pieces import Lane, Loaded, Task, cut, lanes, load_parallel, sendable
 from pgvector_restore.plan import RestorePlan, TablePlan
 from pgvector_restore.progress import Progress, ServerStep
+from pgvector_restore.quarantine import Quarantine, quarantine
 from pgvector_restore.report import RestoreReport, TableReport
 from pgvector_restore.storage import BackupStore
 from pgvector_restore.tracking import Tracker
@@ -55,19 +56,23 @@ class Run:
         self._tracker = Tracker(plan, progress)
         self._watcher = Watcher(target.spare, self._tracker.tell_step)
         self._feeds: list[TableFeed] = []
+        self._quarantine: Quarantine | None = None
         self._warnings = list(plan.warnings)
 
     def execute(self) -> RestoreReport:
         """Run it; returns only when the result is committed."""
         started = time.perf_counter()
         self._tracker.tell("prepare")
-        with self._target.connection() as conn:
-            self._feeds = [self._feed(conn, table) for table in self._plan.tables]
-            work = self._work()
-            if self._plan.strategy == "swap":
-                results = self._swap(conn, work)
-            else:
-                results = restore_in_place(conn, work)
+        with quarantine(self._store, self._plan) as self._quarantine:
+            with self._target.connection() as conn:
+                self._feeds = [self._feed(conn, table) for table in self._plan.tables]
+                work = self._work()
+                if self._plan.strategy == "swap":
+                    results = self._swap(conn, work)
+                else:
+                    results = restore_in_place(conn, work)
+            if self._quarantine is not None:
+                self._warnings += self._quarantine.publish()
         report = self._report(results, time.perf_counter() - started)
         self._tracker.tell_done()
         return report
@@ -102,14 +107,17 @@ class Run:
             table,
             self._plan.options.max_record_bytes,
             self._tracker.for_table(table.name, server),
+            on_reject=self._quarantine.of(table.source) if self._quarantine else None,
         )
 
     def _check(self) -> None:
         """Last checks: the logs' counts, and the files as they were listed."""
         self._tracker.tell("verify")
         for feed, table in zip(self._feeds, self._plan.tables, strict=True):
-            table.check_count(feed.rows)
+            table.check_count(feed.rows_read)
             self._store.check_unchanged(table.source)
+        if self._quarantine is not None:
+            self._quarantine.seal()
         self._tracker.tell("publish")
 
     def _swap(self, conn: Connection, work: Work) -> list[LoadResult]:
@@ -131,7 +139,7 @@ class Run:
                     self._load_parallel(open_lanes, staged, table, feed)
                 else:
                     load_rows(conn, staged.table, feed)
-                table.check_count(feed.rows)
+                table.check_count(feed.rows_read)
                 seconds.append(time.perf_counter() - started)
             self._tracker.tell("index")
             results = swap.complete(seconds)
@@ -161,6 +169,8 @@ class Run:
             finished = done
             update(done.bytes_read, done.rows)
 
+        aside = self._quarantine
+        most, already = (aside.max_bad_rows, aside.count) if aside else (None, 0)
         tasks = (
             Task(
                 self._store,
@@ -168,15 +178,22 @@ class Run:
                 part,
                 self._plan.options.max_record_bytes,
                 self._target.parameters or {},
+                most,
+                already,
             )
             for part in cut(self._store, table.source, sum(lane.capacity for lane in open_lanes))
         )
-        loaded = load_parallel(open_lanes, tasks, on_change)
+        loaded = load_parallel(open_lanes, tasks, on_change, (most or 0) - already)
+        if aside is not None:
+            set_aside = aside.of(table.source)
+            for reject in loaded.rejects:
+                set_aside(reject)
         feed.read_elsewhere(
             loaded.rows,
             loaded.bytes_read,
             loaded.repairs,
             final_newline_missing=loaded.final_newline_missing,
+            rejected=[reject.record for reject in loaded.rejects],
         )
         update(loaded.bytes_read, loaded.rows)
 
@@ -185,13 +202,14 @@ class Run:
         tables = []
         warnings = self._warnings
         for table, feed, result in zip(plan.tables, self._feeds, results, strict=True):
-            tables.append(_table_report(table, feed, result))
+            aside = self._quarantine.reject_file(table.name) if self._quarantine else None
+            tables.append(_table_report(table, feed, result, aside))
             warnings += result.warnings
             if feed.final_newline_missing:
                 warnings.append(
                     f"{feed.file} does not end with a row end: its last record may be cut short"
                 )
-            if result.rows_removed and not feed.rows and table.logged_rows is None:
+            if result.rows_removed and not feed.rows_read and table.logged_rows is None:
                 warnings.append(
                     f"{feed.file} has no rows: {table.name} is empty now, "
                     f"{result.rows_removed} rows were removed"
@@ -207,6 +225,7 @@ class Run:
             warnings=tuple(dict.fromkeys(warnings)),
             seconds=seconds,
             finished_at=datetime.now().astimezone(),
+            reject_folder=_folder(self._quarantine),
         )
 
 
@@ -214,7 +233,13 @@ def _copy_step(table: TablePlan, rows: int) -> ServerStep:
     return ServerStep(f"COPY {table.name}", "loading", rows, table.logged_rows or 0, "rows")
 
 
-def _table_report(table: TablePlan, feed: TableFeed, result: LoadResult) -> TableReport:
+def _folder(aside: Quarantine | None) -> str | None:
+    return str(aside.folder) if aside is not None and aside.folder is not None else None
+
+
+def _table_report(
+    table: TablePlan, feed: TableFeed, result: LoadResult, reject_file: str | None
+) -> TableReport:
     return TableReport(
         table=table.name,
         source_file=feed.file,
@@ -223,11 +248,13 @@ def _table_report(table: TablePlan, feed: TableFeed, result: LoadResult) -> Tabl
         wire=table.wire,
         rows_before=result.rows_before,
         rows_removed=result.rows_removed,
-        rows_read=feed.rows,
+        rows_read=feed.rows_read,
         rows_loaded=result.rows_loaded,
         rows_after=result.rows_after,
         repairs=feed.repairs,
         remove_seconds=result.remove_seconds,
         seconds=result.seconds,
         index_seconds=result.index_seconds,
+        rows_rejected=len(feed.rejected),
+        reject_file=reject_file,
     )

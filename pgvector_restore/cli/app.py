@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import click
@@ -24,7 +24,7 @@ from pgvector_restore.cli.options import (
     verbose,
 )
 from pgvector_restore.cli.text import print_document
-from pgvector_restore.errors import CancelledError
+from pgvector_restore.errors import ROWS_REJECTED_EXIT_CODE, CancelledError
 from pgvector_restore.model import BackupSet, Catalog
 from pgvector_restore.options import Mode, RestoreOptions
 from pgvector_restore.plan import RestorePlan
@@ -133,10 +133,14 @@ def restore_command(  # noqa: PLR0913 - one per option of the command line
         with _Watch(_progress(hidden=as_json or no_progress)).watching() as watch:
             report = restorer.run(plan, progress=watch)
             result = documents.look_at(restorer, report, database.target, database.server)
-            if as_json:
-                print_document({"ok": True, "store": opened.url, **result.to_dict()})
-            else:
-                output.print_result(opened, catalog, result)
+            # Nobody reads? The exit code tells of bad records all the same.
+            with suppress(BrokenPipeError) if report.rows_rejected else nullcontext():
+                if as_json:
+                    print_document({"ok": True, "store": opened.url, **result.to_dict()})
+                else:
+                    output.print_result(opened, catalog, result)
+    if report.rows_rejected:
+        click.get_current_context().exit(ROWS_REJECTED_EXIT_CODE)
 
 
 @app.command("revert", epilog=EXIT_CODES)
@@ -190,6 +194,9 @@ def _options(given: dict[str, Any], database: Database | None = None) -> Restore
         maintenance_memory=given["maintenance_memory"],
         keep_previous=given["keep_previous"],
         max_record_bytes=given["max_record_bytes"],
+        on_bad_row=given["on_bad_row"],
+        max_bad_rows=given["max_bad_rows"],
+        reject_dir=given["reject_dir"],
     )
 
 

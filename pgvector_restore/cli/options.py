@@ -31,6 +31,7 @@ Exit codes:
   4    bad data: a file that cannot be restored
   5    database: unreachable, unfit, busy
   6    declined or cancelled: nothing has changed
+  7    restored, without the bad records that were set aside
   130  interrupted
 """
 
@@ -136,6 +137,29 @@ def restore_options(command: _Command) -> _Command:
             default=64 << 20,
             show_default=True,
             help="Refuse a record that is longer.",
+        ),
+        click.option(
+            "--on-bad-row",
+            type=click.Choice(["error", "quarantine"]),
+            default="error",
+            show_default=True,
+            help="A record that cannot be restored: end with nothing changed, or set it aside and"
+            " load the others. Exit code 7 then.",
+        ),
+        click.option(
+            "--max-bad-rows",
+            metavar="N",
+            type=click.IntRange(min=0),
+            default=1000,
+            show_default=True,
+            help="With quarantine: more bad records than this end the restore.",
+        ),
+        click.option(
+            "--reject-dir",
+            metavar="DIR",
+            default=".",
+            show_default=True,
+            help="With quarantine: where the folder with the bad records is made.",
         ),
         dsn_option,
         json_option,

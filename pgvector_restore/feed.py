@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from uuid import UUID
 
 from attrs import evolve, frozen
 
@@ -13,6 +12,7 @@ from pgvector_restore.model import BackupFile, RepairCount
 from pgvector_restore.plan import TablePlan
 from pgvector_restore.rows.csv import CsvReader, Fields, Header
 from pgvector_restore.rows.fields import Field
+from pgvector_restore.rows.keys import canonical_uuid, orphans
 from pgvector_restore.rows.pgcopy import BINARY_HEADER, BINARY_TRAILER
 from pgvector_restore.rows.rejects import Problem, Reject, record_spans
 from pgvector_restore.rows.repair import CellRules
@@ -138,7 +138,7 @@ class TableFeed:
                         continue
                     key = tuple((cell or b"").decode() for cell in cells)
                     if key not in keys:
-                        key = tuple(_canonical_uuid(text) or text for text in key)
+                        key = tuple(canonical_uuid(text) or text for text in key)
                     if key in keys:
                         found.append((record, key))
         return found
@@ -214,7 +214,7 @@ class TableFeed:
         """The rows that can be restored; the others are set aside."""
         bad: dict[int, list[Problem]] = {}
         for position, name, keys in checks:
-            for index in _orphans(fields.columns[position], keys):
+            for index in orphans(fields.columns[position], keys):
                 problem = Problem(*_orphan_words(fields.columns[position][index]), name)
                 bad.setdefault(index, []).append(problem)
         error: BadCellError | None = None
@@ -254,7 +254,7 @@ class TableFeed:
 
     def _check_parents(self, fields: Fields, position: int, name: str, keys: set[str]) -> None:
         """Raise at the first record that refers to a row which is not there."""
-        for index in _orphans(fields.columns[position], keys):
+        for index in orphans(fields.columns[position], keys):
             message, hint = _orphan_words(fields.columns[position][index])
             raise BadCellError(
                 message,
@@ -269,23 +269,6 @@ def _nothing(_: Reject) -> None:
     """Nothing: it was told the first time."""
 
 
-def _orphans(cells: Sequence[Field], keys: set[str]) -> list[int]:
-    """Indexes of cells that are none of the keys.
-
-    Keys are compared as text; a spelling that is not the server's own is tried as a UUID, and
-    becomes a key if it is one of them.
-    """
-    strangers = set()
-    for cell in dict.fromkeys(cells):  # each once
-        if cell is None or (key := cell.decode()) in keys:
-            continue
-        if _canonical_uuid(key) in keys:
-            keys.add(key)
-        else:
-            strangers.add(cell)
-    return [i for i, cell in enumerate(cells) if cell in strangers] if strangers else []
-
-
 def _orphan_words(cell: Field) -> tuple[str, str]:
     """Message and hint."""
     key = (cell or b"").decode()
@@ -293,10 +276,3 @@ def _orphan_words(cell: Field) -> tuple[str, str]:
         f"row refers to {key[:80]!r}, which is neither in the backup nor in the database",
         "the two tables of the backup were not written in one transaction; take another set",
     )
-
-
-def _canonical_uuid(text: str) -> str | None:
-    try:
-        return str(UUID(text))
-    except ValueError:
-        return None

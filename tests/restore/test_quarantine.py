@@ -252,7 +252,7 @@ def test_repairs_and_the_servers_records_are_counted_from_the_file(
     store = write_set(tmp_path / "store", embedding=embedding_bytes(records=records))
     options = {"mode": "replace", "on_bad_row": "quarantine", "reject_dir": tmp_path, **ROADS[road]}
     with ThreadPoolExecutor(2) as executor:
-        with pytest.raises(RowRejectedError, match="duplicate key|unique index") as caught:
+        with pytest.raises(RowRejectedError, match=r"duplicate key|unique index") as caught:
             restore(store, g2_dsn, executor=executor, **options)
         assert caught.value.record == 6
         write_set(store, embedding=embedding_bytes(records=records[:5]))
@@ -269,7 +269,7 @@ def test_the_log_counts_records_that_were_set_aside(g2_dsn: str, tmp_path: Path)
     write_set(store, embedding=embedding, log={EMBEDDING_FILE: 3})
     with pytest.raises(RowCountError, match="has 4 records, the backup log counts 3"):
         restore(store, g2_dsn, mode="replace", **options)
-    assert list(files_in(tmp_path / "rejects"))[0] == "rejected_20260102_030405"
+    assert next(files_in(tmp_path / "rejects")) == "rejected_20260102_030405"
 
 
 def test_a_second_folder_gets_a_number(g2_dsn: str, tmp_path: Path) -> None:

@@ -137,6 +137,9 @@ class FileInspection:
     first_orphans: tuple[Orphan, ...] = ()
     #: Row counts of others.
     claims: tuple[RowClaim, ...] = ()
+    #: Key column of the table's known shape that the file lacks; ``None``: it has it, or no shape
+    #: of the table is known.
+    missing_key: str | None = None
     #: What is worth knowing and no fault, one line each.
     notes: tuple[str, ...] = ()
 
@@ -151,7 +154,7 @@ class FileInspection:
     def ok(self) -> bool:
         """Everything of the file can be restored, as far as it can be told without a database."""
         wrong = self.error or self.bad_records or self.repeated or self.orphans
-        return not (wrong or self.disagreeing)
+        return not (wrong or self.missing_key or self.disagreeing)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -217,6 +220,8 @@ def _faults(file: FileInspection) -> list[str]:
     lines = []
     if file.error is not None:
         lines.append(f"cannot be read further: {file.error['message']}")
+    if file.missing_key is not None:
+        lines.append(f'the header has no column "{file.missing_key}", the key of the table')
     lines += [
         f"{claim.source} counts {_count(claim.rows, 'record')}, the file has {file.records}"
         for claim in file.disagreeing

@@ -11,6 +11,7 @@ Disk: 8 bytes a value, 800 MB for 100 million.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from tempfile import TemporaryFile
 from typing import BinaryIO
 
@@ -18,7 +19,9 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-__all__ = ["RUN_VALUES", "Repeated", "Spill"]
+from pgvector_restore.errors import StoreError
+
+__all__ = ["RUN_VALUES", "Repeated", "Spill", "SpillError"]
 
 #: Hashes that are held before they go to the disk: 8 MiB.
 RUN_VALUES = 1 << 20
@@ -27,6 +30,21 @@ _SLICES = 256
 #: First hash of each slice but the first.
 _BORDERS = np.array([(i << 56) - (1 << 63) for i in range(1, _SLICES)], np.int64)
 _WIDTH = 8
+
+
+class SpillError(StoreError):
+    """The temporary file cannot be written or read."""
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise SpillError(
+            f"keys cannot be kept in a temporary file: {exc.strerror or exc}",
+            hint=f"it takes {_WIDTH} bytes a record; name another folder with temp_dir",
+        ) from exc
 
 
 @frozen
@@ -78,7 +96,7 @@ class Spill:
         """Take some values.
 
         Raises:
-            OSError: The temporary file cannot be written.
+            SpillError: The temporary file cannot be written.
         """
         hashes = np.fromiter(map(hash, values), np.int64, len(values))
         while len(hashes):
@@ -95,18 +113,23 @@ class Spill:
             larger = min(max(1024, 2 * len(self._run)), self._run_values)
             self._run = np.concatenate([self._run, np.empty(larger - len(self._run), np.int64)])
             return
-        if self._file is None:
-            self._file = TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with this object
         self._run.sort()
-        self._file.seek(self._written * _WIDTH)
-        self._file.write(self._run.data)
+        with _disk():
+            if self._file is None:
+                self._file = TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with this
+            self._file.seek(self._written * _WIDTH)
+            self._file.write(self._run.data)
         inner = np.searchsorted(self._run, _BORDERS)
         self._runs.append(np.concatenate([[0], inner, [self._held]]) + self._written)
         self._written += self._held
         self._held = 0
 
     def repeated(self, most: int) -> Repeated:
-        """What was repeated; at most so many hashes are kept."""
+        """What was repeated; at most so many hashes are kept.
+
+        Raises:
+            SpillError: The temporary file cannot be read.
+        """
         extra = distinct = 0
         kept: list[NDArray[np.int64]] = []
         room = most
@@ -128,8 +151,9 @@ class Spill:
         ends = np.concatenate([[0], np.searchsorted(rest, _BORDERS), [len(rest)]])
         for number in range(_SLICES):
             parts = [rest[ends[number] : ends[number + 1]]]
-            for run in self._runs:
-                self._file.seek(int(run[number]) * _WIDTH)
-                size = int(run[number + 1] - run[number]) * _WIDTH
-                parts.append(np.frombuffer(self._file.read(size), np.int64))
+            with _disk():
+                for run in self._runs:
+                    self._file.seek(int(run[number]) * _WIDTH)
+                    size = int(run[number + 1] - run[number]) * _WIDTH
+                    parts.append(np.frombuffer(self._file.read(size), np.int64))
             yield np.concatenate(parts)

@@ -99,6 +99,8 @@ def test_extras_are_not_needed_to_import_the_package() -> None:
                 "pgvector_restore.testing",
                 "pgvector_restore.cli.app",
                 "pgvector_restore.cli.database",
+                "pgvector_restore.cli.inspect_command",
+                "pgvector_restore.cli.sets",
                 "pgvector_restore.cli.options",
                 "pgvector_restore.cli.output",
             ):

@@ -14,6 +14,7 @@ from attrs import define
 from pgvector_restore import __version__
 from pgvector_restore.cli import documents, output
 from pgvector_restore.cli.database import Database, embedded_group, find_database
+from pgvector_restore.cli.inspect_command import inspect_command
 from pgvector_restore.cli.options import (
     EXIT_CODES,
     dsn_option,
@@ -23,15 +24,15 @@ from pgvector_restore.cli.options import (
     task_option,
     verbose,
 )
+from pgvector_restore.cli.sets import find_set
 from pgvector_restore.cli.text import print_document
 from pgvector_restore.errors import ROWS_REJECTED_EXIT_CODE, CancelledError
-from pgvector_restore.model import BackupSet, Catalog
 from pgvector_restore.options import Mode, RestoreOptions
 from pgvector_restore.plan import RestorePlan
 from pgvector_restore.planning import select_files
 from pgvector_restore.progress import LoggingProgress, Progress, ProgressEvent, TqdmProgress
 from pgvector_restore.restorer import Restorer, revert_tables
-from pgvector_restore.storage import BackupStore, open_store
+from pgvector_restore.storage import open_store
 
 __all__ = ["Interrupted", "app"]
 
@@ -92,7 +93,7 @@ def plan_command(
 ) -> None:
     """Show what restoring LABEL would do. Touches nothing."""
     opened = open_store(store)
-    _, backup = _find(opened, label, task)
+    _, backup = find_set(opened, label, task)
     select_files(backup, _options(given))  # no server is started for a call that cannot succeed
     database = find_database(dsn, given["mode"])
     with Restorer(opened, database.target) as restorer:
@@ -123,7 +124,7 @@ def restore_command(  # noqa: PLR0913 - one per option of the command line
     On a terminal it asks before rows are removed; elsewhere it does not.
     """
     opened = open_store(store)
-    catalog, backup = _find(opened, label, task)
+    catalog, backup = find_set(opened, label, task)
     select_files(backup, _options(given))
     database = find_database(dsn, given["mode"])
     with Restorer(opened, database.target) as restorer:
@@ -165,16 +166,7 @@ def revert_command(
 
 
 app.add_command(embedded_group)
-
-
-def _find(store: BackupStore, label: str, task: str | None) -> tuple[Catalog, BackupSet]:
-    """The catalog and the set that LABEL and ``--task`` name."""
-    if task is not None and "/" not in label:
-        label = f"{task}/{label}"
-    elif task is not None and not label.startswith(f"{task}/"):
-        raise click.UsageError(f"{label} is no backup set of --task {task}")
-    catalog = store.catalog(task_id=task)
-    return catalog, catalog.get(label)
+app.add_command(inspect_command)
 
 
 def _options(given: dict[str, Any], database: Database | None = None) -> RestoreOptions:

@@ -7,6 +7,8 @@
 ...     report = restorer.restore("latest", mode="replace")
 """
 
+from pgvector_restore._version import __version__
+from pgvector_restore.cancel import CancelToken
 from pgvector_restore.errors import (
     BackupNotFoundError,
     BadCellError,
@@ -46,8 +48,6 @@ from pgvector_restore.restorer import Restorer
 from pgvector_restore.settings import environment_target, resolve_target
 from pgvector_restore.storage import DEFAULT_LAYOUT, BackupStore, Layout, open_store
 
-__version__ = "0.1.0"
-
 __all__ = [
     "DEFAULT_LAYOUT",
     "BackupFile",
@@ -58,6 +58,7 @@ __all__ = [
     "BadDataError",
     "BadHeaderError",
     "BadRecordError",
+    "CancelToken",
     "CancelledError",
     "Catalog",
     "ConnectError",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 from attrs import Attribute, field, fields, frozen
+from attrs.validators import optional
 
 from pgvector_restore.errors import OptionError, quoted
 
@@ -148,6 +149,14 @@ class RestoreOptions:
     check_log: bool = field(default=True, validator=_flag)
     #: Seconds to wait for somebody else's lock on a table, 0.001 to 2,000,000 (23 days).
     lock_timeout_s: float = field(default=30.0, validator=_between(0.001, 2_000_000, float))
+    #: Seconds one statement may take, COPY and CREATE INDEX included, 0.001 to 2,000,000; ``None``:
+    #: any number, whatever limit the role or the database has.
+    statement_timeout_s: float | None = field(
+        default=None, validator=optional(_between(0.001, 2_000_000, float))
+    )
+    #: Write a row about the restore into the table ``pgvector_restore_ledger`` beside the tables,
+    #: in the restore's own transaction.
+    ledger: bool = field(default=False, validator=_flag)
     #: How rows travel to the server. ``text`` leaves every cell's spelling to the server.
     wire: Wire = field(default="auto", validator=_one_of(Wire))
     #: Connections that load at the same time with ``swap``, and parallel workers of an index build,

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from pgvector_restore.db.staged import load_staged
-from pgvector_restore.errors import BadDataError, PgvectorRestoreError
+from pgvector_restore.errors import BadDataError, CancelledError, PgvectorRestoreError
 from pgvector_restore.feed import Part, TableFeed
 from pgvector_restore.model import BackupFile, RepairCount
 from pgvector_restore.plan import TablePlan
@@ -195,7 +195,10 @@ class _Running:
         """Start a task; only where not all lanes are full."""
         lane = self._free()
         assert lane is not None  # noqa: S101 - asked a moment ago
-        future = lane.executor.submit(load_part, task)
+        try:
+            future = lane.executor.submit(load_part, task)
+        except RuntimeError as exc:  # it has been shut down
+            raise CancelledError("the executor takes no tasks: nothing has changed") from exc
         self._futures.append(future)
         self._open[future] = lane
 
@@ -213,6 +216,8 @@ class _Running:
     def result(self) -> Loaded:
         loaded = Loaded()
         for future in self._futures:
+            if future.cancelled():
+                raise CancelledError("the executor called the restore off: nothing has changed")
             problem = _problem(future)
             if isinstance(problem, BadDataError) and problem.record is not None:
                 problem.record += loaded.rows

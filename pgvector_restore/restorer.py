@@ -8,11 +8,13 @@ from concurrent.futures import Executor
 from types import TracebackType
 from typing import Any
 
+from pgvector_restore.cancel import CancelToken
 from pgvector_restore.db.claims import check_unclaimed
-from pgvector_restore.db.inspect import configure_session, find_schema, inspect_target
+from pgvector_restore.db.inspect import find_schema, inspect_target
 from pgvector_restore.db.neighbours import Neighbour, nearest_neighbours
 from pgvector_restore.db.pool import Target, TargetLike
-from pgvector_restore.db.swap import revert_swap
+from pgvector_restore.db.revert import revert_swap
+from pgvector_restore.db.session import configure_session
 from pgvector_restore.errors import OptionError
 from pgvector_restore.feed import read_header
 from pgvector_restore.model import BackupFile, BackupSet
@@ -24,6 +26,7 @@ from pgvector_restore.report import RestoreReport
 from pgvector_restore.runs import Run
 from pgvector_restore.storage import BackupStore
 from pgvector_restore.target import TargetFacts
+from pgvector_restore.tracking import Tracker
 
 __all__ = ["Restorer", "revert_tables"]
 
@@ -105,7 +108,13 @@ class Restorer:
         sources = self._sources(found, select_files(found, chosen), chosen)
         return make_plan(found, chosen, sources, self._facts(found, chosen))
 
-    def run(self, plan: RestorePlan, *, progress: Progress = no_progress) -> RestoreReport:
+    def run(
+        self,
+        plan: RestorePlan,
+        *,
+        progress: Progress = no_progress,
+        cancel: CancelToken | None = None,
+    ) -> RestoreReport:
         """Do what the plan says: all tables or none.
 
         Returns only after COMMIT; whatever raises before leaves the database as it was.
@@ -113,13 +122,16 @@ class Restorer:
         Args:
             plan: From :meth:`plan` of this restorer.
             progress: Called with :class:`~pgvector_restore.progress.ProgressEvent`.
+            cancel: Calls it off from another thread, within about a second.
 
         Raises:
+            CancelledError: It was called off.
             BadDataError: A record that cannot be restored, with file, record and column.
             StoreError: A file changed, vanished or cannot be read.
             TargetError: The database refused, was busy, or was lost.
         """
-        report = Run(self.store, self._target, plan, self._executor, progress).execute()
+        tracker = Tracker(plan, progress, cancel or CancelToken())
+        report = Run(self.store, self._target, plan, self._executor, tracker).execute()
         _log.info("%s", report)
         return report
 
@@ -129,10 +141,11 @@ class Restorer:
         options: RestoreOptions | None = None,
         *,
         progress: Progress = no_progress,
+        cancel: CancelToken | None = None,
         **changes: Any,  # noqa: ANN401 - the fields of RestoreOptions
     ) -> RestoreReport:
         """:meth:`plan` and :meth:`run` in one."""
-        return self.run(self.plan(backup, options, **changes), progress=progress)
+        return self.run(self.plan(backup, options, **changes), progress=progress, cancel=cancel)
 
     def revert(
         self,
@@ -197,7 +210,7 @@ class Restorer:
         names = [file.table for file in backup.files]
         with self._target.reading() as cur:
             schema = find_schema(cur, options.schema, names)
-            configure_session(cur, options.lock_timeout_s)
+            configure_session(cur, options.lock_timeout_s, options.statement_timeout_s)
             check_unclaimed(cur, schema, names)
             return inspect_target(cur, schema, names)
 
@@ -219,4 +232,10 @@ def _revert(target: Target, tables: Sequence[str], schema: str | None) -> tuple[
     for name in tables:
         check_identifier(name, "table")
     with target.connection() as conn:
-        return revert_swap(conn, schema, tables, lock_timeout_s=RestoreOptions().lock_timeout_s)
+        return revert_swap(
+            conn,
+            schema,
+            tables,
+            lock_timeout_s=RestoreOptions().lock_timeout_s,
+            reconnect=target.fresh,
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from datetime import datetime
@@ -11,8 +11,11 @@ from datetime import datetime
 import attrs
 
 from pgvector_restore import pieces
+from pgvector_restore._version import __version__
 from pgvector_restore.db.in_place import restore_in_place
 from pgvector_restore.db.indexes import BuildSettings
+from pgvector_restore.db.interrupt import interruptible
+from pgvector_restore.db.ledger import LedgerEntry
 from pgvector_restore.db.pool import Connection, Target
 from pgvector_restore.db.staged import load_rows
 from pgvector_restore.db.swap import Staged, swapping
@@ -21,7 +24,7 @@ from pgvector_restore.db.work import LoadResult, TableLoad, Work
 from pgvector_restore.feed import TableFeed
 from pgvector_restore.pieces import Lane, Loaded, Task, cut, lanes, load_parallel, sendable
 from pgvector_restore.plan import RestorePlan, TablePlan
-from pgvector_restore.progress import Progress, ServerStep
+from pgvector_restore.progress import ServerStep
 from pgvector_restore.report import RestoreReport, TableReport
 from pgvector_restore.storage import BackupStore
 from pgvector_restore.tracking import Tracker
@@ -37,7 +40,7 @@ class Run:
         target: Where the rows go.
         plan: What to do.
         executor: Where parts of files are loaded; ``None``: in processes of our own.
-        progress: The listener.
+        tracker: Told how far it is.
     """
 
     def __init__(
@@ -46,13 +49,13 @@ class Run:
         target: Target,
         plan: RestorePlan,
         executor: Executor | None,
-        progress: Progress,
+        tracker: Tracker,
     ) -> None:
         self._store = store
         self._target = target
         self._plan = plan
         self._executor = executor
-        self._tracker = Tracker(plan, progress)
+        self._tracker = tracker
         self._watcher = Watcher(target.spare, self._tracker.tell_step)
         self._feeds: list[TableFeed] = []
         self._warnings = list(plan.warnings)
@@ -61,9 +64,12 @@ class Run:
         """Run it; returns only when the result is committed."""
         started = time.perf_counter()
         self._tracker.tell("prepare")
-        with self._target.connection() as conn:
+        with (
+            self._target.connection() as conn,
+            interruptible(conn, self._tracker.cancel) as interrupter,
+        ):
             self._feeds = [self._feed(conn, table) for table in self._plan.tables]
-            work = self._work()
+            work = self._work(interrupter.disarm)
             if self._plan.strategy == "swap":
                 results = self._swap(conn, work)
             else:
@@ -72,7 +78,7 @@ class Run:
         self._tracker.tell_done()
         return report
 
-    def _work(self) -> Work:
+    def _work(self, settled: Callable[[], None]) -> Work:
         plan = self._plan
         return Work(
             plan.facts,
@@ -86,6 +92,15 @@ class Run:
             self._watcher,
             self._tracker.tell,
             self._check,
+            settled,
+            self._target.fresh,
+            self._ledger() if plan.options.ledger else None,
+        )
+
+    def _ledger(self) -> LedgerEntry:
+        plan = self._plan
+        return LedgerEntry(
+            plan.backup.label, self._store.url, plan.options.mode, plan.strategy, __version__
         )
 
     def _feed(self, conn: Connection, table: TablePlan) -> TableFeed:
@@ -136,7 +151,7 @@ class Run:
             self._tracker.tell("index")
             results = swap.complete(seconds)
             self._check()
-            self._warnings += swap.publish()
+            self._warnings += swap.publish(results)
         return results
 
     def _load_parallel(

@@ -15,8 +15,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 #: Lower layers know nothing of higher ones; rooms on one layer know nothing of each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors",),
-    ("model", "target", "schema", "options", "progress", "report"),
+    ("errors", "_version", "backoff"),
+    ("cancel", "model", "target", "schema", "options", "progress", "report"),
     ("rows", "storage", "db"),
     ("plan",),
     ("strategy", "feed", "tracking"),

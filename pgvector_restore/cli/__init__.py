@@ -86,13 +86,14 @@ def _describe(exc: BaseException) -> dict[str, object]:
     """What was raised, in the form of :meth:`PgvectorRestoreError.to_dict`."""
     import click  # noqa: PLC0415 - an extra
 
-    from pgvector_restore.cli.app import Interrupted  # noqa: PLC0415 - needs the extra
+    from pgvector_restore.cli.watch import Interrupted  # noqa: PLC0415 - needs the extra
 
     if isinstance(exc, PgvectorRestoreError):
         return exc.to_dict() | {"message": str(exc)}
     if isinstance(exc, (Interrupted, click.Abort, KeyboardInterrupt)):
         words = str(exc) or "interrupted: nothing has changed"
-        return {"type": "KeyboardInterrupt", "exit_code": _INTERRUPTED, "message": words}
+        code = getattr(exc, "exit_code", _INTERRUPTED) if str(exc) else _INTERRUPTED
+        return {"type": "KeyboardInterrupt", "exit_code": code, "message": words}
     if isinstance(exc, click.ClickException):
         words = exc.format_message().rstrip(".")
         error = {"type": "OptionError", "exit_code": exc.exit_code}

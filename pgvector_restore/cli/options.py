@@ -130,6 +130,17 @@ def restore_options(command: _Command) -> _Command:
             help="How long to wait for somebody else's lock on a table.",
         ),
         click.option(
+            "--statement-timeout",
+            metavar="SECONDS",
+            type=click.FloatRange(min=0, min_open=True, max=2_000_000),
+            help="How long one statement may take.  [default: as long as it takes]",
+        ),
+        click.option(
+            "--ledger",
+            is_flag=True,
+            help="Note the restore in the table pgvector_restore_ledger, in its own transaction.",
+        ),
+        click.option(
             "--max-record-bytes",
             metavar="N",
             type=click.IntRange(min=1),

@@ -18,13 +18,14 @@ from pgvector_restore.db.indexes import SavedIndex, droppable, rebuild, set_asid
 from pgvector_restore.db.inspect import (
     analyze,
     check_same,
-    configure_session,
     count_rows,
     inspect_target,
+    table_oid,
 )
+from pgvector_restore.db.outcome import Evidence, Pending, note, resolve
 from pgvector_restore.db.sequences import advance_sequences
 from pgvector_restore.db.work import LoadResult, TableLoad, Work
-from pgvector_restore.errors import OutcomeUnknownError, RowCountError
+from pgvector_restore.errors import RowCountError
 from pgvector_restore.target import TargetTable
 
 __all__ = ["restore_in_place"]
@@ -54,9 +55,9 @@ def restore_in_place(conn: psycopg.Connection[Any], work: Work) -> list[LoadResu
         TargetChangedError: The target is not what the plan was made for.
         BadDataError: A record cannot be loaded.
         RowCountError: Rows read, loaded and found do not agree.
-        OutcomeUnknownError: The connection was lost during COMMIT.
+        OutcomeUnknownError: The connection was lost during COMMIT, and nobody can tell.
     """
-    committing = False
+    pending: Pending | None = None
     replace = work.options.mode == "replace"
     cur = psycopg.Cursor(conn, row_factory=tuple_row)
     with conn.transaction():  # of its own: the locks below are waited for, another restore is not
@@ -79,16 +80,22 @@ def restore_in_place(conn: psycopg.Connection[Any], work: Work) -> list[LoadResu
             results = [
                 _index(cur, work, p, result) for p, result in zip(prepared, results, strict=True)
             ]
+            work.write_ledger(cur, results)
             work.check()
-            committing = True
+            pending = note(cur, _evidence(cur, work, results))
+            work.settled()
     except psycopg.OperationalError as exc:
-        if committing and exc.sqlstate is None:
-            raise OutcomeUnknownError(
-                "connection was lost during COMMIT: the restore happened or it did not",
-                hint="compare the tables' row counts with the backup, or restore again",
-            ) from exc
-        raise
+        if pending is None or exc.sqlstate is not None:
+            raise
+        resolve(pending, work.reconnect, exc)
     return results
+
+
+def _evidence(cur: _Cursor, work: Work, results: Sequence[LoadResult]) -> list[Evidence]:
+    return [
+        Evidence(work.facts.schema, name, table_oid(cur, work.facts.schema, name), r.rows_loaded)
+        for name, r in zip(work.names, results, strict=True)
+    ]
 
 
 def _begin(cur: _Cursor, work: Work, *, replace: bool) -> None:
@@ -96,7 +103,7 @@ def _begin(cur: _Cursor, work: Work, *, replace: bool) -> None:
     # comparable. Replacing holds the tables alone, and COPY FREEZE wants no older snapshot.
     level = "READ COMMITTED" if replace else "REPEATABLE READ"
     cur.execute(sql.SQL("SET TRANSACTION ISOLATION LEVEL {}, READ WRITE").format(sql.SQL(level)))
-    configure_session(cur, work.options.lock_timeout_s)
+    work.configure(cur)
 
 
 def _lock(cur: _Cursor, loads: Sequence[TableLoad], *, replace: bool) -> None:

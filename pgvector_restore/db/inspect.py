@@ -26,23 +26,13 @@ from pgvector_restore.target import (
 __all__ = [
     "analyze",
     "check_same",
-    "configure_session",
     "count_rows",
     "find_schema",
     "inspect_target",
+    "table_oid",
 ]
 
 _Cursor = psycopg.Cursor[Any]
-
-#: Made explicit for the transaction at hand, so that nothing depends on the role's or the
-#: database's settings: names are qualified, policies raise instead of hiding rows.
-_SESSION = {
-    "search_path": "",
-    "client_encoding": "UTF8",
-    "DateStyle": "ISO, YMD",
-    "standard_conforming_strings": "on",
-    "row_security": "off",
-}
 
 #: Built-in types by OID (``pg_type.dat``).
 _KIND_BY_OID: dict[int, ColumnKind] = {17: "bytea", 114: "json", 3802: "jsonb"}
@@ -108,14 +98,6 @@ def find_schema(cur: _Cursor, wanted: str | None, tables: Sequence[str]) -> str:
             "no schema of the search path exists", hint="name a schema to restore into"
         )
     return str(row[0])
-
-
-def configure_session(cur: _Cursor, lock_timeout_s: float) -> None:
-    """Settings for the current transaction only; COMMIT and ROLLBACK take them back."""
-    settings = _SESSION | {"lock_timeout": f"{round(lock_timeout_s * 1000)}ms"}
-    for name, value in settings.items():
-        # SET, not set_config(): a SELECT would take the transaction's snapshot.
-        cur.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
 
 
 def inspect_target(cur: _Cursor, schema: str, names: Sequence[str]) -> TargetFacts:
@@ -198,6 +180,13 @@ def analyze(cur: _Cursor, table: TargetTable) -> None:
 def count_rows(cur: _Cursor, schema: str, table: str) -> int:
     """Exact number of rows the transaction sees."""
     cur.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table)))
+    row = cur.fetchone()
+    return int(row[0]) if row else 0
+
+
+def table_oid(cur: _Cursor, schema: str, table: str) -> int:
+    """OID of a table that is there."""
+    cur.execute("SELECT %s::regclass::oid::int8", [sql.Identifier(schema, table).as_string(cur)])
     row = cur.fetchone()
     return int(row[0]) if row else 0
 

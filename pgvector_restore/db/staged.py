@@ -10,8 +10,8 @@ from psycopg.rows import tuple_row
 
 from pgvector_restore.db.copy import Feed, copy_rows, parent_keys
 from pgvector_restore.db.errors import server_errors
-from pgvector_restore.db.inspect import configure_session
 from pgvector_restore.db.pool import connect
+from pgvector_restore.db.session import configure_session
 from pgvector_restore.errors import RowCountError
 from pgvector_restore.target import TargetTable
 

@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from pgvector_restore.db.definition import IndexDefinition, TableDefinition
-from pgvector_restore.db.inspect import configure_session
+from pgvector_restore.db.session import configure_session
 from pgvector_restore.db.statements import run_all, tablespace, written
 
 __all__ = [

@@ -37,11 +37,11 @@ def configure_session(
         lock_timeout_s: Seconds a statement waits for a lock.
         statement_timeout_s: Seconds a statement may take; ``None``: any number.
     """
-    settings = _SESSION | {
-        "lock_timeout": _milliseconds(lock_timeout_s),
+    settings = {
         "statement_timeout": _milliseconds(statement_timeout_s or 0),
         "idle_in_transaction_session_timeout": _milliseconds(_IDLE_TIMEOUT_S),
-    }
+        "lock_timeout": _milliseconds(lock_timeout_s),
+    } | _SESSION
     if cur.connection.info.server_version >= _TRANSACTION_TIMEOUT_VERSION:
         settings["transaction_timeout"] = "0"
     for name, value in settings.items():

@@ -34,18 +34,23 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        self._listening.close()
+        _end(self._listening)  # wakes whoever accepts
 
     def _accept(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError), self._listening:
             while True:
                 client, _ = self._listening.accept()
-                server = socket.socket(socket.AF_UNIX)
-                server.connect(str(self._target))
                 self.connections += 1
-                muted = threading.Event()
-                for work in (self._up, self._down):
-                    threading.Thread(target=work, args=(client, server, muted), daemon=True).start()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as server:
+            server.connect(str(self._target))
+            muted = threading.Event()
+            back = threading.Thread(target=self._down, args=(client, server, muted), daemon=True)
+            back.start()
+            self._up(client, server, muted)
+            back.join()
 
     def _up(self, client: socket.socket, server: socket.socket, muted: threading.Event) -> None:
         with suppress(OSError):
@@ -56,21 +61,19 @@ class Proxy:
                 if verdict == "after":
                     muted.set()
                 server.sendall(data)
-                if verdict == "silent":
-                    muted.set()
-        for end in (client, server):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        _end(client, server)
 
     def _down(self, client: socket.socket, server: socket.socket, muted: threading.Event) -> None:
         with suppress(OSError):
-            while data := server.recv(65536):
-                if muted.is_set():
-                    break
+            while (data := server.recv(65536)) and not muted.is_set():
                 client.sendall(data)
-        for end in (client, server):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        _end(client, server)
+
+
+def _end(*sockets: socket.socket) -> None:
+    for one in sockets:
+        with suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

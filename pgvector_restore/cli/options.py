@@ -31,7 +31,8 @@ Exit codes:
   4    bad data: a file that cannot be restored
   5    database: unreachable, unfit, busy
   6    declined or cancelled: nothing has changed
-  130  interrupted
+  130  interrupted by Ctrl-C
+  143  ended by SIGTERM
 """
 
 

@@ -9,9 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import ConnectionPool
 
-from pgvector_restore import OptionError, Restorer, TargetError, TargetMismatchError, open_store
+from pgvector_restore import (
+    ConnectError,
+    OptionError,
+    Restorer,
+    TargetError,
+    TargetMismatchError,
+    open_store,
+)
 from pgvector_restore.db import pool, session
 from pgvector_restore.db.ledger import LEDGER
 from tests.conftest import connect
@@ -178,3 +186,25 @@ def test_connecting_is_tried_again(
     conn.close()
     assert len(naps) == 3
     assert 0.05 <= naps[0] <= 0.1 <= naps[1] <= 0.2 <= naps[2] <= 0.4
+
+
+def test_an_exhausted_pool(g2_dsn: str, tmp_path: Path) -> None:
+    with (
+        ConnectionPool(g2_dsn, min_size=1, max_size=1, timeout=0.2, open=True) as crowded,
+        crowded.connection(),
+        Restorer(open_store(write_set(tmp_path)), crowded) as restorer,
+        pytest.raises(ConnectError, match="no connection became free in the pool") as caught,
+    ):
+        restorer.restore(mode="replace")
+    assert caught.value.hint == "enlarge the pool or its timeout"
+
+
+def test_a_server_without_a_connection_left(g2_dsn: str, tmp_path: Path) -> None:
+    execute(
+        g2_dsn,
+        "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'crowded') "
+        "THEN CREATE ROLE crowded LOGIN CONNECTION LIMIT 0; END IF; END $$",
+    )
+    with pytest.raises(ConnectError, match="too many connections for role") as caught:
+        restore(write_set(tmp_path), make_conninfo(g2_dsn, user="crowded"))
+    assert caught.value.hint == "check host, port, database, user and password"

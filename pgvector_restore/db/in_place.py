@@ -25,6 +25,7 @@ from pgvector_restore.db.inspect import (
 from pgvector_restore.db.sequences import advance_sequences
 from pgvector_restore.db.work import LoadResult, TableLoad, Work
 from pgvector_restore.errors import OutcomeUnknownError, RowCountError
+from pgvector_restore.failpoints import reach
 from pgvector_restore.target import TargetTable
 
 __all__ = ["restore_in_place"]
@@ -68,18 +69,23 @@ def restore_in_place(conn: psycopg.Connection[Any], work: Work) -> list[LoadResu
             # change of the tables that the locks had to wait for.
             _lock(cur, work.loads, replace=replace)
             claim(cur, work.facts.schema, work.names)
+            reach("claim", conn)
             check_same(cur, work.facts, work.names)
             create_missing(cur, work.facts, work.names, work.generation)
+            reach("create", conn)
             prepared, seconds = _prepare(cur, work, replace=replace)
             results = [
                 evolve(_load(cur, p, replace=replace), remove_seconds=seconds) for p in prepared
             ]
             cur.execute("SET CONSTRAINTS ALL IMMEDIATE")
             work.tell("index")
+            reach("index.begin", conn)
             results = [
                 _index(cur, work, p, result) for p, result in zip(prepared, results, strict=True)
             ]
+            reach("index.end", conn)
             work.check()
+            reach("commit.before", conn)
             committing = True
     except psycopg.OperationalError as exc:
         if committing and exc.sqlstate is None:
@@ -88,6 +94,7 @@ def restore_in_place(conn: psycopg.Connection[Any], work: Work) -> list[LoadResu
                 hint="compare the tables' row counts with the backup, or restore again",
             ) from exc
         raise
+    reach("commit.after", conn)
     return results
 
 
@@ -130,6 +137,7 @@ def _empty(cur: _Cursor, loads: Sequence[TableLoad]) -> float:
     started = time.perf_counter()
     names = sql.SQL(", ").join(map(_name, loads))
     cur.execute(sql.SQL("TRUNCATE TABLE {}").format(names))
+    reach("empty", cur.connection)
     return time.perf_counter() - started
 
 

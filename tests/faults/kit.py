@@ -132,6 +132,7 @@ class Client:
     ) -> None:
         self._out, self._reached = folder / "outcome.json", folder / "reached"
         self._log = folder / "client.log"
+        folder.mkdir(exist_ok=True)
         for left in folder.glob("*"):
             left.unlink()
         task = {

@@ -21,6 +21,7 @@ from pgvector_restore.db.staged import load_rows
 from pgvector_restore.db.swap import Staged, swapping
 from pgvector_restore.db.watch import Watcher
 from pgvector_restore.db.work import LoadResult, TableLoad, Work
+from pgvector_restore.failpoints import reach
 from pgvector_restore.feed import TableFeed
 from pgvector_restore.pieces import Lane, Loaded, Task, cut, lanes, load_parallel, sendable
 from pgvector_restore.plan import RestorePlan, TablePlan
@@ -68,6 +69,7 @@ class Run:
             self._target.connection() as conn,
             interruptible(conn, self._tracker.cancel) as interrupter,
         ):
+            reach("connect", conn)
             self._feeds = [self._feed(conn, table) for table in self._plan.tables]
             work = self._work(interrupter.disarm)
             if self._plan.strategy == "swap":
@@ -125,6 +127,7 @@ class Run:
         for feed, table in zip(self._feeds, self._plan.tables, strict=True):
             table.check_count(feed.rows)
             self._store.check_unchanged(table.source)
+        reach("verify")
         self._tracker.tell("publish")
 
     def _swap(self, conn: Connection, work: Work) -> list[LoadResult]:

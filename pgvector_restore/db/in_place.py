@@ -26,6 +26,7 @@ from pgvector_restore.db.outcome import Evidence, Pending, note, resolve
 from pgvector_restore.db.sequences import advance_sequences
 from pgvector_restore.db.work import LoadResult, TableLoad, Work
 from pgvector_restore.errors import RowCountError
+from pgvector_restore.failpoints import reach
 from pgvector_restore.target import TargetTable
 
 __all__ = ["restore_in_place"]
@@ -65,29 +66,37 @@ def restore_in_place(conn: psycopg.Connection[Any], work: Work) -> list[LoadResu
     try:
         with conn.transaction():
             _begin(cur, work, replace=replace)
+            if replace:  # of several that begin together one goes on and none waits for its locks
+                claim(cur, work.facts.schema, work.names)
             # Before the first SELECT: the one snapshot of an append must not be older than a
             # change of the tables that the locks had to wait for.
             _lock(cur, work.loads, replace=replace)
             claim(cur, work.facts.schema, work.names)
+            reach("claim", conn)
             check_same(cur, work.facts, work.names)
             create_missing(cur, work.facts, work.names, work.generation)
+            reach("create", conn)
             prepared, seconds = _prepare(cur, work, replace=replace)
             results = [
                 evolve(_load(cur, p, replace=replace), remove_seconds=seconds) for p in prepared
             ]
             cur.execute("SET CONSTRAINTS ALL IMMEDIATE")
             work.tell("index")
+            reach("index.begin", conn)
             results = [
                 _index(cur, work, p, result) for p, result in zip(prepared, results, strict=True)
             ]
+            reach("index.end", conn)
             work.write_ledger(cur, results)
             work.check()
             pending = note(cur, _evidence(cur, work, results))
             work.settled()
+            reach("commit.before", conn)
     except psycopg.OperationalError as exc:
         if pending is None or exc.sqlstate is not None:
             raise
         resolve(pending, work.reconnect, exc)
+    reach("commit.after", conn)
     return results
 
 
@@ -137,6 +146,7 @@ def _empty(cur: _Cursor, loads: Sequence[TableLoad]) -> float:
     started = time.perf_counter()
     names = sql.SQL(", ").join(map(_name, loads))
     cur.execute(sql.SQL("TRUNCATE TABLE {}").format(names))
+    reach("empty", cur.connection)
     return time.perf_counter() - started
 
 

@@ -38,6 +38,7 @@ from pgvector_restore.db.staging import (
 from pgvector_restore.db.statements import written
 from pgvector_restore.db.work import LoadResult, TableLoad, Work
 from pgvector_restore.errors import RowCountError, TargetChangedError
+from pgvector_restore.failpoints import reach
 from pgvector_restore.target import TargetIndex, TargetTable
 
 __all__ = ["Staged", "Swap", "swapping"]
@@ -76,12 +77,14 @@ def swapping(conn: psycopg.Connection[Any], work: Work) -> Iterator[Swap]:
     with conn.transaction():
         check_unclaimed(cur, work.facts.schema, work.names)
     with claimed(conn, work.facts.schema, work.names):
+        reach("claim", conn)
         sweep(conn)
         name = new_staging_name()
         with hold(conn, name):
             swap = Swap(conn, work, name)
             try:
                 swap.begin()
+                reach("create", conn)
                 yield swap
             except BaseException:
                 work.settled()
@@ -153,8 +156,10 @@ class Swap:
         results = []
         with self._conn.transaction():
             self._work.configure(self._cur)
+            reach("index.begin", self._conn)
             for staged, loading in zip(self.staged, seconds, strict=True):
                 results.append(evolve(self._complete(staged), seconds=loading))
+            reach("index.end", self._conn)
         return results
 
     def _complete(self, staged: Staged) -> LoadResult:
@@ -211,6 +216,7 @@ class Swap:
             OutcomeUnknownError: The connection was lost during COMMIT, and nobody can tell.
         """
         work = self._work
+        reach("publish", self._conn)
         warnings = wait_for_older_snapshots(self._conn, work.options.lock_timeout_s)
         schema = work.facts.schema
         definitions = {
@@ -218,6 +224,7 @@ class Swap:
         }
 
         def exchange(cur: _Cursor) -> None:
+            reach("exchange.locked", self._conn)
             check_unchanged(cur, definitions, self._staging)
             self._check_free(cur)
             publish(
@@ -237,6 +244,7 @@ class Swap:
             oids = {s.load.target.name: s.table.oid or 0 for s in self.staged}
             pending = note(cur, [Evidence(schema, name, oid, None) for name, oid in oids.items()])
             work.settled()
+            reach("commit.before", self._conn)
             self.published = True
             return lambda lost: resolve(pending, work.reconnect, lost)
 
@@ -247,6 +255,7 @@ class Swap:
             committing,
             work.options.lock_timeout_s,
         )
+        reach("commit.after", self._conn)
         return list(dict.fromkeys(warnings))
 
     def _check_free(self, cur: _Cursor) -> None:

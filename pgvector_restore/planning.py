@@ -87,6 +87,7 @@ def make_plan(
         for table in tables:
             _check_replace(table)
     jobs = choose_jobs(options, size)
+    loading = _connections(jobs if strategy == "swap" else 1, tables, warnings)
     workers = jobs if jobs > 1 else 0
     for table in tables:
         warnings += vector_warnings(facts.vector_version, table.target)
@@ -101,9 +102,20 @@ def make_plan(
         tuple(dict.fromkeys(warnings)),
         strategy,
         reason,
-        jobs=jobs if strategy == "swap" else 1,
+        jobs=loading,
         index_workers=workers,
     )
+
+
+def _connections(jobs: int, tables: Sequence[TablePlan], warnings: list[str]) -> int:
+    """Connections that can be of use: a compressed file is read from its beginning by one."""
+    compressed = [t.source.name for t in tables if t.source.codec is not None]
+    if jobs > 1 and compressed:
+        warnings.append(
+            f"loaded over one connection: {', '.join(compressed)}, "
+            "a compressed file cannot be read in parts"
+        )
+    return 1 if len(compressed) == len(tables) else jobs
 
 
 def _table(

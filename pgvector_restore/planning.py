@@ -87,7 +87,7 @@ def make_plan(
         for table in tables:
             _check_replace(table)
     jobs = choose_jobs(options, size)
-    loading = _connections(jobs if strategy == "swap" else 1, tables, warnings)
+    loading = _connections(options, tables, warnings) if strategy == "swap" else 1
     workers = jobs if jobs > 1 else 0
     for table in tables:
         warnings += vector_warnings(facts.vector_version, table.target)
@@ -107,15 +107,16 @@ def make_plan(
     )
 
 
-def _connections(jobs: int, tables: Sequence[TablePlan], warnings: list[str]) -> int:
-    """Connections that can be of use: a compressed file is read from its beginning by one."""
-    compressed = [t.source.name for t in tables if t.source.codec is not None]
-    if jobs > 1 and compressed:
+def _connections(options: RestoreOptions, tables: Sequence[TablePlan], warnings: list[str]) -> int:
+    """Connections that load at the same time; a compressed file is read by one, from its start."""
+    plain = [t.source.size_bytes for t in tables if t.source.codec is None]
+    compressed = [t.source for t in tables if t.source.codec is not None]
+    if choose_jobs(options, sum(file.size_bytes for file in compressed)) > 1 and compressed:
+        names = ", ".join(file.name for file in compressed)
         warnings.append(
-            f"loaded over one connection: {', '.join(compressed)}, "
-            "a compressed file cannot be read in parts"
+            f"loaded over one connection, as compressed files cannot be read in parts: {names}"
         )
-    return 1 if len(compressed) == len(tables) else jobs
+    return choose_jobs(options, sum(plain)) if plain else 1
 
 
 def _table(

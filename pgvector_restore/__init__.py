@@ -12,6 +12,7 @@ from pgvector_restore.cancel import CancelToken
 from pgvector_restore.errors import (
     BackupNotFoundError,
     BadCellError,
+    BadCompressionError,
     BadDataError,
     BadHeaderError,
     BadRecordError,
@@ -39,6 +40,7 @@ from pgvector_restore.model import (
     Location,
     ObjectInfo,
     RepairCount,
+    UnpackLimits,
 )
 from pgvector_restore.options import RestoreOptions
 from pgvector_restore.plan import RestorePlan, TablePlan
@@ -55,6 +57,7 @@ __all__ = [
     "BackupSet",
     "BackupStore",
     "BadCellError",
+    "BadCompressionError",
     "BadDataError",
     "BadHeaderError",
     "BadRecordError",
@@ -90,6 +93,7 @@ __all__ = [
     "TargetError",
     "TargetMismatchError",
     "TqdmProgress",
+    "UnpackLimits",
     "__version__",
     "environment_target",
     "format_size",

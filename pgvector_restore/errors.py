@@ -13,6 +13,7 @@
     │   ├── BadHeaderError                          4
     │   ├── BadRecordError                          4
     │   ├── BadCellError                            4
+    │   ├── BadCompressionError                     4
     │   ├── RowRejectedError                        4
     │   └── RowCountError                           4
     ├── TargetError                                 5
@@ -34,6 +35,7 @@ from typing import ClassVar
 __all__ = [
     "BackupNotFoundError",
     "BadCellError",
+    "BadCompressionError",
     "BadDataError",
     "BadHeaderError",
     "BadRecordError",
@@ -170,6 +172,10 @@ class BadRecordError(BadDataError):
 
 class BadCellError(BadDataError):
     """A single cell cannot be restored and cannot be repaired."""
+
+
+class BadCompressionError(BadDataError):
+    """A compressed file is cut, damaged, not what its name says, or too large inside."""
 
 
 class RowRejectedError(BadDataError):

@@ -9,7 +9,7 @@ from uuid import UUID
 from attrs import frozen
 
 from pgvector_restore.errors import BadCellError, StoreChangedError
-from pgvector_restore.model import BackupFile, RepairCount
+from pgvector_restore.model import DEFAULT_LIMITS, BackupFile, RepairCount, UnpackLimits
 from pgvector_restore.plan import TablePlan
 from pgvector_restore.rows.csv import CsvReader, Fields, Header
 from pgvector_restore.rows.pgcopy import BINARY_HEADER, BINARY_TRAILER
@@ -19,13 +19,19 @@ from pgvector_restore.storage import BackupStore
 __all__ = ["WHOLE", "Part", "TableFeed", "read_header"]
 
 
-def read_header(store: BackupStore, file: BackupFile, max_record_bytes: int) -> Header:
+def read_header(
+    store: BackupStore,
+    file: BackupFile,
+    max_record_bytes: int,
+    limits: UnpackLimits = DEFAULT_LIMITS,
+) -> Header:
     """Column names and row ends of a file; reads no more of it than its first record needs.
 
     Raises:
         BadHeaderError: There is none, or it is no list of names.
+        BadCompressionError: A compressed file that is damaged at its beginning.
     """
-    with closing(store.blocks(file)) as blocks:
+    with closing(store.blocks(file, limits=limits)) as blocks:
         return CsvReader(blocks, file.name, max_record_bytes=max_record_bytes).header
 
 
@@ -54,7 +60,8 @@ class TableFeed:
         plan: What to load.
         max_record_bytes: A longer record is refused.
         on_progress: Called after each block with bytes read and rows decoded so far.
-        part: What to read of the file.
+        part: What to read of the file; all of a compressed one.
+        limits: How much may come out of a compressed file.
     """
 
     def __init__(
@@ -64,12 +71,14 @@ class TableFeed:
         max_record_bytes: int,
         on_progress: Callable[[int, int], None],
         part: Part = WHOLE,
+        *,
+        limits: UnpackLimits = DEFAULT_LIMITS,
     ) -> None:
         self.file = plan.source.name
         self.columns = tuple(c.name for c in plan.loaded)
         self.binary = plan.wire == "binary"
         self.rows = 0
-        #: Bytes read so far.
+        #: Stored bytes read so far.
         self.bytes_read = 0
         #: The file does not end with a row end.
         self.final_newline_missing = False
@@ -78,6 +87,7 @@ class TableFeed:
         self._max_record_bytes = max_record_bytes
         self._on_progress = on_progress
         self._part = part
+        self._limits = limits
         self._rules = CellRules(plan.columns, self.file, binary=self.binary)
         self._elsewhere: tuple[RepairCount, ...] = ()
 
@@ -107,7 +117,7 @@ class TableFeed:
         Keys are as the server prints them; UUIDs are found in every spelling.
         """
         found = []
-        with closing(self._store.blocks(self._plan.source)) as stored:
+        with closing(self._store.blocks(self._plan.source, limits=self._limits)) as stored:
             reader = CsvReader(stored, self.file, max_record_bytes=self._max_record_bytes)
             places = [reader.header.names.index(name) for name in columns]
             for fields in reader:
@@ -122,17 +132,17 @@ class TableFeed:
 
     def blocks(self, parents: Mapping[str, frozenset[str]]) -> Iterator[bytes]:
         """Encoded rows, batch by batch."""
-        with closing(self._stored()) as stored:
+        with closing(self._text()) as text:
             if self.binary:
                 yield BINARY_HEADER
-            yield from self._encoded(stored, parents)
+            yield from self._encoded(text, parents)
             if self.binary:
                 yield BINARY_TRAILER
 
     def _encoded(
-        self, stored: Iterator[bytes], parents: Mapping[str, frozenset[str]]
+        self, text: Iterator[bytes], parents: Mapping[str, frozenset[str]]
     ) -> Iterator[bytes]:
-        reader = self._reader(stored)
+        reader = self._reader(text)
         checks = [
             (reader.header.names.index(name), name, set(keys))
             for name, keys in parents.items()
@@ -148,10 +158,10 @@ class TableFeed:
             self._on_progress(self.bytes_read, self.rows)
         self.final_newline_missing = reader.final_newline_missing
 
-    def _reader(self, stored: Iterator[bytes]) -> CsvReader:
+    def _reader(self, text: Iterator[bytes]) -> CsvReader:
         planned = self._plan.header
         reader = CsvReader(
-            stored,
+            text,
             self.file,
             max_record_bytes=self._max_record_bytes,
             header=planned if self._part.start else None,
@@ -162,13 +172,17 @@ class TableFeed:
             )
         return reader
 
-    def _stored(self) -> Generator[bytes, None, None]:
-        with closing(
-            self._store.blocks(self._plan.source, self._part.start, self._part.end)
-        ) as blocks:
-            for block in blocks:
-                self.bytes_read += len(block)
-                yield block
+    def _text(self) -> Generator[bytes, None, None]:
+        return self._store.blocks(
+            self._plan.source,
+            self._part.start,
+            self._part.end,
+            limits=self._limits,
+            on_read=self._count,
+        )
+
+    def _count(self, size: int) -> None:
+        self.bytes_read += size
 
     def _check_parents(self, fields: Fields, position: int, name: str, keys: set[str]) -> None:
         """Raise at the first record that refers to a row which is not there.

@@ -10,6 +10,7 @@ from attrs import Attribute, field, fields, frozen
 from attrs.validators import optional
 
 from pgvector_restore.errors import OptionError, quoted
+from pgvector_restore.model import UnpackLimits
 
 __all__ = ["Mode", "RestoreOptions", "Strategy", "Wire", "check_identifier", "make_options"]
 
@@ -170,6 +171,16 @@ class RestoreOptions:
     keep_previous: bool = field(default=False, validator=_flag)
     #: A record with more bytes is refused; PostgreSQL's own limit for a field is 1 GiB.
     max_record_bytes: int = field(default=64 << 20, validator=_between(1, 1 << 30, int))
+    #: A compressed file that unpacks to more than so many times its size, and to more than 64 MiB,
+    #: is refused, 1 to 1,000,000; see :class:`~pgvector_restore.UnpackLimits`.
+    max_unpack_ratio: int = field(default=100, validator=_between(1, 1_000_000, int))
+    #: A compressed file that unpacks to more bytes is refused, 1 to 2**60.
+    max_unpacked_bytes: int = field(default=1 << 40, validator=_between(1, 1 << 60, int))
+
+    @property
+    def unpack_limits(self) -> UnpackLimits:
+        """The limits of compressed files as one value."""
+        return UnpackLimits(self.max_unpack_ratio, self.max_unpacked_bytes)
 
 
 def make_options(options: RestoreOptions | None, changes: dict[str, Any]) -> RestoreOptions:

@@ -12,7 +12,7 @@ from attrs import evolve, field, frozen
 
 from pgvector_restore.db.staged import load_staged
 from pgvector_restore.errors import BadDataError, CancelledError, PgvectorRestoreError
-from pgvector_restore.feed import Part, TableFeed
+from pgvector_restore.feed import WHOLE, Part, TableFeed
 from pgvector_restore.model import BackupFile, RepairCount
 from pgvector_restore.plan import TablePlan
 from pgvector_restore.rows.csv import record_ends
@@ -92,11 +92,16 @@ def _merged(
 def cut(store: BackupStore, file: BackupFile, jobs: int) -> Iterator[Part]:
     """Parts of whole records, found as they are asked for; smaller ones towards the end.
 
+    A compressed file is one part: the middle of it cannot be reached but from its beginning.
+
     Args:
         store: Where the file lies.
         file: The file.
         jobs: How many parts are loaded at a time.
     """
+    if file.codec is not None:
+        yield WHOLE
+        return
     start = 0
 
     def enough() -> int:

@@ -161,6 +161,7 @@ def _table_dict(table: TablePlan, mode: str) -> dict[str, Any]:
         "table": table.name,
         "source_file": table.source.name,
         "size_bytes": table.source.size_bytes,
+        "codec": table.source.codec,
         "logged_rows": table.logged_rows,
         "create": table.create,
         "rows_before": table.target.rows,

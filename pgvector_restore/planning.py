@@ -87,6 +87,7 @@ def make_plan(
         for table in tables:
             _check_replace(table)
     jobs = choose_jobs(options, size)
+    loading = _connections(options, tables, warnings) if strategy == "swap" else 1
     workers = jobs if jobs > 1 else 0
     for table in tables:
         warnings += vector_warnings(facts.vector_version, table.target)
@@ -101,9 +102,21 @@ def make_plan(
         tuple(dict.fromkeys(warnings)),
         strategy,
         reason,
-        jobs=jobs if strategy == "swap" else 1,
+        jobs=loading,
         index_workers=workers,
     )
+
+
+def _connections(options: RestoreOptions, tables: Sequence[TablePlan], warnings: list[str]) -> int:
+    """Connections that load at the same time; a compressed file is read by one, from its start."""
+    plain = [t.source.size_bytes for t in tables if t.source.codec is None]
+    compressed = [t.source for t in tables if t.source.codec is not None]
+    if choose_jobs(options, sum(file.size_bytes for file in compressed)) > 1 and compressed:
+        names = ", ".join(file.name for file in compressed)
+        warnings.append(
+            f"loaded over one connection, as compressed files cannot be read in parts: {names}"
+        )
+    return choose_jobs(options, sum(plain)) if plain else 1
 
 
 def _table(

@@ -200,7 +200,7 @@ class Restorer:
         return [
             SourceFacts(
                 file,
-                read_header(self.store, file, options.max_record_bytes),
+                read_header(self.store, file, options.max_record_bytes, options.unpack_limits),
                 log.rows_of(file.name) if log is not None else None,
             )
             for file in files

@@ -119,6 +119,7 @@ class Run:
             table,
             self._plan.options.max_record_bytes,
             self._tracker.for_table(table.name, server),
+            limits=self._plan.options.unpack_limits,
         )
 
     def _check(self) -> None:
@@ -145,7 +146,8 @@ class Run:
                 swap.staged, self._plan.tables, self._feeds, strict=True
             ):
                 started = time.perf_counter()
-                if open_lanes and table.source.size_bytes > pieces.PART_BYTES:
+                whole = table.source.codec is not None  # no way to begin in the middle of it
+                if open_lanes and not whole and table.source.size_bytes > pieces.PART_BYTES:
                     self._load_parallel(open_lanes, staged, table, feed)
                 else:
                     load_rows(conn, staged.table, feed)

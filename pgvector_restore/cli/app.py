@@ -182,6 +182,8 @@ def _options(given: dict[str, Any], database: Database | None = None) -> Restore
         maintenance_memory=given["maintenance_memory"],
         keep_previous=given["keep_previous"],
         max_record_bytes=given["max_record_bytes"],
+        max_unpack_ratio=given["max_unpack_ratio"],
+        max_unpacked_bytes=given["max_unpacked_bytes"],
     )
 
 

@@ -322,11 +322,6 @@ def _foreign_format(data: bytes) -> str | None:
 
 
 _SIGNATURES = (
-    (b"\x1f\x8b", "gzip: unpack it first"),
-    (b"BZh", "bzip2: unpack it first"),
-    (b"\xfd7zXZ\0", "xz: unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "zstd: unpack it first"),
-    (b"PK\x03\x04", "a zip archive: unpack it first"),
     (b"\xff\xfe", "UTF-16 text: save it as UTF-8"),
     (b"\xfe\xff", "UTF-16 text: save it as UTF-8"),
     (b"PGCOPY\n", "COPY BINARY, not CSV"),

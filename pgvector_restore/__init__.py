@@ -15,6 +15,7 @@ from pgvector_restore.errors import (
     BadRecordError,
     CancelledError,
     ConnectError,
+    ContentMismatchError,
     IncompleteBackupError,
     MissingExtraError,
     OptionError,
@@ -45,6 +46,7 @@ from pgvector_restore.report import RestoreReport, TableReport, format_size
 from pgvector_restore.restorer import Restorer
 from pgvector_restore.settings import environment_target, resolve_target
 from pgvector_restore.storage import DEFAULT_LAYOUT, BackupStore, Layout, open_store
+from pgvector_restore.verify_report import RowDifference, TableComparison, VerifyReport
 
 __version__ = "0.1.0"
 
@@ -61,6 +63,7 @@ __all__ = [
     "CancelledError",
     "Catalog",
     "ConnectError",
+    "ContentMismatchError",
     "IncompleteBackupError",
     "IncompleteSet",
     "Layout",
@@ -78,10 +81,12 @@ __all__ = [
     "RestoreReport",
     "Restorer",
     "RowCountError",
+    "RowDifference",
     "RowRejectedError",
     "ServerStep",
     "StoreChangedError",
     "StoreError",
+    "TableComparison",
     "TablePlan",
     "TableReport",
     "TargetBusyError",
@@ -89,6 +94,7 @@ __all__ = [
     "TargetError",
     "TargetMismatchError",
     "TqdmProgress",
+    "VerifyReport",
     "__version__",
     "environment_target",
     "format_size",

@@ -11,11 +11,14 @@ from datetime import datetime
 import attrs
 
 from pgvector_restore import pieces
+from pgvector_restore.comparing import TableCheck
 from pgvector_restore.db.in_place import restore_in_place
 from pgvector_restore.db.indexes import BuildSettings
+from pgvector_restore.db.inspect import configure_session
 from pgvector_restore.db.pool import Connection, Target
 from pgvector_restore.db.staged import load_rows
 from pgvector_restore.db.swap import Staged, swapping
+from pgvector_restore.db.verify import snapshot
 from pgvector_restore.db.watch import Watcher
 from pgvector_restore.db.work import LoadResult, TableLoad, Work
 from pgvector_restore.feed import TableFeed
@@ -25,8 +28,12 @@ from pgvector_restore.progress import Progress, ServerStep
 from pgvector_restore.report import RestoreReport, TableReport
 from pgvector_restore.storage import BackupStore
 from pgvector_restore.tracking import Tracker
+from pgvector_restore.verify_report import mismatch
 
 __all__ = ["Run"]
+
+#: Rows that an error names when a restore compares content.
+_NAMED_ROWS = 10
 
 
 class Run:
@@ -56,6 +63,8 @@ class Run:
         self._watcher = Watcher(target.spare, self._tracker.tell_step)
         self._feeds: list[TableFeed] = []
         self._warnings = list(plan.warnings)
+        self._content = plan.options.verify == "content"
+        self._digests: dict[str, str] = {}
 
     def execute(self) -> RestoreReport:
         """Run it; returns only when the result is committed."""
@@ -63,7 +72,7 @@ class Run:
         self._tracker.tell("prepare")
         with self._target.connection() as conn:
             self._feeds = [self._feed(conn, table) for table in self._plan.tables]
-            work = self._work()
+            work = self._work(conn)
             if self._plan.strategy == "swap":
                 results = self._swap(conn, work)
             else:
@@ -72,7 +81,7 @@ class Run:
         self._tracker.tell_done()
         return report
 
-    def _work(self) -> Work:
+    def _work(self, conn: Connection) -> Work:
         plan = self._plan
         return Work(
             plan.facts,
@@ -85,7 +94,7 @@ class Run:
             BuildSettings(plan.options.maintenance_memory, plan.index_workers),
             self._watcher,
             self._tracker.tell,
-            self._check,
+            lambda: self._check(conn, plan.tables),
         )
 
     def _feed(self, conn: Connection, table: TablePlan) -> TableFeed:
@@ -102,15 +111,38 @@ class Run:
             table,
             self._plan.options.max_record_bytes,
             self._tracker.for_table(table.name, server),
+            content=self._content and table.wire == "binary",
         )
 
-    def _check(self) -> None:
-        """Last checks: the logs' counts, and the files as they were listed."""
+    def _check(self, conn: Connection, loaded: Sequence[TablePlan]) -> None:
+        """Last checks: the logs' counts, content if asked for, and the files as they were listed.
+
+        Args:
+            conn: Where a transaction is open, if content is to be compared.
+            loaded: The tables as they were loaded, which may be staging tables.
+        """
         self._tracker.tell("verify")
-        for feed, table in zip(self._feeds, self._plan.tables, strict=True):
+        for feed, table in zip(self._feeds, loaded, strict=True):
             table.check_count(feed.rows)
+            if self._content:
+                self._compare(conn, feed, table)
             self._store.check_unchanged(table.source)
         self._tracker.tell("publish")
+
+    def _compare(self, conn: Connection, feed: TableFeed, table: TablePlan) -> None:
+        options = self._plan.options
+        check = TableCheck(
+            conn,
+            self._store,
+            table,
+            options.max_record_bytes,
+            added_only=options.mode == "append",
+            on_progress=lambda _bytes, _rows: self._tracker.tell("verify"),
+        )
+        compared = check.compare(_NAMED_ROWS, feed.content)
+        self._digests[table.name] = compared.database_digest
+        if not compared.equal:
+            raise mismatch(compared)
 
     def _swap(self, conn: Connection, work: Work) -> list[LoadResult]:
         parameters = self._target.parameters
@@ -135,7 +167,13 @@ class Run:
                 seconds.append(time.perf_counter() - started)
             self._tracker.tell("index")
             results = swap.complete(seconds)
-            self._check()
+            loaded = [
+                attrs.evolve(table, target=staged.table)
+                for table, staged in zip(self._plan.tables, swap.staged, strict=True)
+            ]
+            with snapshot(conn) as cur:
+                configure_session(cur, self._plan.options.lock_timeout_s)
+                self._check(conn, loaded)
             self._warnings += swap.publish()
         return results
 
@@ -167,6 +205,7 @@ class Run:
                 attrs.evolve(table, target=staged.table),
                 part,
                 self._plan.options.max_record_bytes,
+                feed.content is not None,
                 self._target.parameters or {},
             )
             for part in cut(self._store, table.source, sum(lane.capacity for lane in open_lanes))
@@ -177,6 +216,7 @@ class Run:
             loaded.bytes_read,
             loaded.repairs,
             final_newline_missing=loaded.final_newline_missing,
+            content=loaded.content if feed.content is not None else None,
         )
         update(loaded.bytes_read, loaded.rows)
 
@@ -185,7 +225,8 @@ class Run:
         tables = []
         warnings = self._warnings
         for table, feed, result in zip(plan.tables, self._feeds, results, strict=True):
-            tables.append(_table_report(table, feed, result))
+            report = _table_report(table, feed, result)
+            tables.append(attrs.evolve(report, digest=self._digests.get(table.name)))
             warnings += result.warnings
             if feed.final_newline_missing:
                 warnings.append(
@@ -207,6 +248,7 @@ class Run:
             warnings=tuple(dict.fromkeys(warnings)),
             seconds=seconds,
             finished_at=datetime.now().astimezone(),
+            verified=plan.options.verify,
         )
 
 

@@ -16,12 +16,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: Lower layers know nothing of higher ones; rooms on one layer know nothing of each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("model", "target", "schema", "options", "progress", "report"),
+    ("model", "target", "schema", "options", "progress", "report", "verify_report"),
     ("rows", "storage", "db"),
     ("plan",),
     ("strategy", "feed", "tracking"),
-    ("planning", "pieces"),
-    ("runs",),
+    ("planning", "pieces", "comparing"),
+    ("runs", "verifying"),
     ("restorer",),
     ("settings",),
     ("cli", "testing", "__main__"),

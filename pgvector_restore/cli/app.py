@@ -24,6 +24,7 @@ from pgvector_restore.cli.options import (
     verbose,
 )
 from pgvector_restore.cli.text import print_document
+from pgvector_restore.cli.verify_command import verify_command
 from pgvector_restore.errors import CancelledError
 from pgvector_restore.model import BackupSet, Catalog
 from pgvector_restore.options import Mode, RestoreOptions
@@ -161,6 +162,7 @@ def revert_command(
 
 
 app.add_command(embedded_group)
+app.add_command(verify_command)
 
 
 def _find(store: BackupStore, label: str, task: str | None) -> tuple[Catalog, BackupSet]:
@@ -189,6 +191,7 @@ def _options(given: dict[str, Any], database: Database | None = None) -> Restore
         jobs=given["jobs"],
         maintenance_memory=given["maintenance_memory"],
         keep_previous=given["keep_previous"],
+        verify=given["verify"],
         max_record_bytes=given["max_record_bytes"],
     )
 

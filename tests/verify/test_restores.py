@@ -133,6 +133,7 @@ def test_a_new_table_that_is_not_right_is_not_published(
 @pytest.mark.parametrize("strategy", ["in_place", "swap"])
 def test_tables_that_are_created(tmp_path: Path, dsn: str, strategy: str) -> None:
     root = write_set(tmp_path)
+    execute(dsn, "CREATE EXTENSION vector")
     report = restore(root, dsn, mode="replace", strategy=strategy, verify="content")
     with Restorer(open_store(root), dsn) as restorer:
         found = restorer.verify()

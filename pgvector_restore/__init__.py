@@ -18,6 +18,7 @@ from pgvector_restore.errors import (
     BadRecordError,
     CancelledError,
     ConnectError,
+    ContentMismatchError,
     IncompleteBackupError,
     MissingExtraError,
     OptionError,
@@ -49,6 +50,7 @@ from pgvector_restore.report import RestoreReport, TableReport, format_size
 from pgvector_restore.restorer import Restorer
 from pgvector_restore.settings import environment_target, resolve_target
 from pgvector_restore.storage import DEFAULT_LAYOUT, BackupStore, Layout, open_store
+from pgvector_restore.verify_report import RowDifference, TableComparison, VerifyReport
 
 __all__ = [
     "DEFAULT_LAYOUT",
@@ -65,6 +67,7 @@ __all__ = [
     "CancelledError",
     "Catalog",
     "ConnectError",
+    "ContentMismatchError",
     "IncompleteBackupError",
     "IncompleteSet",
     "Layout",
@@ -82,10 +85,12 @@ __all__ = [
     "RestoreReport",
     "Restorer",
     "RowCountError",
+    "RowDifference",
     "RowRejectedError",
     "ServerStep",
     "StoreChangedError",
     "StoreError",
+    "TableComparison",
     "TablePlan",
     "TableReport",
     "TargetBusyError",
@@ -94,6 +99,7 @@ __all__ = [
     "TargetMismatchError",
     "TqdmProgress",
     "UnpackLimits",
+    "VerifyReport",
     "__version__",
     "environment_target",
     "format_size",

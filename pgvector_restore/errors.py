@@ -22,7 +22,8 @@
     │   ├── TargetBusyError                         5
     │   ├── TargetChangedError                      5
     │   └── OutcomeUnknownError                     5
-    └── CancelledError                              6
+    ├── CancelledError                              6
+    └── ContentMismatchError                        8
 
 A message is one line that names the object and the value; advice is in ``hint``.
 Nothing is decided by the text of a message.
@@ -30,6 +31,7 @@ Nothing is decided by the text of a message.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "BadRecordError",
     "CancelledError",
     "ConnectError",
+    "ContentMismatchError",
     "IncompleteBackupError",
     "MissingExtraError",
     "OptionError",
@@ -240,6 +243,28 @@ class CancelledError(PgvectorRestoreError):
     """The restore was called off before COMMIT; nothing has changed."""
 
     exit_code = 6
+
+
+class ContentMismatchError(PgvectorRestoreError):
+    """The database does not hold what the backup holds.
+
+    Args:
+        message: How they differ.
+        hint: Advice, if any.
+        differences: The rows that were named, as in ``VerifyReport.to_dict()``.
+    """
+
+    exit_code = 8
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        differences: Sequence[Mapping[str, object]] = (),
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.differences = [dict(one) for one in differences]
 
 
 def quoted(name: str) -> str:

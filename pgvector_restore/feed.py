@@ -12,6 +12,7 @@ from pgvector_restore.errors import BadCellError, StoreChangedError
 from pgvector_restore.model import DEFAULT_LIMITS, BackupFile, RepairCount, UnpackLimits
 from pgvector_restore.plan import TablePlan
 from pgvector_restore.rows.csv import CsvReader, Fields, Header
+from pgvector_restore.rows.digest import ContentDigest, digest_of, form_of, hash_columns
 from pgvector_restore.rows.pgcopy import BINARY_HEADER, BINARY_TRAILER
 from pgvector_restore.rows.repair import CellRules
 from pgvector_restore.storage import BackupStore
@@ -62,9 +63,10 @@ class TableFeed:
         on_progress: Called after each block with bytes read and rows decoded so far.
         part: What to read of the file; all of a compressed one.
         limits: How much may come out of a compressed file.
+        content: Digest the rows on their way; binary only.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a restore says of one table
         self,
         store: BackupStore,
         plan: TablePlan,
@@ -73,6 +75,7 @@ class TableFeed:
         part: Part = WHOLE,
         *,
         limits: UnpackLimits = DEFAULT_LIMITS,
+        content: bool = False,
     ) -> None:
         self.file = plan.source.name
         self.columns = tuple(c.name for c in plan.loaded)
@@ -90,6 +93,9 @@ class TableFeed:
         self._limits = limits
         self._rules = CellRules(plan.columns, self.file, binary=self.binary)
         self._elsewhere: tuple[RepairCount, ...] = ()
+        self._form = form_of(plan.loaded) if content else None
+        #: Digest of the rows so far; ``None`` where nobody asked for it.
+        self.content = ContentDigest() if content else None
 
     @property
     def repairs(self) -> tuple[RepairCount, ...]:
@@ -103,8 +109,10 @@ class TableFeed:
         repairs: tuple[RepairCount, ...],
         *,
         final_newline_missing: bool,
+        content: ContentDigest | None = None,
     ) -> None:
         """Other processes have read the file: what it came to."""
+        self.content = content
         self.rows, self.bytes_read = rows, bytes_read
         self._elsewhere = repairs
         self.final_newline_missing = final_newline_missing
@@ -132,31 +140,42 @@ class TableFeed:
 
     def blocks(self, parents: Mapping[str, frozenset[str]]) -> Iterator[bytes]:
         """Encoded rows, batch by batch."""
-        with closing(self._text()) as text:
-            if self.binary:
-                yield BINARY_HEADER
-            yield from self._encoded(text, parents)
-            if self.binary:
-                yield BINARY_TRAILER
+        if self.binary:
+            yield BINARY_HEADER
+        yield from self._encoded(parents)
+        if self.binary:
+            yield BINARY_TRAILER
 
-    def _encoded(
-        self, text: Iterator[bytes], parents: Mapping[str, frozenset[str]]
-    ) -> Iterator[bytes]:
-        reader = self._reader(text)
+    def batches(self) -> Generator[Fields, None, None]:
+        """Decoded records, batch by batch; a batch counts as read when the next one is asked for.
+
+        Close it: the file is open until then.
+        """
+        with closing(self._text()) as text:
+            reader = self._reader(text)
+            for fields in reader:
+                yield fields
+                self.rows += len(fields)
+                self._on_progress(self.bytes_read, self.rows)
+            if not self.rows:  # the header alone has been read, and that was all there is
+                self._on_progress(self.bytes_read, self.rows)
+            self.final_newline_missing = reader.final_newline_missing
+
+    def _encoded(self, parents: Mapping[str, frozenset[str]]) -> Iterator[bytes]:
+        names = self._plan.header.names
         checks = [
-            (reader.header.names.index(name), name, set(keys))
+            (names.index(name), name, set(keys))
             for name, keys in parents.items()
             if name in self.columns
         ]
-        for fields in reader:
-            for position, name, keys in checks:
-                self._check_parents(fields, position, name, keys)
-            yield self._rules.encode(fields)
-            self.rows += len(fields)
-            self._on_progress(self.bytes_read, self.rows)
-        if not self.rows:  # the header alone has been read, and that was all there is
-            self._on_progress(self.bytes_read, self.rows)
-        self.final_newline_missing = reader.final_newline_missing
+        with closing(self.batches()) as batches:
+            for fields in batches:
+                for position, name, keys in checks:
+                    self._check_parents(fields, position, name, keys)
+                columns = self._rules.columns(fields)
+                if self._form is not None and self.content is not None:
+                    self.content += digest_of(hash_columns(self._form, columns))
+                yield self._rules.join(columns)
 
     def _reader(self, text: Iterator[bytes]) -> CsvReader:
         planned = self._plan.header

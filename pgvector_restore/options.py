@@ -12,12 +12,22 @@ from attrs.validators import optional
 from pgvector_restore.errors import OptionError, quoted
 from pgvector_restore.model import UnpackLimits
 
-__all__ = ["Mode", "RestoreOptions", "Strategy", "Wire", "check_identifier", "make_options"]
+__all__ = [
+    "Mode",
+    "RestoreOptions",
+    "Strategy",
+    "VerifyLevel",
+    "Wire",
+    "check_identifier",
+    "make_options",
+]
 
 #: What becomes of rows already there.
 Mode = Literal["append", "replace"]
 #: How rows come in. ``auto`` chooses, and the plan says what.
 Strategy = Literal["auto", "in_place", "swap"]
+#: What is compared before the result becomes visible.
+VerifyLevel = Literal["counts", "content"]
 #: How rows travel. ``auto``: binary where every loaded column has an encoder, else text.
 Wire = Literal["auto", "binary", "text"]
 
@@ -169,6 +179,8 @@ class RestoreOptions:
     )
     #: With ``swap``: keep the old tables in the schema ``<schema>_previous``, for ``revert``.
     keep_previous: bool = field(default=False, validator=_flag)
+    #: ``counts``: of records and rows. ``content``: every row is read back and compared as well.
+    verify: VerifyLevel = field(default="counts", validator=_one_of(VerifyLevel))
     #: A record with more bytes is refused; PostgreSQL's own limit for a field is 1 GiB.
     max_record_bytes: int = field(default=64 << 20, validator=_between(1, 1 << 30, int))
     #: A compressed file that unpacks to more than so many times its size, and to more than 64 MiB,

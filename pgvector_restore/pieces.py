@@ -16,6 +16,7 @@ from pgvector_restore.feed import WHOLE, Part, TableFeed
 from pgvector_restore.model import BackupFile, RepairCount
 from pgvector_restore.plan import TablePlan
 from pgvector_restore.rows.csv import record_ends
+from pgvector_restore.rows.digest import ContentDigest
 from pgvector_restore.storage import BackupStore
 
 __all__ = ["Lane", "Loaded", "Task", "cut", "lanes", "load_parallel", "load_part", "sendable"]
@@ -47,6 +48,8 @@ class Task:
     part: Part
     #: Longer records are refused.
     max_record_bytes: int
+    #: Digest the rows.
+    content: bool
     #: Connection parameters. They hold the password, so they are not shown.
     connection: Mapping[str, Any] = field(repr=False)
 
@@ -63,6 +66,8 @@ class Loaded:
     repairs: tuple[RepairCount, ...] = ()
     #: The file does not end with a row end.
     final_newline_missing: bool = False
+    #: Digest of the rows; that of none where nobody asked for it.
+    content: ContentDigest = field(factory=ContentDigest)
 
     def followed_by(self, other: Loaded) -> Loaded:
         """This part and the next one together."""
@@ -71,6 +76,7 @@ class Loaded:
             self.bytes_read + other.bytes_read,
             _merged(self.repairs, other.repairs, self.rows),
             other.final_newline_missing,
+            self.content + other.content,
         )
 
 
@@ -119,10 +125,21 @@ def cut(store: BackupStore, file: BackupFile, jobs: int) -> Iterator[Part]:
 def load_part(task: Task) -> Loaded:
     """Load one part in a transaction of its own; runs in a worker process."""
     feed = TableFeed(
-        task.store, task.plan, task.max_record_bytes, lambda _bytes, _rows: None, task.part
+        task.store,
+        task.plan,
+        task.max_record_bytes,
+        lambda _bytes, _rows: None,
+        task.part,
+        content=task.content,
     )
     load_staged(task.connection, task.plan.target, feed)
-    return Loaded(feed.rows, feed.bytes_read, feed.repairs, feed.final_newline_missing)
+    return Loaded(
+        feed.rows,
+        feed.bytes_read,
+        feed.repairs,
+        feed.final_newline_missing,
+        feed.content or ContentDigest(),
+    )
 
 
 @frozen

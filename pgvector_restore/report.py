@@ -62,6 +62,9 @@ class TableReport:
     seconds: float
     #: Seconds to build indexes and to gather statistics.
     index_seconds: float
+    #: Sum of the hashes of the loaded rows, 32 hexadecimal digits, the same for file and table;
+    #: ``None`` where content was not compared.
+    digest: str | None = None
 
     @property
     def cells_repaired(self) -> int:
@@ -106,6 +109,8 @@ class RestoreReport:
     seconds: float
     #: When it was committed, local time with zone.
     finished_at: datetime
+    #: What was compared before COMMIT: ``counts``, or ``content``, which includes them.
+    verified: str = "counts"
 
     def table(self, name: str) -> TableReport:
         """The report of one table; ``KeyError`` if it was not part of the restore."""
@@ -132,6 +137,7 @@ class RestoreReport:
             "schema": self.schema,
             "mode": self.mode,
             "strategy": self.strategy,
+            "verified": self.verified,
             "tables": {t.table: t.to_dict() for t in self.tables},
             "extension_created": self.extension_created,
             "rows_loaded": self.rows_loaded,
@@ -152,6 +158,8 @@ class RestoreReport:
             repaired = f", {t.cells_repaired} cells repaired" if t.repairs else ""
             removed = f", {t.rows_removed} removed" if t.rows_removed else ""
             lines.append(f"  {t.table}: {t.rows_loaded} rows loaded{removed}{repaired}")
+        if self.verified == "content":
+            lines.append("  content compared: the tables hold what the files hold")
         lines += [f"  warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 

@@ -23,10 +23,13 @@ from pgvector_restore.plan import RestorePlan
 from pgvector_restore.planning import SourceFacts, make_plan, select_files
 from pgvector_restore.progress import Progress, no_progress
 from pgvector_restore.report import RestoreReport
+from pgvector_restore.rows.csv import DEFAULT_MAX_RECORD_BYTES
 from pgvector_restore.runs import Run
 from pgvector_restore.storage import BackupStore
 from pgvector_restore.target import TargetFacts
 from pgvector_restore.tracking import Tracker
+from pgvector_restore.verify_report import VerifyReport
+from pgvector_restore.verifying import check_limit, verify_backup
 
 __all__ = ["Restorer", "revert_tables"]
 
@@ -100,11 +103,7 @@ class Restorer:
             TargetError: The database cannot be reached, or cannot take the set.
         """
         chosen = make_options(options, changes)
-        if not isinstance(backup, (str, BackupSet)):
-            raise OptionError(
-                f"a backup is a label or a set of the catalog, not {type(backup).__name__}"
-            )
-        found = backup if isinstance(backup, BackupSet) else self.store.catalog().get(backup)
+        found = self._find(backup)
         sources = self._sources(found, select_files(found, chosen), chosen)
         return make_plan(found, chosen, sources, self._facts(found, chosen))
 
@@ -146,6 +145,52 @@ class Restorer:
     ) -> RestoreReport:
         """:meth:`plan` and :meth:`run` in one."""
         return self.run(self.plan(backup, options, **changes), progress=progress, cancel=cancel)
+
+    def verify(
+        self,
+        backup: str | BackupSet = "latest",
+        *,
+        tables: str | Iterable[str] | None = None,
+        schema: str | None = None,
+        limit: int = 10,
+        max_record_bytes: int = DEFAULT_MAX_RECORD_BYTES,
+        progress: Progress = no_progress,
+    ) -> VerifyReport:
+        """Whether the database holds exactly this backup. Touches nothing.
+
+        Files and tables are compared by content, cell repairs included, in one snapshot of the
+        database. Only columns that a file has, and that the server does not compute, are compared.
+
+        Args:
+            backup: A label or a set from the catalog.
+            tables: Tables to compare; ``None``: all of the set.
+            schema: Their schema; ``None``: where the connection's search path finds them.
+            limit: How many rows of each table are named if they differ, 0 to 1000.
+            max_record_bytes: A longer record is refused.
+            progress: Called with events of the phase ``verify``, then ``done``.
+
+        Raises:
+            OptionError: A wrong table name or limit.
+            StoreError: The set is not there, incomplete, or cannot be read.
+            BadDataError: A file that could not be restored.
+            TargetError: The database cannot be reached, or a table is not there.
+        """
+        check_limit(limit)
+        options = RestoreOptions(tables=tables, schema=schema, max_record_bytes=max_record_bytes)
+        found = self._find(backup)
+        files = select_files(found, options)
+        headers = {file: read_header(self.store, file, max_record_bytes) for file in files}
+        report = verify_backup(
+            self.store,
+            self._target,
+            found,
+            headers,
+            options=options,
+            limit=limit,
+            progress=progress,
+        )
+        _log.info("%s", report)
+        return report
 
     def revert(
         self,
@@ -192,6 +237,13 @@ class Restorer:
             raise OptionError(f"count must not be negative, it is {count}")
         with self._target.reading() as cur:
             return nearest_neighbours(cur, schema, table, count)
+
+    def _find(self, backup: str | BackupSet) -> BackupSet:
+        if not isinstance(backup, (str, BackupSet)):
+            raise OptionError(
+                f"a backup is a label or a set of the catalog, not {type(backup).__name__}"
+            )
+        return backup if isinstance(backup, BackupSet) else self.store.catalog().get(backup)
 
     def _sources(
         self, backup: BackupSet, files: Sequence[BackupFile], options: RestoreOptions

@@ -12,6 +12,7 @@ import attrs
 
 from pgvector_restore import pieces
 from pgvector_restore._version import __version__
+from pgvector_restore.comparing import TableCheck
 from pgvector_restore.db.in_place import restore_in_place
 from pgvector_restore.db.indexes import BuildSettings
 from pgvector_restore.db.interrupt import interruptible
@@ -19,6 +20,7 @@ from pgvector_restore.db.ledger import LedgerEntry
 from pgvector_restore.db.pool import Connection, Target
 from pgvector_restore.db.staged import load_rows
 from pgvector_restore.db.swap import Staged, swapping
+from pgvector_restore.db.verify import snapshot
 from pgvector_restore.db.watch import Watcher
 from pgvector_restore.db.work import LoadResult, TableLoad, Work
 from pgvector_restore.failpoints import reach
@@ -29,8 +31,12 @@ from pgvector_restore.progress import ServerStep
 from pgvector_restore.report import RestoreReport, TableReport
 from pgvector_restore.storage import BackupStore
 from pgvector_restore.tracking import Tracker
+from pgvector_restore.verify_report import mismatch
 
 __all__ = ["Run"]
+
+#: Rows that an error names when a restore compares content.
+_NAMED_ROWS = 10
 
 
 class Run:
@@ -60,6 +66,8 @@ class Run:
         self._watcher = Watcher(target.spare, self._tracker.tell_step)
         self._feeds: list[TableFeed] = []
         self._warnings = list(plan.warnings)
+        self._content = plan.options.verify == "content"
+        self._digests: dict[str, str] = {}
 
     def execute(self) -> RestoreReport:
         """Run it; returns only when the result is committed."""
@@ -71,7 +79,7 @@ class Run:
         ):
             reach("connect", conn)
             self._feeds = [self._feed(conn, table) for table in self._plan.tables]
-            work = self._work(interrupter.disarm)
+            work = self._work(conn, interrupter.disarm)
             if self._plan.strategy == "swap":
                 results = self._swap(conn, work)
             else:
@@ -80,7 +88,7 @@ class Run:
         self._tracker.tell_done()
         return report
 
-    def _work(self, settled: Callable[[], None]) -> Work:
+    def _work(self, conn: Connection, settled: Callable[[], None]) -> Work:
         plan = self._plan
         return Work(
             plan.facts,
@@ -93,7 +101,7 @@ class Run:
             BuildSettings(plan.options.maintenance_memory, plan.index_workers),
             self._watcher,
             self._tracker.tell,
-            self._check,
+            lambda: self._check(conn, plan.tables),
             settled,
             self._target.fresh,
             self._ledger() if plan.options.ledger else None,
@@ -120,16 +128,40 @@ class Run:
             self._plan.options.max_record_bytes,
             self._tracker.for_table(table.name, server),
             limits=self._plan.options.unpack_limits,
+            content=self._content and table.wire == "binary",
         )
 
-    def _check(self) -> None:
-        """Last checks: the logs' counts, and the files as they were listed."""
+    def _check(self, conn: Connection, loaded: Sequence[TablePlan]) -> None:
+        """Last checks: the logs' counts, content if asked for, and the files as they were listed.
+
+        Args:
+            conn: Where a transaction is open, if content is to be compared.
+            loaded: The tables as they were loaded, which may be staging tables.
+        """
         self._tracker.tell("verify")
-        for feed, table in zip(self._feeds, self._plan.tables, strict=True):
+        for feed, table in zip(self._feeds, loaded, strict=True):
             table.check_count(feed.rows)
+            if self._content:
+                self._compare(conn, feed, table)
             self._store.check_unchanged(table.source)
         reach("verify")
         self._tracker.tell("publish")
+
+    def _compare(self, conn: Connection, feed: TableFeed, table: TablePlan) -> None:
+        options = self._plan.options
+        check = TableCheck(
+            conn,
+            self._store,
+            table,
+            options.max_record_bytes,
+            added_only=options.mode == "append",
+            on_progress=lambda _bytes, _rows: self._tracker.tell("verify"),
+            limits=options.unpack_limits,
+        )
+        compared = check.compare(_NAMED_ROWS, feed.content)
+        self._digests[table.name] = compared.database_digest
+        if not compared.equal:
+            raise mismatch(compared)
 
     def _swap(self, conn: Connection, work: Work) -> list[LoadResult]:
         parameters = self._target.parameters
@@ -155,7 +187,13 @@ class Run:
                 seconds.append(time.perf_counter() - started)
             self._tracker.tell("index")
             results = swap.complete(seconds)
-            self._check()
+            loaded = [
+                attrs.evolve(table, target=staged.table)
+                for table, staged in zip(self._plan.tables, swap.staged, strict=True)
+            ]
+            with snapshot(conn) as cur:
+                work.configure(cur)
+                self._check(conn, loaded)
             self._warnings += swap.publish(results)
         return results
 
@@ -187,6 +225,7 @@ class Run:
                 attrs.evolve(table, target=staged.table),
                 part,
                 self._plan.options.max_record_bytes,
+                feed.content is not None,
                 self._target.parameters or {},
             )
             for part in cut(self._store, table.source, sum(lane.capacity for lane in open_lanes))
@@ -197,6 +236,7 @@ class Run:
             loaded.bytes_read,
             loaded.repairs,
             final_newline_missing=loaded.final_newline_missing,
+            content=loaded.content if feed.content is not None else None,
         )
         update(loaded.bytes_read, loaded.rows)
 
@@ -205,7 +245,8 @@ class Run:
         tables = []
         warnings = self._warnings
         for table, feed, result in zip(plan.tables, self._feeds, results, strict=True):
-            tables.append(_table_report(table, feed, result))
+            report = _table_report(table, feed, result)
+            tables.append(attrs.evolve(report, digest=self._digests.get(table.name)))
             warnings += result.warnings
             if feed.final_newline_missing:
                 warnings.append(
@@ -227,6 +268,7 @@ class Run:
             warnings=tuple(dict.fromkeys(warnings)),
             seconds=seconds,
             finished_at=datetime.now().astimezone(),
+            verified=plan.options.verify,
         )
 
 

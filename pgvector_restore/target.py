@@ -52,6 +52,11 @@ class TargetColumn:
     generated: bool = False
     #: Dimensions every vector must have, by type or by index expression; ``None``: any.
     dimensions: int | None = None
+    #: Characters of a ``varchar(n)`` or ``char(n)``, digits of a ``timestamp(p)``; ``None``: the
+    #: type has none. A domain has its base type's.
+    modifier: int | None = None
+    #: ``char(n)``: spaces at the end count for nothing.
+    blank_padded: bool = False
 
 
 @frozen

@@ -20,6 +20,7 @@ from pgvector_restore.cli.options import (
     verbose,
 )
 from pgvector_restore.cli.text import print_document
+from pgvector_restore.cli.verify_command import verify_command
 from pgvector_restore.cli.watch import watching
 from pgvector_restore.errors import CancelledError
 from pgvector_restore.model import BackupSet, Catalog
@@ -151,6 +152,7 @@ def revert_command(
 
 
 app.add_command(embedded_group)
+app.add_command(verify_command)
 
 
 def _find(store: BackupStore, label: str, task: str | None) -> tuple[Catalog, BackupSet]:
@@ -181,6 +183,7 @@ def _options(given: dict[str, Any], database: Database | None = None) -> Restore
         jobs=given["jobs"],
         maintenance_memory=given["maintenance_memory"],
         keep_previous=given["keep_previous"],
+        verify=given["verify"],
         max_record_bytes=given["max_record_bytes"],
         max_unpack_ratio=given["max_unpack_ratio"],
         max_unpacked_bytes=given["max_unpacked_bytes"],

@@ -31,6 +31,7 @@ Exit codes:
   4    bad data: a file that cannot be restored
   5    database: unreachable, unfit, busy
   6    declined or cancelled: nothing has changed
+  8    the database does not hold what the backup holds
   130  interrupted by Ctrl-C
   143  ended by SIGTERM
 """
@@ -116,6 +117,13 @@ def restore_options(command: _Command) -> _Command:
             "--keep-previous",
             is_flag=True,
             help="With swap: keep the old tables in <schema>_previous; revert puts them back.",
+        ),
+        click.option(
+            "--verify",
+            type=click.Choice(["counts", "content"]),
+            default="counts",
+            show_default=True,
+            help="What is compared before COMMIT; content reads every row back.",
         ),
         click.option("--schema", metavar="S", help="Schema of the tables."),
         click.option("--no-create-tables", is_flag=True, help="Refuse to create what is missing."),

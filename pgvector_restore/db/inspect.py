@@ -54,6 +54,9 @@ _WIRE_BY_OID: dict[int, WireType] = {
     2950: "uuid",
     3802: "jsonb",
 }
+#: Types whose values depend on their modifier, and what the server adds to it: ``VARHDRSZ``.
+_BPCHAR = 1042
+_MODIFIED_BY_OID = {_BPCHAR: 4, 1043: 4, 1114: 0, 1184: 0}
 #: Types of the extension, by name: their OIDs differ from database to database.
 _WIRE_OF_EXTENSION: dict[str, WireType] = {
     "vector": "vector",
@@ -220,7 +223,8 @@ def _columns(cur: _Cursor, oid: int, vector_schema: str | None) -> tuple[TargetC
                EXISTS (SELECT 1 FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
                        WHERE d.classid = 'pg_type'::regclass AND d.objid = b.oid
                          AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'vector'),
-               a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '', a.atttypmod
+               a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '', a.atttypmod,
+               CASE WHEN t.typbasetype = 0 THEN a.atttypmod ELSE t.typtypmod END
         FROM pg_attribute a
         JOIN pg_type t ON t.oid = a.atttypid
         JOIN pg_type b ON b.oid = coalesce(nullif(t.typbasetype, 0), t.oid)
@@ -232,7 +236,8 @@ def _columns(cur: _Cursor, oid: int, vector_schema: str | None) -> tuple[TargetC
     rows = cur.fetchall()
     by_index = _index_dimensions(cur, oid)
     columns = []
-    for name, typ, base, base_name, category, ours, not_null, default, generated, mod in rows:
+    for row in rows:
+        name, typ, base, base_name, category, ours, not_null, default, generated, mod, real = row
         is_vector = ours and base_name in ("vector", "halfvec")
         kind: ColumnKind = "other"
         if is_vector:
@@ -252,9 +257,18 @@ def _columns(cur: _Cursor, oid: int, vector_schema: str | None) -> tuple[TargetC
                 has_default=default,
                 generated=generated,
                 dimensions=(mod if mod > 0 else by_index.get(name)) if ours else None,
+                modifier=_modifier(base, real),
+                blank_padded=base == _BPCHAR,
             )
         )
     return tuple(columns)
+
+
+def _modifier(base: int, modifier: int) -> int | None:
+    """What the number in a type's parentheses says, where it changes values."""
+    if base not in _MODIFIED_BY_OID or modifier < 0:
+        return None
+    return modifier - _MODIFIED_BY_OID[base]
 
 
 def _index_dimensions(cur: _Cursor, oid: int) -> dict[str, int]:

@@ -20,7 +20,7 @@ from pgvector_restore.rows.problem import CellProblem
 from pgvector_restore.rows.vector import vector_cell
 from pgvector_restore.target import ColumnKind, TargetColumn
 
-__all__ = ["CellRules"]
+__all__ = ["CellRules", "OddCell"]
 
 #: Characters of a cell that a report shows.
 _SAMPLE_CHARS = 120
@@ -48,6 +48,10 @@ def _bytea_cell(cell: bytes) -> tuple[bytes, str | None]:
     return cell, None
 
 
+#: Reads a cell that a column's encoder refuses for the problem given. Raises ``CellProblem``.
+OddCell = Callable[[TargetColumn, bytes, CellProblem], bytes]
+
+
 _RULES: dict[ColumnKind, _Rule | None] = {
     "text": None,
     "other": None,
@@ -68,20 +72,41 @@ class CellRules:
     Args:
         columns: Target column for each column of the file; ``None``: the cells are not loaded.
         file: Name for messages.
-        binary: Encode for COPY's binary format; every loaded column must have an encoder.
+        binary: Encode for COPY's binary format. To be joined into rows, every loaded column must
+            have an encoder.
+        odd: Gives the payload of a cell that the encoder does not read, or raises what it has to
+            say of it; ``None``: such a cell is refused.
     """
 
     def __init__(
-        self, columns: Sequence[TargetColumn | None], file: str, *, binary: bool = False
+        self,
+        columns: Sequence[TargetColumn | None],
+        file: str,
+        *,
+        binary: bool = False,
+        odd: OddCell | None = None,
     ) -> None:
         self._columns = tuple(columns)
         self._encoders = tuple(encoder_for(c) if c and binary else None for c in self._columns)
         self._binary = binary
+        self._odd = odd
         self._file = file
         self._tallies: dict[tuple[str, str], _Tally] = {}
 
     def encode(self, fields: Fields) -> bytes:
         """The batch's rows as COPY takes them.
+
+        Raises:
+            BadCellError: With the first record of the batch that holds a bad cell.
+        """
+        return self.join(self.columns(fields))
+
+    def join(self, columns: Sequence[Sequence[Any]]) -> bytes:
+        """Rows of :meth:`columns` as COPY takes them."""
+        return encode_binary(columns) if self._binary else encode_text(columns)
+
+    def columns(self, fields: Fields) -> list[list[Any]]:
+        """The batch by loaded column: complete fields, or clean cells where there is no encoder.
 
         Raises:
             BadCellError: With the first record of the batch that holds a bad cell.
@@ -104,7 +129,7 @@ class CellRules:
                     worst = exc
         if worst is not None:
             raise worst
-        return encode_binary(columns) if self._binary else encode_text(columns)
+        return columns
 
     def repairs(self) -> tuple[RepairCount, ...]:
         """What has been repaired so far."""
@@ -132,11 +157,19 @@ class CellRules:
                 encoded.append(NULL_FIELD)
                 continue
             try:
-                payload = encoder.one(cell)
+                payload = self._payload(column, encoder, cell)
             except CellProblem as problem:
                 raise self._bad(column, record, problem) from None
             encoded.append(len(payload).to_bytes(4, "big") + payload)
         return encoded
+
+    def _payload(self, column: TargetColumn, encoder: Encoder, cell: bytes) -> bytes:
+        try:
+            return encoder.one(cell)
+        except CellProblem as problem:
+            if self._odd is None:
+                raise
+            return self._odd(column, cell, problem)
 
     def _with_nulls(self, column: TargetColumn, cells: list[Field], first: int) -> list[Field]:
         """The cells, empty ones decided: NULL, or the empty string."""

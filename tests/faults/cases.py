@@ -103,9 +103,7 @@ def sample() -> set[Case]:
         for i, phase in enumerate(phases):
             for j, fault in enumerate(FAULTS):
                 fits = [
-                    c
-                    for c in cases
-                    if (c.version, c.phase, c.fault) == (version, phase, fault)
+                    c for c in cases if (c.version, c.phase, c.fault) == (version, phase, fault)
                 ]
                 chosen.add(fits[(i + 2 * j + 5 * (version == VERSIONS[0])) % len(fits)])
     met = {(case.way, case.point) for case in chosen}

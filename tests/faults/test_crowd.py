@@ -88,9 +88,7 @@ def test_eight_at_once(g2_dsn: str, tmp_path: Path, way: str) -> None:
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(
-    "times", [pytest.param(100, marks=sampled), pytest.param(1000, id="1000")]
-)
+@pytest.mark.parametrize("times", [pytest.param(100, marks=sampled), pytest.param(1000, id="1000")])
 def test_one_after_another_in_one_process(
     g2_dsn: str, g2_template: str, tmp_path: Path, times: int
 ) -> None:

@@ -15,7 +15,8 @@
     │   ├── BadCellError                            4
     │   ├── BadCompressionError                     4
     │   ├── RowRejectedError                        4
-    │   └── RowCountError                           4
+    │   ├── RowCountError                           4
+    │   └── TooManyBadRowsError                     4
     ├── TargetError                                 5
     │   ├── ConnectError                            5   ConnectionError
     │   ├── TargetMismatchError                     5
@@ -24,6 +25,8 @@
     │   └── OutcomeUnknownError                     5
     ├── CancelledError                              6
     └── ContentMismatchError                        8
+
+One exit code belongs to no error: 7, the restore is committed and records were set aside.
 
 A message is one line that names the object and the value; advice is in ``hint``.
 Nothing is decided by the text of a message.
@@ -57,7 +60,11 @@ __all__ = [
     "TargetChangedError",
     "TargetError",
     "TargetMismatchError",
+    "TooManyBadRowsError",
 ]
+
+#: Exit code of a restore that is committed and has set bad records aside.
+ROWS_REJECTED_EXIT_CODE = 7
 
 
 class PgvectorRestoreError(Exception):
@@ -205,6 +212,10 @@ class RowRejectedError(BadDataError):
 
 class RowCountError(BadDataError):
     """Two counts that must agree do not: file, COPY, table, log."""
+
+
+class TooManyBadRowsError(BadDataError):
+    """More records would have to be set aside than ``max_bad_rows`` allows; names the last one."""
 
 
 class TargetError(PgvectorRestoreError):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from uuid import UUID
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pgvector_restore.errors import BadCellError, StoreChangedError
 from pgvector_restore.model import DEFAULT_LIMITS, BackupFile, RepairCount, UnpackLimits
 from pgvector_restore.plan import TablePlan
 from pgvector_restore.rows.csv import CsvReader, Fields, Header
 from pgvector_restore.rows.digest import ContentDigest, digest_of, form_of, hash_columns
+from pgvector_restore.rows.fields import Field
+from pgvector_restore.rows.keys import canonical_uuid, orphans
 from pgvector_restore.rows.pgcopy import BINARY_HEADER, BINARY_TRAILER
+from pgvector_restore.rows.rejects import Problem, Reject, record_spans
 from pgvector_restore.rows.repair import CellRules
 from pgvector_restore.storage import BackupStore
 
@@ -62,6 +64,8 @@ class TableFeed:
         max_record_bytes: A longer record is refused.
         on_progress: Called after each block with bytes read and rows decoded so far.
         part: What to read of the file; all of a compressed one.
+        on_reject: Called with each record that cannot be restored, which is left out then; what it
+            raises ends the load. ``None``: such a record raises.
         limits: How much may come out of a compressed file.
         content: Digest the rows on their way; binary only.
     """
@@ -73,6 +77,7 @@ class TableFeed:
         max_record_bytes: int,
         on_progress: Callable[[int, int], None],
         part: Part = WHOLE,
+        on_reject: Callable[[Reject], None] | None = None,
         *,
         limits: UnpackLimits = DEFAULT_LIMITS,
         content: bool = False,
@@ -96,6 +101,14 @@ class TableFeed:
         self._form = form_of(plan.loaded) if content else None
         #: Digest of the rows so far; ``None`` where nobody asked for it.
         self.content = ContentDigest() if content else None
+        self._on_reject = on_reject
+        #: Numbers of the records set aside.
+        self.rejected: list[int] = []
+
+    @property
+    def rows_read(self) -> int:
+        """Records decoded so far: given out, or set aside."""
+        return self.rows + len(self.rejected)
 
     @property
     def repairs(self) -> tuple[RepairCount, ...]:
@@ -110,10 +123,12 @@ class TableFeed:
         *,
         final_newline_missing: bool,
         content: ContentDigest | None = None,
+        rejected: Iterable[int] = (),
     ) -> None:
         """Other processes have read the file: what it came to."""
         self.content = content
         self.rows, self.bytes_read = rows, bytes_read
+        self.rejected = list(rejected)
         self._elsewhere = repairs
         self.final_newline_missing = final_newline_missing
 
@@ -125,18 +140,35 @@ class TableFeed:
         Keys are as the server prints them; UUIDs are found in every spelling.
         """
         found = []
+        left_out = set(self.rejected)
         with closing(self._store.blocks(self._plan.source, limits=self._limits)) as stored:
-            reader = CsvReader(stored, self.file, max_record_bytes=self._max_record_bytes)
+            reader = CsvReader(
+                stored,
+                self.file,
+                max_record_bytes=self._max_record_bytes,
+                on_reject=_nothing if self._on_reject is not None else None,
+            )
             places = [reader.header.names.index(name) for name in columns]
             for fields in reader:
                 rows = zip(*(fields.columns[place] for place in places), strict=True)
                 for record, cells in enumerate(rows, fields.first_record):
+                    if record in left_out:
+                        continue
                     key = tuple((cell or b"").decode() for cell in cells)
                     if key not in keys:
-                        key = tuple(_canonical_uuid(text) or text for text in key)
+                        key = tuple(canonical_uuid(text) or text for text in key)
                     if key in keys:
                         found.append((record, key))
         return found
+
+    def record_of(self, row: int) -> int:
+        """The record that was given out as this row, counted from 1."""
+        record = row
+        for rejected in sorted(self.rejected):
+            if rejected > record:
+                break
+            record += 1
+        return record
 
     def blocks(self, parents: Mapping[str, frozenset[str]]) -> Iterator[bytes]:
         """Encoded rows, batch by batch."""
@@ -155,7 +187,8 @@ class TableFeed:
             reader = self._reader(text)
             for fields in reader:
                 yield fields
-                self.rows += len(fields)
+                if self._on_reject is None:  # else good rows are counted one run at a time
+                    self.rows += len(fields)
                 self._on_progress(self.bytes_read, self.rows)
             if not self.rows:  # the header alone has been read, and that was all there is
                 self._on_progress(self.bytes_read, self.rows)
@@ -170,12 +203,18 @@ class TableFeed:
         ]
         with closing(self.batches()) as batches:
             for fields in batches:
-                for position, name, keys in checks:
-                    self._check_parents(fields, position, name, keys)
-                columns = self._rules.columns(fields)
-                if self._form is not None and self.content is not None:
-                    self.content += digest_of(hash_columns(self._form, columns))
-                yield self._rules.join(columns)
+                if self._on_reject is None:
+                    for check in checks:
+                        self._check_parents(fields, *check)
+                    yield self._encode(fields)
+                else:
+                    yield from self._good_rows(fields, checks)
+
+    def _encode(self, fields: Fields) -> bytes:
+        columns = self._rules.columns(fields)
+        if self._form is not None and self.content is not None:
+            self.content += digest_of(hash_columns(self._form, columns))
+        return self._rules.join(columns)
 
     def _reader(self, text: Iterator[bytes]) -> CsvReader:
         planned = self._plan.header
@@ -184,6 +223,7 @@ class TableFeed:
             self.file,
             max_record_bytes=self._max_record_bytes,
             header=planned if self._part.start else None,
+            on_reject=self._reject if self._on_reject is not None else None,
         )
         if reader.header != planned:
             raise StoreChangedError(
@@ -203,30 +243,73 @@ class TableFeed:
     def _count(self, size: int) -> None:
         self.bytes_read += size
 
-    def _check_parents(self, fields: Fields, position: int, name: str, keys: set[str]) -> None:
-        """Raise at the first record that refers to a row which is not there.
+    def _good_rows(
+        self,
+        fields: Fields,
+        checks: Sequence[tuple[int, str, set[str]]],
+    ) -> Iterator[bytes]:
+        """The rows that can be restored; the others are set aside."""
+        bad: dict[int, list[Problem]] = {}
+        for position, name, keys in checks:
+            for index in orphans(fields.columns[position], keys):
+                problem = Problem(*_orphan_words(fields.columns[position][index]), name)
+                bad.setdefault(index, []).append(problem)
+        error: BadCellError | None = None
+        if not bad:
+            try:
+                block = self._encode(fields)
+            except BadCellError as exc:
+                error = exc
+            else:
+                yield block
+                self.rows += len(fields)
+                return
+        for index, problems in self._rules.judge(fields).items():
+            bad.setdefault(index, []).extend(problems)
+        if error is not None and not bad:  # bad together, and each cell good by itself
+            raise error
+        self._reject_rows(fields, bad)
+        start = 0
+        for index in (*sorted(bad), len(fields)):
+            if start < index:
+                yield self._encode(fields.rows(start, index))
+                self.rows += index - start
+            start = index + 1
 
-        Keys are compared as text; a spelling that is not the server's own is tried as a UUID.
-        """
-        for cell in dict.fromkeys(fields.columns[position]):  # each once, in order
-            if cell is None or (key := cell.decode()) in keys:
-                continue
-            if _canonical_uuid(key) in keys:
-                keys.add(key)
-                continue
-            record = fields.first_record + fields.columns[position].index(cell)
+    def _reject_rows(self, fields: Fields, bad: Mapping[int, Sequence[Problem]]) -> None:
+        source = fields.source
+        for index, (begin, end) in enumerate(record_spans(source.data)):
+            if index in bad:
+                record = fields.first_record + index
+                data = source.data[begin:end]
+                self._reject(Reject(record, source.offset + begin, data, tuple(bad[index])))
+
+    def _reject(self, reject: Reject) -> None:
+        if self._on_reject is not None:
+            self.rejected.append(reject.record)
+            self._on_reject(evolve(reject, offset=self._part.start + reject.offset))
+
+    def _check_parents(self, fields: Fields, position: int, name: str, keys: set[str]) -> None:
+        """Raise at the first record that refers to a row which is not there."""
+        for index in orphans(fields.columns[position], keys):
+            message, hint = _orphan_words(fields.columns[position][index])
             raise BadCellError(
-                f"row refers to {key[:80]!r}, which is neither in the backup nor in the database",
-                hint="the two tables of the backup were not written in one transaction; "
-                "take another set",
+                message,
+                hint=hint,
                 file=self.file,
-                record=record,
+                record=fields.first_record + index,
                 column=name,
             )
 
 
-def _canonical_uuid(text: str) -> str | None:
-    try:
-        return str(UUID(text))
-    except ValueError:
-        return None
+def _nothing(_: Reject) -> None:
+    """Nothing: it was told the first time."""
+
+
+def _orphan_words(cell: Field) -> tuple[str, str]:
+    """Message and hint."""
+    key = (cell or b"").decode()
+    return (
+        f"row refers to {key[:80]!r}, which is neither in the backup nor in the database",
+        "the two tables of the backup were not written in one transaction; take another set",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
@@ -13,6 +14,7 @@ from pgvector_restore.errors import OptionError, quoted
 from pgvector_restore.model import UnpackLimits
 
 __all__ = [
+    "BadRows",
     "Mode",
     "RestoreOptions",
     "Strategy",
@@ -30,6 +32,8 @@ Strategy = Literal["auto", "in_place", "swap"]
 VerifyLevel = Literal["counts", "content"]
 #: How rows travel. ``auto``: binary where every loaded column has an encoder, else text.
 Wire = Literal["auto", "binary", "text"]
+#: What becomes of records that cannot be restored.
+BadRows = Literal["error", "quarantine"]
 
 #: More connections than this help no server and exhaust most.
 _MAX_JOBS = 64
@@ -133,6 +137,15 @@ def _jobs(_: object, attribute: Attribute[Any], value: object) -> None:
         _between(1, _MAX_JOBS, int)(_, attribute, value)
 
 
+def _folder(value: Any) -> Any:  # noqa: ANN401 - the validator judges what comes out
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _path(_: object, attribute: Attribute[Any], value: object) -> None:
+    if value is not None and not (isinstance(value, str) and value and "\0" not in value):
+        raise OptionError(f"{attribute.name} must be the path of a folder, not {value!r}")
+
+
 def _number(value: Any) -> Any:  # noqa: ANN401 - the validator judges what comes out
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
@@ -188,6 +201,26 @@ class RestoreOptions:
     max_unpack_ratio: int = field(default=100, validator=_between(1, 1_000_000, int))
     #: A compressed file that unpacks to more bytes is refused, 1 to 2**60.
     max_unpacked_bytes: int = field(default=1 << 40, validator=_between(1, 1 << 60, int))
+    #: ``quarantine`` sets records aside that cannot be restored, and loads the others.
+    on_bad_row: BadRows = field(default="error", validator=_one_of(BadRows))
+    #: More bad records than this in all tables end the restore with nothing changed.
+    max_bad_rows: int = field(default=1000, validator=_between(0, 1_000_000_000, int))
+    #: Local folder in which a folder with the records set aside is made; ``quarantine`` needs one.
+    reject_dir: str | None = field(default=None, converter=_folder, validator=_path)
+
+    def __attrs_post_init__(self) -> None:
+        if self.on_bad_row != "quarantine":
+            return
+        if self.reject_dir is None:
+            raise OptionError(
+                "on_bad_row quarantine needs a folder for the records it sets aside",
+                hint="name one with reject_dir",
+            )
+        if self.verify == "content":
+            raise OptionError(
+                "content cannot be verified of a file whose bad records are set aside",
+                hint="restore the good records first, then verify the mended file",
+            )
 
     @property
     def unpack_limits(self) -> UnpackLimits:

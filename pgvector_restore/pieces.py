@@ -8,15 +8,17 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExec
 from contextlib import closing, contextmanager
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 
 from pgvector_restore.db.staged import load_staged
 from pgvector_restore.errors import BadDataError, CancelledError, PgvectorRestoreError
 from pgvector_restore.feed import WHOLE, Part, TableFeed
 from pgvector_restore.model import BackupFile, RepairCount
 from pgvector_restore.plan import TablePlan
+from pgvector_restore.quarantine import too_many
 from pgvector_restore.rows.csv import record_ends
 from pgvector_restore.rows.digest import ContentDigest
+from pgvector_restore.rows.rejects import Reject
 from pgvector_restore.storage import BackupStore
 
 __all__ = ["Lane", "Loaded", "Task", "cut", "lanes", "load_parallel", "load_part", "sendable"]
@@ -52,6 +54,10 @@ class Task:
     content: bool
     #: Connection parameters. They hold the password, so they are not shown.
     connection: Mapping[str, Any] = field(repr=False)
+    #: So many records may be set aside in the whole restore; ``None``: the first bad one raises.
+    max_bad_rows: int | None = None
+    #: Records that were set aside before this file was begun.
+    bad_rows_before: int = 0
 
 
 @frozen
@@ -68,15 +74,24 @@ class Loaded:
     final_newline_missing: bool = False
     #: Digest of the rows; that of none where nobody asked for it.
     content: ContentDigest = field(factory=ContentDigest)
+    #: Records set aside; they are counted from the start of the part, too.
+    rejects: tuple[Reject, ...] = field(default=(), repr=False)
+
+    @property
+    def rows_read(self) -> int:
+        """Records: loaded, or set aside."""
+        return self.rows + len(self.rejects)
 
     def followed_by(self, other: Loaded) -> Loaded:
         """This part and the next one together."""
         return Loaded(
             self.rows + other.rows,
             self.bytes_read + other.bytes_read,
-            _merged(self.repairs, other.repairs, self.rows),
+            _merged(self.repairs, other.repairs, self.rows_read),
             other.final_newline_missing,
             self.content + other.content,
+            self.rejects
+            + tuple(evolve(r, record=r.record + self.rows_read) for r in other.rejects),
         )
 
 
@@ -124,22 +139,43 @@ def cut(store: BackupStore, file: BackupFile, jobs: int) -> Iterator[Part]:
 
 def load_part(task: Task) -> Loaded:
     """Load one part in a transaction of its own; runs in a worker process."""
+    collected = None
+    if task.max_bad_rows is not None:
+        collected = _Collected(task.plan.source.name, task.max_bad_rows, task.bad_rows_before)
     feed = TableFeed(
         task.store,
         task.plan,
         task.max_record_bytes,
         lambda _bytes, _rows: None,
         task.part,
+        collected,
         content=task.content,
     )
     load_staged(task.connection, task.plan.target, feed)
+    rejects = sorted(collected.rejects, key=lambda r: r.record) if collected else ()
     return Loaded(
         feed.rows,
         feed.bytes_read,
         feed.repairs,
         feed.final_newline_missing,
         feed.content or ContentDigest(),
+        tuple(rejects),
     )
+
+
+@define
+class _Collected:
+    """Records set aside in a worker, until they travel home."""
+
+    file: str
+    max_bad_rows: int
+    before: int
+    rejects: list[Reject] = field(factory=list)
+
+    def __call__(self, reject: Reject) -> None:
+        if self.before + len(self.rejects) >= self.max_bad_rows:
+            raise too_many(self.file, reject, self.max_bad_rows)
+        self.rejects.append(reject)
 
 
 @frozen
@@ -154,6 +190,7 @@ def load_parallel(
     lanes: Sequence[Lane],
     tasks: Iterator[Task],
     on_change: Callable[[Loaded], None],
+    max_rejects: int = 0,
 ) -> Loaded:
     """Run the tasks of one file, a few at a time.
 
@@ -161,6 +198,8 @@ def load_parallel(
         lanes: Where they run.
         tasks: In the file's order.
         on_change: Called about twice a second with what is finished.
+        max_rejects: When the tasks have set more records aside than this, no further ones begin:
+            the caller has to refuse the result.
 
     Raises:
         BadDataError: The first bad record of the file, whichever task met one first.
@@ -172,7 +211,7 @@ def load_parallel(
             while running.full:
                 running.wait_for_one()
                 on_change(running.finished)
-            if running.failed:
+            if running.failed or running.rejected > max_rejects:
                 break
             running.add(task)
         while running.count:
@@ -191,6 +230,8 @@ class _Running:
         self._futures: list[Future[Loaded]] = []
         self._open: dict[Future[Loaded], Lane] = {}
         self.failed = False
+        #: Records that finished tasks have set aside.
+        self.rejected = 0
 
     @property
     def count(self) -> int:
@@ -229,6 +270,8 @@ class _Running:
         done, _ = wait(self._open, _POLL_S, FIRST_COMPLETED)
         for future in done:
             self._open.pop(future, None)
+            if not _failed(future):
+                self.rejected += len(future.result().rejects)
             if _problem(future):
                 self.failed = True
                 for later in self._futures[self._futures.index(future) + 1 :]:
@@ -242,7 +285,7 @@ class _Running:
                 raise CancelledError("the executor called the restore off: nothing has changed")
             problem = _problem(future)
             if isinstance(problem, BadDataError) and problem.record is not None:
-                problem.record += loaded.rows
+                problem.record += loaded.rows_read
             if isinstance(problem, PgvectorRestoreError):
                 raise problem
             if problem is not None:

@@ -131,6 +131,11 @@ class RestorePlan:
         ]
         if self.jobs > 1:
             lines.append(f"  {self.jobs} connections load at the same time")
+        if self.options.on_bad_row == "quarantine":
+            most = self.options.max_bad_rows
+            lines.append(
+                f"  bad records are set aside in {self.options.reject_dir}, at most {most}"
+            )
         if self.creates_extension:
             lines.append(f"  create extension vector {self.facts.vector_version or ''}".rstrip())
         lines += [f"  {_sentence(t, self.options.mode)}" for t in self.tables]

@@ -50,7 +50,7 @@ class TableReport:
     rows_removed: int
     #: Records decoded from the file.
     rows_read: int
-    #: Rows that COPY reported as loaded; equals ``rows_read``.
+    #: Rows that COPY reported as loaded; equals ``rows_read`` less ``rows_rejected``.
     rows_loaded: int
     #: Rows after the restore, counted before COMMIT.
     rows_after: int
@@ -65,6 +65,10 @@ class TableReport:
     #: Sum of the hashes of the loaded rows, 32 hexadecimal digits, the same for file and table;
     #: ``None`` where content was not compared.
     digest: str | None = None
+    #: Records set aside because they cannot be restored.
+    rows_rejected: int = 0
+    #: File they are in, with the reasons beside it; ``None`` where there are none.
+    reject_file: str | None = None
 
     @property
     def cells_repaired(self) -> int:
@@ -111,6 +115,8 @@ class RestoreReport:
     finished_at: datetime
     #: What was compared before COMMIT: ``counts``, or ``content``, which includes them.
     verified: str = "counts"
+    #: Folder of the records set aside, a store of its own; ``None`` where there are none.
+    reject_folder: str | None = None
 
     def table(self, name: str) -> TableReport:
         """The report of one table; ``KeyError`` if it was not part of the restore."""
@@ -123,6 +129,11 @@ class RestoreReport:
     def rows_loaded(self) -> int:
         """Rows loaded into all tables."""
         return sum(t.rows_loaded for t in self.tables)
+
+    @property
+    def rows_rejected(self) -> int:
+        """Records of all tables that were set aside and not restored."""
+        return sum(t.rows_rejected for t in self.tables)
 
     @property
     def size_bytes(self) -> int:
@@ -141,6 +152,8 @@ class RestoreReport:
             "tables": {t.table: t.to_dict() for t in self.tables},
             "extension_created": self.extension_created,
             "rows_loaded": self.rows_loaded,
+            "rows_rejected": self.rows_rejected,
+            "reject_folder": self.reject_folder,
             "size_bytes": self.size_bytes,
             "warnings": list(self.warnings),
             "seconds": self.seconds,
@@ -157,7 +170,8 @@ class RestoreReport:
         for t in self.tables:
             repaired = f", {t.cells_repaired} cells repaired" if t.repairs else ""
             removed = f", {t.rows_removed} removed" if t.rows_removed else ""
-            lines.append(f"  {t.table}: {t.rows_loaded} rows loaded{removed}{repaired}")
+            aside = f", {t.rows_rejected} NOT RESTORED" if t.rows_rejected else ""
+            lines.append(f"  {t.table}: {t.rows_loaded} rows loaded{aside}{removed}{repaired}")
         if self.verified == "content":
             lines.append("  content compared: the tables hold what the files hold")
         lines += [f"  warning: {warning}" for warning in self.warnings]
@@ -167,10 +181,11 @@ class RestoreReport:
         """A table for notebooks."""
         from html import escape  # noqa: PLC0415 - only notebooks ask
 
-        names = ("table", "rows", "removed", "repaired cells", "size", "seconds")
+        names = ("table", "rows", "not restored", "removed", "repaired cells", "size", "seconds")
         head = "".join(f"<th>{name}</th>" for name in names)
         rows = "".join(
-            f"<tr><td>{escape(t.table)}</td><td>{t.rows_loaded}</td><td>{t.rows_removed}</td>"
+            f"<tr><td>{escape(t.table)}</td><td>{t.rows_loaded}</td><td>{t.rows_rejected}</td>"
+            f"<td>{t.rows_removed}</td>"
             f"<td>{t.cells_repaired}</td><td>{format_size(t.size_bytes)}</td>"
             f"<td>{t.seconds:.2f}</td></tr>"
             for t in self.tables

@@ -131,7 +131,7 @@ class Restorer:
         """
         tracker = Tracker(plan, progress, cancel or CancelToken())
         report = Run(self.store, self._target, plan, self._executor, tracker).execute()
-        _log.info("%s", report)
+        _log.log(logging.WARNING if report.rows_rejected else logging.INFO, "%s", report)
         return report
 
     def restore(

@@ -28,6 +28,7 @@ from pgvector_restore.feed import TableFeed
 from pgvector_restore.pieces import Lane, Loaded, Task, cut, lanes, load_parallel, sendable
 from pgvector_restore.plan import RestorePlan, TablePlan
 from pgvector_restore.progress import ServerStep
+from pgvector_restore.quarantine import Quarantine, quarantine
 from pgvector_restore.report import RestoreReport, TableReport
 from pgvector_restore.storage import BackupStore
 from pgvector_restore.tracking import Tracker
@@ -65,6 +66,7 @@ class Run:
         self._tracker = tracker
         self._watcher = Watcher(target.spare, self._tracker.tell_step)
         self._feeds: list[TableFeed] = []
+        self._quarantine: Quarantine | None = None
         self._warnings = list(plan.warnings)
         self._content = plan.options.verify == "content"
         self._digests: dict[str, str] = {}
@@ -73,17 +75,20 @@ class Run:
         """Run it; returns only when the result is committed."""
         started = time.perf_counter()
         self._tracker.tell("prepare")
-        with (
-            self._target.connection() as conn,
-            interruptible(conn, self._tracker.cancel) as interrupter,
-        ):
-            reach("connect", conn)
-            self._feeds = [self._feed(conn, table) for table in self._plan.tables]
-            work = self._work(conn, interrupter.disarm)
-            if self._plan.strategy == "swap":
-                results = self._swap(conn, work)
-            else:
-                results = restore_in_place(conn, work)
+        with quarantine(self._store, self._plan) as self._quarantine:
+            with (
+                self._target.connection() as conn,
+                interruptible(conn, self._tracker.cancel) as interrupter,
+            ):
+                reach("connect", conn)
+                self._feeds = [self._feed(conn, table) for table in self._plan.tables]
+                work = self._work(conn, interrupter.disarm)
+                if self._plan.strategy == "swap":
+                    results = self._swap(conn, work)
+                else:
+                    results = restore_in_place(conn, work)
+            if self._quarantine is not None:
+                self._warnings += self._quarantine.publish()
         report = self._report(results, time.perf_counter() - started)
         self._tracker.tell_done()
         return report
@@ -127,6 +132,7 @@ class Run:
             table,
             self._plan.options.max_record_bytes,
             self._tracker.for_table(table.name, server),
+            on_reject=self._quarantine.of(table.source) if self._quarantine else None,
             limits=self._plan.options.unpack_limits,
             content=self._content and table.wire == "binary",
         )
@@ -140,10 +146,12 @@ class Run:
         """
         self._tracker.tell("verify")
         for feed, table in zip(self._feeds, loaded, strict=True):
-            table.check_count(feed.rows)
+            table.check_count(feed.rows_read)
             if self._content:
                 self._compare(conn, feed, table)
             self._store.check_unchanged(table.source)
+        if self._quarantine is not None:
+            self._quarantine.seal()
         reach("verify")
         self._tracker.tell("publish")
 
@@ -183,7 +191,7 @@ class Run:
                     self._load_parallel(open_lanes, staged, table, feed)
                 else:
                     load_rows(conn, staged.table, feed)
-                table.check_count(feed.rows)
+                table.check_count(feed.rows_read)
                 seconds.append(time.perf_counter() - started)
             self._tracker.tell("index")
             results = swap.complete(seconds)
@@ -219,6 +227,8 @@ class Run:
             finished = done
             update(done.bytes_read, done.rows)
 
+        aside = self._quarantine
+        most, already = (aside.max_bad_rows, aside.count) if aside else (None, 0)
         tasks = (
             Task(
                 self._store,
@@ -227,16 +237,23 @@ class Run:
                 self._plan.options.max_record_bytes,
                 feed.content is not None,
                 self._target.parameters or {},
+                most,
+                already,
             )
             for part in cut(self._store, table.source, sum(lane.capacity for lane in open_lanes))
         )
-        loaded = load_parallel(open_lanes, tasks, on_change)
+        loaded = load_parallel(open_lanes, tasks, on_change, (most or 0) - already)
+        if aside is not None:
+            set_aside = aside.of(table.source)
+            for reject in loaded.rejects:
+                set_aside(reject)
         feed.read_elsewhere(
             loaded.rows,
             loaded.bytes_read,
             loaded.repairs,
             final_newline_missing=loaded.final_newline_missing,
             content=loaded.content if feed.content is not None else None,
+            rejected=[reject.record for reject in loaded.rejects],
         )
         update(loaded.bytes_read, loaded.rows)
 
@@ -245,14 +262,15 @@ class Run:
         tables = []
         warnings = self._warnings
         for table, feed, result in zip(plan.tables, self._feeds, results, strict=True):
-            report = _table_report(table, feed, result)
+            aside = self._quarantine.reject_file(table.name) if self._quarantine else None
+            report = _table_report(table, feed, result, aside)
             tables.append(attrs.evolve(report, digest=self._digests.get(table.name)))
             warnings += result.warnings
             if feed.final_newline_missing:
                 warnings.append(
                     f"{feed.file} does not end with a row end: its last record may be cut short"
                 )
-            if result.rows_removed and not feed.rows and table.logged_rows is None:
+            if result.rows_removed and not feed.rows_read and table.logged_rows is None:
                 warnings.append(
                     f"{feed.file} has no rows: {table.name} is empty now, "
                     f"{result.rows_removed} rows were removed"
@@ -269,6 +287,7 @@ class Run:
             seconds=seconds,
             finished_at=datetime.now().astimezone(),
             verified=plan.options.verify,
+            reject_folder=_folder(self._quarantine),
         )
 
 
@@ -276,7 +295,13 @@ def _copy_step(table: TablePlan, rows: int) -> ServerStep:
     return ServerStep(f"COPY {table.name}", "loading", rows, table.logged_rows or 0, "rows")
 
 
-def _table_report(table: TablePlan, feed: TableFeed, result: LoadResult) -> TableReport:
+def _folder(aside: Quarantine | None) -> str | None:
+    return str(aside.folder) if aside is not None and aside.folder is not None else None
+
+
+def _table_report(
+    table: TablePlan, feed: TableFeed, result: LoadResult, reject_file: str | None
+) -> TableReport:
     return TableReport(
         table=table.name,
         source_file=feed.file,
@@ -285,11 +310,13 @@ def _table_report(table: TablePlan, feed: TableFeed, result: LoadResult) -> Tabl
         wire=table.wire,
         rows_before=result.rows_before,
         rows_removed=result.rows_removed,
-        rows_read=feed.rows,
+        rows_read=feed.rows_read,
         rows_loaded=result.rows_loaded,
         rows_after=result.rows_after,
         repairs=feed.repairs,
         remove_seconds=result.remove_seconds,
         seconds=result.seconds,
         index_seconds=result.index_seconds,
+        rows_rejected=len(feed.rejected),
+        reject_file=reject_file,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ import click
 from pgvector_restore._version import __version__
 from pgvector_restore.cli import documents, output
 from pgvector_restore.cli.database import Database, embedded_group, find_database
+from pgvector_restore.cli.inspect_command import inspect_command
 from pgvector_restore.cli.options import (
     EXIT_CODES,
     dsn_option,
@@ -19,16 +21,16 @@ from pgvector_restore.cli.options import (
     task_option,
     verbose,
 )
+from pgvector_restore.cli.sets import find_set
 from pgvector_restore.cli.text import print_document
 from pgvector_restore.cli.verify_command import verify_command
 from pgvector_restore.cli.watch import watching
-from pgvector_restore.errors import CancelledError
-from pgvector_restore.model import BackupSet, Catalog
+from pgvector_restore.errors import ROWS_REJECTED_EXIT_CODE, CancelledError
 from pgvector_restore.options import Mode, RestoreOptions
 from pgvector_restore.plan import RestorePlan
 from pgvector_restore.planning import select_files
 from pgvector_restore.restorer import Restorer, revert_tables
-from pgvector_restore.storage import BackupStore, open_store
+from pgvector_restore.storage import open_store
 
 __all__ = ["app"]
 
@@ -83,7 +85,7 @@ def plan_command(
 ) -> None:
     """Show what restoring LABEL would do. Touches nothing."""
     opened = open_store(store)
-    _, backup = _find(opened, label, task)
+    _, backup = find_set(opened, label, task)
     select_files(backup, _options(given))  # no server is started for a call that cannot succeed
     database = find_database(dsn, given["mode"])
     with Restorer(opened, database.target) as restorer:
@@ -114,7 +116,7 @@ def restore_command(  # noqa: PLR0913 - one per option of the command line
     On a terminal it asks before rows are removed; elsewhere it does not.
     """
     opened = open_store(store)
-    catalog, backup = _find(opened, label, task)
+    catalog, backup = find_set(opened, label, task)
     select_files(backup, _options(given))
     database = find_database(dsn, given["mode"])
     with Restorer(opened, database.target) as restorer:
@@ -124,10 +126,14 @@ def restore_command(  # noqa: PLR0913 - one per option of the command line
         with watching(hidden=as_json or no_progress) as watch:
             report = restorer.run(plan, progress=watch, cancel=watch.cancel)
             result = documents.look_at(restorer, report, database.target, database.server)
-            if as_json:
-                print_document({"ok": True, "store": opened.url, **result.to_dict()})
-            else:
-                output.print_result(opened, catalog, result)
+            # Nobody reads? The exit code tells of bad records all the same.
+            with suppress(BrokenPipeError) if report.rows_rejected else nullcontext():
+                if as_json:
+                    print_document({"ok": True, "store": opened.url, **result.to_dict()})
+                else:
+                    output.print_result(opened, catalog, result)
+    if report.rows_rejected:
+        click.get_current_context().exit(ROWS_REJECTED_EXIT_CODE)
 
 
 @app.command("revert", epilog=EXIT_CODES)
@@ -152,17 +158,8 @@ def revert_command(
 
 
 app.add_command(embedded_group)
+app.add_command(inspect_command)
 app.add_command(verify_command)
-
-
-def _find(store: BackupStore, label: str, task: str | None) -> tuple[Catalog, BackupSet]:
-    """The catalog and the set that LABEL and ``--task`` name."""
-    if task is not None and "/" not in label:
-        label = f"{task}/{label}"
-    elif task is not None and not label.startswith(f"{task}/"):
-        raise click.UsageError(f"{label} is no backup set of --task {task}")
-    catalog = store.catalog(task_id=task)
-    return catalog, catalog.get(label)
 
 
 def _options(given: dict[str, Any], database: Database | None = None) -> RestoreOptions:
@@ -187,6 +184,9 @@ def _options(given: dict[str, Any], database: Database | None = None) -> Restore
         max_record_bytes=given["max_record_bytes"],
         max_unpack_ratio=given["max_unpack_ratio"],
         max_unpacked_bytes=given["max_unpacked_bytes"],
+        on_bad_row=given["on_bad_row"],
+        max_bad_rows=given["max_bad_rows"],
+        reject_dir=given["reject_dir"],
     )
 
 

@@ -31,6 +31,7 @@ Exit codes:
   4    bad data: a file that cannot be restored
   5    database: unreachable, unfit, busy
   6    declined or cancelled: nothing has changed
+  7    restored, without the bad records that were set aside
   8    the database does not hold what the backup holds
   130  interrupted by Ctrl-C
   143  ended by SIGTERM
@@ -172,6 +173,29 @@ def restore_options(command: _Command) -> _Command:
             default=1 << 40,
             show_default=True,
             help="Refuse a compressed file that unpacks to more bytes.",
+        ),
+        click.option(
+            "--on-bad-row",
+            type=click.Choice(["error", "quarantine"]),
+            default="error",
+            show_default=True,
+            help="A record that cannot be restored: end with nothing changed, or set it aside and"
+            " load the others. Exit code 7 then.",
+        ),
+        click.option(
+            "--max-bad-rows",
+            metavar="N",
+            type=click.IntRange(min=0),
+            default=1000,
+            show_default=True,
+            help="With quarantine: more bad records than this end the restore.",
+        ),
+        click.option(
+            "--reject-dir",
+            metavar="DIR",
+            default=".",
+            show_default=True,
+            help="With quarantine: where the folder with the bad records is made.",
         ),
         dsn_option,
         json_option,

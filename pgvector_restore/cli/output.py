@@ -190,6 +190,12 @@ def print_result(store: BackupStore, catalog: Catalog, result: Result) -> None:
     notes = ["created: extension vector"] if report.extension_created else []
     notes += [f"created: table {name}" for name in created]
     print_lines(*notes, *_repairs(report), *[f"warning: {text}" for text in report.warnings])
+    if report.rows_rejected:
+        print_lines(
+            f"NOT RESTORED: {_count(report.rows_rejected, 'bad record')}; mend them in "
+            f"{report.reject_folder} and restore that folder with mode append",
+            err=True,
+        )
     print_lines(
         f"total: {_count(report.rows_loaded, 'row')}, {format_size(report.size_bytes)}, "
         f"{report.seconds:.2f} s",

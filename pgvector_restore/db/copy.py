@@ -47,6 +47,9 @@ class Feed(Protocol):
             parents: For columns with a foreign key, the keys there are, in the server's spelling.
         """
 
+    def record_of(self, row: int) -> int:
+        """The record that was given out as this row; both are counted from 1."""
+
     def locate(
         self, columns: Sequence[str], keys: Collection[tuple[str, ...]]
     ) -> list[tuple[int, tuple[str, ...]]]:
@@ -82,6 +85,8 @@ def copy_rows(
     except psycopg.Error as exc:
         rejected = rejected_row(exc, table.name, feed.columns, feed.file)
         if rejected is not None:
+            if rejected.record is not None:
+                rejected.record = feed.record_of(rejected.record)
             raise rejected from exc
         raise
     reach("load.end", cur.connection)

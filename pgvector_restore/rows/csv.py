@@ -14,10 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pgvector_restore.errors import BadDataError, BadHeaderError, BadRecordError, quoted
 from pgvector_restore.rows.fields import Field, Malformed, check_text, split_fields
+from pgvector_restore.rows.rejects import (
+    Problem,
+    Reject,
+    SetAside,
+    count_fields,
+    record_spans,
+    whole_record,
+)
 
 __all__ = [
     "DEFAULT_MAX_RECORD_BYTES",
@@ -56,9 +64,16 @@ class Fields:
     columns: tuple[list[Field], ...]
     #: Number of the first record, counted from 1 after the header.
     first_record: int
+    #: The records they were cut out of.
+    source: Records = Records(b"", 0)
 
     def __len__(self) -> int:
         return len(self.columns[0])
+
+    def rows(self, start: int, stop: int) -> Fields:
+        """Some of the records; ``source`` stays that of all."""
+        columns = tuple(cells[start:stop] for cells in self.columns)
+        return evolve(self, columns=columns, first_record=self.first_record + start)
 
 
 @frozen
@@ -140,6 +155,8 @@ class CsvReader:
         max_record_bytes: A record with more bytes than that raises.
         header: The blocks begin at a record in the middle of a file with this header. Records are
             counted from there.
+        on_reject: Called with each malformed record whose end is beyond doubt, which is left out
+            then. ``None``: it raises.
 
     Raises:
         BadHeaderError: From the constructor: no header, or one that is no list of names.
@@ -153,18 +170,24 @@ class CsvReader:
         *,
         max_record_bytes: int = DEFAULT_MAX_RECORD_BYTES,
         header: Header | None = None,
+        on_reject: Callable[[Reject], None] | None = None,
     ) -> None:
         self.file = file
         self._max_record_bytes = max_record_bytes
-        #: Records given out so far.
+        self._on_reject = on_reject
+        self._skipped = 0
+        #: Records given out or left out so far.
         self.records = 0
+        #: The header as it stands in the file, with its row end and without a BOM; empty where
+        #: it was given.
+        self.header_bytes = b""
         #: The last record (or the header) had no row end; known after iteration.
         self.final_newline_missing = False
         #: Names and row ends.
         self.header = header or Header((), crlf=False)
         self._rest = Records(b"", 0)
         if header is None:
-            self._pieces = self._gather(_without_bom(blocks))
+            self._pieces = self._gather(self._without_bom(blocks))
             self._begin()
         else:
             self._pieces = self._gather(blocks)
@@ -175,14 +198,15 @@ class CsvReader:
             raise BadHeaderError("file is empty: not even a header", file=self.file)
         end = _first_record_end(first.data)
         crlf = first.data[:end].endswith(b"\r\n")
+        self.header_bytes = first.data[:end]
         self.header = Header(self._read_names(first.data[:end], crlf=crlf), crlf)
         self._rest = Records(first.data[end:], first.offset + end)
 
     def __iter__(self) -> Iterator[Fields]:
         if self._rest.data:
-            yield self._decode(self._rest)
+            yield from self._decode(self._rest)
         for piece in self._pieces:
-            yield self._decode(piece)
+            yield from self._decode(piece)
 
     def _gather(self, blocks: Iterable[bytes]) -> Iterator[Records]:
         """Pieces of whole records, the file's last record completed with a row end."""
@@ -196,7 +220,7 @@ class CsvReader:
             if (size if not whole else size - len(piece)) > self._max_record_bytes:
                 raise self._too_long()
             if whole:
-                yield Records(b"".join(parts), offset)
+                yield Records(b"".join(parts), self._skipped + offset)
                 offset += size
                 parts, size = [], 0
         if size:
@@ -206,7 +230,23 @@ class CsvReader:
                 raise self._unterminated(data)
             if self.header.crlf:
                 data = data.removesuffix(b"\r") + b"\r"
-            yield Records(data + b"\n", offset)
+            yield Records(data + b"\n", self._skipped + offset)
+
+    def _without_bom(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """The blocks without empty ones and without one leading BOM."""
+        head = b""
+        rest = iter(blocks)
+        for block in rest:
+            head += block
+            if len(head) >= len(_BOM):
+                break
+        if head.startswith(_BOM):
+            head, self._skipped = head[len(_BOM) :], len(_BOM)
+        if head:
+            yield head
+        for block in rest:
+            if block:
+                yield block
 
     def _check_lengths(self, fields: list[Field], width: int) -> None:
         """Raise at the first record whose fields have too many bytes together."""
@@ -238,7 +278,7 @@ class CsvReader:
         return error(message, hint=hint, file=self.file, record=record)
 
     def _read_names(self, data: bytes, *, crlf: bool) -> tuple[str, ...]:
-        width = _count_fields(data)
+        width = count_fields(data)
         try:
             fields = split_fields(data, width, crlf=crlf)
             check_text(data, fields, width)
@@ -261,18 +301,50 @@ class CsvReader:
                 )
         return names
 
-    def _decode(self, piece: Records) -> Fields:
+    def _decode(self, piece: Records) -> Iterator[Fields]:
+        """The piece's records: all at once, or those between malformed ones."""
         width = len(self.header.names)
         try:
             fields = split_fields(piece.data, width, crlf=self.header.crlf)
             check_text(piece.data, fields, width)
         except Malformed as problem:
-            raise self._error(problem) from None
-        if len(piece.data) > self._max_record_bytes:
+            if self._on_reject is None:
+                raise self._error(problem) from None
+            yield from self._sift(piece, self._on_reject)
+        else:
+            yield self._fields(fields, piece)
+
+    def _fields(self, fields: list[Field], source: Records) -> Fields:
+        width = len(self.header.names)
+        if len(source.data) > self._max_record_bytes:
             self._check_lengths(fields, width)
         first = self.records + 1
         self.records += len(fields) // width
-        return Fields(tuple(fields[i::width] for i in range(width)), first)
+        return Fields(tuple(fields[i::width] for i in range(width)), first, source)
+
+    def _sift(self, piece: Records, on_reject: Callable[[Reject], None]) -> Iterator[Fields]:
+        """Decode record by record and leave out what is malformed and has a certain end."""
+        good: list[Field] = []
+        start, size = 0, len(piece.data)
+        for begin, end in record_spans(piece.data):
+            data = piece.data[begin:end]
+            try:
+                good += whole_record(data, len(self.header.names), crlf=self.header.crlf)
+            except Malformed as problem:
+                if good:
+                    source = Records(piece.data[start:begin], piece.offset + start)
+                    yield self._fields(good, source)
+                    good = []
+                error = self._error(problem)
+                cut = end == size and self.final_newline_missing and not problem.in_field
+                if cut or not isinstance(problem, SetAside):
+                    raise error from None
+                self.records += 1
+                reason = Problem(error.message, error.hint, error.column)
+                on_reject(Reject(self.records, piece.offset + begin, data, (reason,)))
+                start = end
+        if good:
+            yield self._fields(good, Records(piece.data[start:], piece.offset + start))
 
     def _error(self, problem: Malformed) -> BadRecordError:
         record, column = divmod(problem.index, len(self.header.names))
@@ -284,33 +356,12 @@ class CsvReader:
         )
 
 
-def _without_bom(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The blocks without empty ones and without one leading BOM."""
-    head = b""
-    rest = iter(blocks)
-    for block in rest:
-        head += block
-        if len(head) >= len(_BOM):
-            break
-    head = head.removeprefix(_BOM)
-    if head:
-        yield head
-    for block in rest:
-        if block:
-            yield block
-
-
 def _first_record_end(data: bytes) -> int:
     """Index after the first newline outside of quotes; the data ends with one."""
     end = data.find(b"\n") + 1
     while data.count(b'"', 0, end) % 2:
         end = data.find(b"\n", end) + 1
     return end
-
-
-def _count_fields(data: bytes) -> int:
-    """Commas outside of quotes, plus one."""
-    return 1 + sum(part.count(b",") for part in data.split(b'"')[::2])
 
 
 def _foreign_format(data: bytes) -> str | None:

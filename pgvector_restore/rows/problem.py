@@ -15,3 +15,7 @@ class CellProblem(Exception):  # noqa: N818 - becomes a BadCellError where the p
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+class NotFinite(CellProblem):
+    """A vector with NaN or an infinity, which pgvector refuses."""

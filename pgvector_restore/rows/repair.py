@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attrs import define
+from attrs import define, evolve
 
 from pgvector_restore.errors import BadCellError
 from pgvector_restore.model import RepairCount
@@ -17,10 +17,18 @@ from pgvector_restore.rows.fields import Field
 from pgvector_restore.rows.json_text import json_cell, jsonb_cell
 from pgvector_restore.rows.pgcopy import NULL_FIELD, encode_binary, encode_text
 from pgvector_restore.rows.problem import CellProblem
+from pgvector_restore.rows.rejects import Problem
 from pgvector_restore.rows.vector import vector_cell
 from pgvector_restore.target import ColumnKind, TargetColumn
 
-__all__ = ["CellRules", "OddCell"]
+__all__ = [
+    "CellRules",
+    "OddCell",
+    "in_bulk",
+    "payload_of",
+    "repaired_cell",
+    "shown_cell",
+]
 
 #: Characters of a cell that a report shows.
 _SAMPLE_CHARS = 120
@@ -97,7 +105,8 @@ class CellRules:
         """The batch's rows as COPY takes them.
 
         Raises:
-            BadCellError: With the first record of the batch that holds a bad cell.
+            BadCellError: With the first record of the batch that holds a bad cell. No repair of
+                the batch is counted then.
         """
         return self.join(self.columns(fields))
 
@@ -113,6 +122,7 @@ class CellRules:
         """
         columns: list[list[Any]] = []
         worst: BadCellError | None = None
+        before = {key: evolve(tally) for key, tally in self._tallies.items()}
         first = fields.first_record
         for column, encoder, cells in zip(
             self._columns, self._encoders, fields.columns, strict=True
@@ -128,13 +138,29 @@ class CellRules:
                 if worst is None or (exc.record or 0) < (worst.record or 0):
                     worst = exc
         if worst is not None:
+            self._tallies = before
             raise worst
         return columns
+
+    def judge(self, fields: Fields) -> dict[int, list[Problem]]:
+        """What is wrong with the batch's rows, by index; each cell is looked at by itself."""
+        found: dict[int, list[Problem]] = {}
+        for column, encoder, cells in zip(
+            self._columns, self._encoders, fields.columns, strict=True
+        ):
+            if column is None:
+                continue
+            for index, cell in enumerate(cells):
+                problem = _problem(column, encoder, cell)
+                if problem is not None:
+                    reason = Problem(problem.message, problem.hint, column.name)
+                    found.setdefault(index, []).append(reason)
+        return found
 
     def repairs(self) -> tuple[RepairCount, ...]:
         """What has been repaired so far."""
         return tuple(
-            RepairCount(column, kind, t.cells, t.record, _shown(t.before), _shown(t.after))
+            RepairCount(column, kind, t.cells, t.record, shown_cell(t.before), shown_cell(t.after))
             for (column, kind), t in self._tallies.items()
         )
 
@@ -144,11 +170,11 @@ class CellRules:
         """Complete binary fields."""
         if column.kind == "vector":  # what is plain needs neither checks nor repairs of its text
             cells = self._with_nulls(column, cells, first)
-            done = _in_bulk(encoder, cells)
+            done = in_bulk(encoder, cells)
             if done is not None:
                 return done
         clean = self._clean(column, cells, first)
-        done = _in_bulk(encoder, clean)
+        done = in_bulk(encoder, clean)
         if done is not None:
             return done
         encoded = []
@@ -216,7 +242,40 @@ class CellRules:
         )
 
 
-def _in_bulk(encoder: Encoder, cells: list[Field]) -> list[bytes] | None:
+def _problem(column: TargetColumn, encoder: Encoder | None, cell: Field) -> CellProblem | None:
+    try:
+        payload_of(encoder, repaired_cell(column, cell)[0])
+    except CellProblem as problem:
+        return problem
+    return None
+
+
+def repaired_cell(column: TargetColumn, cell: Field) -> tuple[Field, str | None]:
+    """A cell as the server takes it, and the kind of repair if there was one.
+
+    Raises:
+        CellProblem: It cannot be restored.
+    """
+    if cell is None:
+        if not column.not_null:
+            return None, None
+        if column.kind != "text":
+            raise CellProblem(_NULL_IN_NOT_NULL)
+        return b"", None
+    rule = _RULES[column.kind]
+    return (cell, None) if rule is None else rule(cell, column.dimensions)
+
+
+def payload_of(encoder: Encoder | None, cell: Field) -> bytes | None:
+    """The cell in binary form; ``None`` for NULL, and where there is no encoder.
+
+    Raises:
+        CellProblem: The type does not take it.
+    """
+    return None if encoder is None or cell is None else encoder.one(cell)
+
+
+def in_bulk(encoder: Encoder, cells: list[Field]) -> list[bytes] | None:
     """All fields at once, or ``None`` where each cell has to be judged by itself."""
     if encoder.many is None:
         return None
@@ -231,6 +290,7 @@ def _in_bulk(encoder: Encoder, cells: list[Field]) -> list[bytes] | None:
 _NULL_IN_NOT_NULL = "cell is empty (NULL), the column is NOT NULL"
 
 
-def _shown(cell: bytes) -> str:
+def shown_cell(cell: bytes) -> str:
+    """A cell as reports show it: shortened, without what is no text."""
     text = cell[: 4 * _SAMPLE_CHARS].decode(errors="ignore")
     return text if len(text) <= _SAMPLE_CHARS else text[: _SAMPLE_CHARS - 1] + "…"

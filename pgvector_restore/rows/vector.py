@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgvector_restore.rows.problem import CellProblem
+from pgvector_restore.rows.problem import CellProblem, NotFinite
 
 __all__ = ["NUMPY_VECTOR", "vector_cell"]
 
@@ -53,5 +53,5 @@ def vector_cell(cell: bytes, dimensions: int | None = None) -> tuple[bytes, str 
 def _no_vector(strange: bytes) -> CellProblem:
     lower = strange.lower()
     if b"nan" in lower or b"inf" in lower:
-        return CellProblem("vector holds a number that is not finite (NaN or infinity)")
+        return NotFinite("vector holds a number that is not finite (NaN or infinity)")
     return CellProblem("cell is not a vector of the form [1,2,3]")

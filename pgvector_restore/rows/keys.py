@@ -1,0 +1,35 @@
+"""Keys as text, in the server's spelling where they are UUIDs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from pgvector_restore.rows.fields import Field
+
+__all__ = ["canonical_uuid", "orphans"]
+
+
+def canonical_uuid(text: str) -> str | None:
+    """A UUID as the server prints it, or ``None`` for what is none."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return None
+
+
+def orphans(cells: Sequence[Field], keys: set[str]) -> list[int]:
+    """Indexes of cells that are none of the keys; NULL refers to nothing.
+
+    Keys are compared as text; a spelling that is not the server's own is tried as a UUID, and
+    becomes a key if it is one of them.
+    """
+    strangers = set()
+    for cell in dict.fromkeys(cells):  # each once
+        if cell is None or (key := cell.decode()) in keys:
+            continue
+        if canonical_uuid(key) in keys:
+            keys.add(key)
+        else:
+            strangers.add(cell)
+    return [i for i, cell in enumerate(cells) if cell in strangers] if strangers else []

@@ -12,11 +12,12 @@ from pgvector_restore.errors import BadCellError, StoreChangedError
 from pgvector_restore.model import BackupFile, RepairCount
 from pgvector_restore.plan import TablePlan
 from pgvector_restore.rows.csv import CsvReader, Fields, Header
+from pgvector_restore.rows.fields import Field
 from pgvector_restore.rows.pgcopy import BINARY_HEADER, BINARY_TRAILER
 from pgvector_restore.rows.repair import CellRules
 from pgvector_restore.storage import BackupStore
 
-__all__ = ["WHOLE", "Part", "TableFeed", "read_header"]
+__all__ = ["WHOLE", "Part", "TableFeed", "read_header", "read_start"]
 
 
 def read_header(store: BackupStore, file: BackupFile, max_record_bytes: int) -> Header:
@@ -27,6 +28,18 @@ def read_header(store: BackupStore, file: BackupFile, max_record_bytes: int) -> 
     """
     with closing(store.blocks(file)) as blocks:
         return CsvReader(blocks, file.name, max_record_bytes=max_record_bytes).header
+
+
+def read_start(
+    store: BackupStore, file: BackupFile, max_record_bytes: int
+) -> tuple[Header, tuple[Field, ...] | None]:
+    """The header as :func:`read_header` gives it, and the fields of the first record.
+
+    ``None``: the file has no record. No fields: the first one is malformed.
+    """
+    with closing(store.blocks(file)) as blocks:
+        reader = CsvReader(blocks, file.name, max_record_bytes=max_record_bytes)
+        return reader.header, reader.peek()
 
 
 @frozen

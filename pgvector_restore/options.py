@@ -159,6 +159,9 @@ class RestoreOptions:
     )
     #: With ``swap``: keep the old tables in the schema ``<schema>_previous``, for ``revert``.
     keep_previous: bool = field(default=False, validator=_flag)
+    #: Restore into tables to which a role that we have no reason to trust has attached code, and
+    #: run it with our rights.
+    allow_attached_code: bool = field(default=False, validator=_flag)
     #: A record with more bytes is refused; PostgreSQL's own limit for a field is 1 GiB.
     max_record_bytes: int = field(default=64 << 20, validator=_between(1, 1 << 30, int))
 

@@ -14,15 +14,17 @@ from pgvector_restore.db.neighbours import Neighbour, nearest_neighbours
 from pgvector_restore.db.pool import Target, TargetLike
 from pgvector_restore.db.swap import revert_swap
 from pgvector_restore.errors import OptionError
-from pgvector_restore.feed import read_header
-from pgvector_restore.model import BackupFile, BackupSet
+from pgvector_restore.feed import read_start
+from pgvector_restore.model import BackupFile, BackupSet, Catalog
 from pgvector_restore.options import RestoreOptions, check_identifier, make_options
 from pgvector_restore.plan import RestorePlan
 from pgvector_restore.planning import SourceFacts, make_plan, select_files
 from pgvector_restore.progress import Progress, no_progress
 from pgvector_restore.report import RestoreReport
+from pgvector_restore.room import free_bytes
 from pgvector_restore.runs import Run
 from pgvector_restore.storage import BackupStore
+from pgvector_restore.storage.discover import build_catalog
 from pgvector_restore.target import TargetFacts
 
 __all__ = ["Restorer", "revert_tables"]
@@ -101,9 +103,11 @@ class Restorer:
             raise OptionError(
                 f"a backup is a label or a set of the catalog, not {type(backup).__name__}"
             )
-        found = backup if isinstance(backup, BackupSet) else self.store.catalog().get(backup)
+        catalog = self._catalog(backup)
+        found = backup if isinstance(backup, BackupSet) else catalog.get(backup)
         sources = self._sources(found, select_files(found, chosen), chosen)
-        return make_plan(found, chosen, sources, self._facts(found, chosen))
+        facts = self._facts(found, chosen)
+        return make_plan(found, chosen, sources, facts, catalog, free_bytes(facts.data_folder))
 
     def run(self, plan: RestorePlan, *, progress: Progress = no_progress) -> RestoreReport:
         """Do what the plan says: all tables or none.
@@ -180,17 +184,22 @@ class Restorer:
         with self._target.reading() as cur:
             return nearest_neighbours(cur, schema, table, count)
 
+    def _catalog(self, backup: str | BackupSet) -> Catalog:
+        """Everything for a label; for a set only its own folder, which is a short listing."""
+        if isinstance(backup, str):
+            return self.store.catalog()
+        folder = f"{backup.location.key}/" if backup.location.key else ""
+        objects = self.store.list(folder, max_depth=folder.count("/") + 1)
+        return build_catalog(objects, self.store.layout)
+
     def _sources(
         self, backup: BackupSet, files: Sequence[BackupFile], options: RestoreOptions
     ) -> list[SourceFacts]:
         log = self.store.read_log(backup.location) if options.check_log else None
         return [
-            SourceFacts(
-                file,
-                read_header(self.store, file, options.max_record_bytes),
-                log.rows_of(file.name) if log is not None else None,
-            )
+            SourceFacts(file, header, log.rows_of(file.name) if log is not None else None, first)
             for file in files
+            for header, first in [read_start(self.store, file, options.max_record_bytes)]
         ]
 
     def _facts(self, backup: BackupSet, options: RestoreOptions) -> TargetFacts:

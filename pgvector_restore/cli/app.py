@@ -189,6 +189,7 @@ def _options(given: dict[str, Any], database: Database | None = None) -> Restore
         jobs=given["jobs"],
         maintenance_memory=given["maintenance_memory"],
         keep_previous=given["keep_previous"],
+        allow_attached_code=given["allow_attached_code"],
         max_record_bytes=given["max_record_bytes"],
     )
 

@@ -12,7 +12,7 @@ from pgvector_restore.estimate import forecast
 from pgvector_restore.findings import Findings
 from pgvector_restore.grants import check_privileges
 from pgvector_restore.model import BackupFile, BackupSet, Catalog
-from pgvector_restore.options import RestoreOptions
+from pgvector_restore.options import RestoreOptions, check_identifier
 from pgvector_restore.plan import RestorePlan, TablePlan
 from pgvector_restore.preflight import (
     check_code,
@@ -36,7 +36,7 @@ def select_files(backup: BackupSet, options: RestoreOptions) -> tuple[BackupFile
     Raises:
         OptionError: An unknown table, or a choice that would orphan rows.
     """
-    known = [file.table for file in backup.files]
+    known = [check_identifier(file.table, "table") for file in backup.files]
     wanted = options.tables or tuple(known)
     for name in wanted:
         if name not in known:

@@ -16,7 +16,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: Lower layers know nothing of higher ones; rooms on one layer know nothing of each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("model", "target", "schema", "options", "progress", "report", "findings", "forecast", "room"),
+    (
+        *("model", "names", "target", "schema", "options", "progress", "report"),
+        *("findings", "forecast", "room"),
+    ),
     ("rows", "storage", "db"),
     ("plan", "columns"),
     ("strategy", "feed", "tracking", "estimate", "grants", "preflight"),

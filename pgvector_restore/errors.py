@@ -35,7 +35,7 @@ Nothing is decided by the text of a message.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "BackupNotFoundError",
@@ -82,9 +82,14 @@ class PgvectorRestoreError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        #: All that is wrong, this error first, where planning found more than one thing.
+        self.findings: tuple[Any, ...] = ()
 
     def __str__(self) -> str:
-        return self.message
+        return self.message + self._others()
+
+    def _others(self) -> str:
+        return "".join(f"; also: {finding.message}" for finding in self.findings[1:])
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default protocol; workers send errors home.
@@ -93,6 +98,9 @@ class PgvectorRestoreError(Exception):
     def to_dict(self) -> dict[str, object]:
         """JSON-ready form: ``type``, ``message``, ``hint`` and what else the error knows."""
         known = {k: v for k, v in vars(self).items() if not k.startswith("_") and v is not None}
+        known["findings"] = [finding.to_dict() for finding in self.findings]
+        if not self.findings:
+            del known["findings"]
         return {"type": type(self).__name__, "exit_code": self.exit_code, **known}
 
 
@@ -169,7 +177,8 @@ class BadDataError(PgvectorRestoreError, ValueError):
             place.append("header" if self.record == 0 else f"record {self.record}")
         if self.column is not None:
             place.append(f"column {quoted(self.column)}")
-        return f"{self.message} ({', '.join(place)})" if place else self.message
+        said = f"{self.message} ({', '.join(place)})" if place else self.message
+        return said + self._others()
 
 
 class BadHeaderError(BadDataError):
@@ -278,10 +287,21 @@ class ContentMismatchError(PgvectorRestoreError):
         self.differences = [dict(one) for one in differences]
 
 
+def shown(text: str) -> str:
+    r"""A text with everything escaped that is no visible character or space.
+
+    >>> shown("a\x1b[2J")
+    'a\\x1b[2J'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def quoted(name: str) -> str:
     r"""A name as messages show it: in double quotes, unprintable characters escaped.
 
     >>> quoted("a\nb")
     '"a\\nb"'
     """
-    return '"' + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name) + '"'
+    return f'"{shown(name)}"'

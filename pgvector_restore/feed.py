@@ -19,7 +19,7 @@ from pgvector_restore.rows.rejects import Problem, Reject, record_spans
 from pgvector_restore.rows.repair import CellRules
 from pgvector_restore.storage import BackupStore
 
-__all__ = ["WHOLE", "Part", "TableFeed", "read_header"]
+__all__ = ["WHOLE", "Part", "TableFeed", "read_header", "read_start"]
 
 
 def read_header(
@@ -36,6 +36,21 @@ def read_header(
     """
     with closing(store.blocks(file, limits=limits)) as blocks:
         return CsvReader(blocks, file.name, max_record_bytes=max_record_bytes).header
+
+
+def read_start(
+    store: BackupStore,
+    file: BackupFile,
+    max_record_bytes: int,
+    limits: UnpackLimits = DEFAULT_LIMITS,
+) -> tuple[Header, tuple[Field, ...] | None]:
+    """The header as :func:`read_header` gives it, and the fields of the first record.
+
+    ``None``: the file has no record. No fields: the first one is malformed.
+    """
+    with closing(store.blocks(file, limits=limits)) as blocks:
+        reader = CsvReader(blocks, file.name, max_record_bytes=max_record_bytes)
+        return reader.header, reader.peek()
 
 
 @frozen

@@ -9,6 +9,7 @@ from typing import Literal
 from attrs import frozen
 
 from pgvector_restore.errors import BackupNotFoundError, IncompleteBackupError, quoted
+from pgvector_restore.names import check_place
 
 LocationKind = Literal["global", "task"]
 
@@ -191,8 +192,10 @@ class Catalog:
         """The newest set, of all or of one location's name.
 
         Raises:
+            OptionError: A name that can be no location.
             BackupNotFoundError: There is none; the message says what is there instead.
         """
+        check_place(location or "", "location")
         for candidate in self.sets:
             if location is None or location in candidate.location.names:
                 return candidate
@@ -207,9 +210,11 @@ class Catalog:
         A set that lies in the root has its timestamp alone as a label.
 
         Raises:
+            OptionError: A text that can be no label.
             BackupNotFoundError: No such set; the hint names what comes closest.
             IncompleteBackupError: The set is there in part; the message says what is missing.
         """
+        check_place(label, "label")
         name, _, stamp = label.removeprefix("./").rpartition("/")
         if stamp == "latest":
             return self.latest(name or None)

@@ -194,6 +194,9 @@ class RestoreOptions:
     keep_previous: bool = field(default=False, validator=_flag)
     #: ``counts``: of records and rows. ``content``: every row is read back and compared as well.
     verify: VerifyLevel = field(default="counts", validator=_one_of(VerifyLevel))
+    #: Restore into tables to which a role that we have no reason to trust has attached code, and
+    #: run it with our rights.
+    allow_attached_code: bool = field(default=False, validator=_flag)
     #: A record with more bytes is refused; PostgreSQL's own limit for a field is 1 GiB.
     max_record_bytes: int = field(default=64 << 20, validator=_between(1, 1 << 30, int))
     #: A compressed file that unpacks to more than so many times its size, and to more than 64 MiB,

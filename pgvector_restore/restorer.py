@@ -16,16 +16,18 @@ from pgvector_restore.db.pool import Target, TargetLike
 from pgvector_restore.db.revert import revert_swap
 from pgvector_restore.db.session import configure_session
 from pgvector_restore.errors import OptionError
-from pgvector_restore.feed import read_header
-from pgvector_restore.model import BackupFile, BackupSet
+from pgvector_restore.feed import read_header, read_start
+from pgvector_restore.model import BackupFile, BackupSet, Catalog
 from pgvector_restore.options import RestoreOptions, check_identifier, make_options
 from pgvector_restore.plan import RestorePlan
 from pgvector_restore.planning import SourceFacts, make_plan, select_files
 from pgvector_restore.progress import Progress, no_progress
 from pgvector_restore.report import RestoreReport
+from pgvector_restore.room import free_bytes
 from pgvector_restore.rows.csv import DEFAULT_MAX_RECORD_BYTES
 from pgvector_restore.runs import Run
 from pgvector_restore.storage import BackupStore
+from pgvector_restore.storage.discover import build_catalog
 from pgvector_restore.target import TargetFacts
 from pgvector_restore.tracking import Tracker
 from pgvector_restore.verify_report import VerifyReport
@@ -103,9 +105,11 @@ class Restorer:
             TargetError: The database cannot be reached, or cannot take the set.
         """
         chosen = make_options(options, changes)
-        found = self._find(backup)
+        catalog = self._catalog(backup)
+        found = backup if isinstance(backup, BackupSet) else catalog.get(backup)
         sources = self._sources(found, select_files(found, chosen), chosen)
-        return make_plan(found, chosen, sources, self._facts(found, chosen))
+        facts = self._facts(found, chosen)
+        return make_plan(found, chosen, sources, facts, catalog, free_bytes(facts.data_folder))
 
     def run(
         self,
@@ -177,7 +181,8 @@ class Restorer:
         """
         check_limit(limit)
         options = RestoreOptions(tables=tables, schema=schema, max_record_bytes=max_record_bytes)
-        found = self._find(backup)
+        catalog = self._catalog(backup)
+        found = backup if isinstance(backup, BackupSet) else catalog.get(backup)
         files = select_files(found, options)
         headers = {file: read_header(self.store, file, max_record_bytes) for file in files}
         report = verify_backup(
@@ -238,24 +243,28 @@ class Restorer:
         with self._target.reading() as cur:
             return nearest_neighbours(cur, schema, table, count)
 
-    def _find(self, backup: str | BackupSet) -> BackupSet:
+    def _catalog(self, backup: str | BackupSet) -> Catalog:
+        """Everything for a label; for a set only its own folder, which is a short listing."""
         if not isinstance(backup, (str, BackupSet)):
             raise OptionError(
                 f"a backup is a label or a set of the catalog, not {type(backup).__name__}"
             )
-        return backup if isinstance(backup, BackupSet) else self.store.catalog().get(backup)
+        if isinstance(backup, str):
+            return self.store.catalog()
+        folder = f"{backup.location.key}/" if backup.location.key else ""
+        objects = self.store.list(folder, max_depth=folder.count("/") + 1)
+        return build_catalog(objects, self.store.layout)
 
     def _sources(
         self, backup: BackupSet, files: Sequence[BackupFile], options: RestoreOptions
     ) -> list[SourceFacts]:
         log = self.store.read_log(backup.location) if options.check_log else None
         return [
-            SourceFacts(
-                file,
-                read_header(self.store, file, options.max_record_bytes, options.unpack_limits),
-                log.rows_of(file.name) if log is not None else None,
-            )
+            SourceFacts(file, header, log.rows_of(file.name) if log is not None else None, first)
             for file in files
+            for header, first in [
+                read_start(self.store, file, options.max_record_bytes, options.unpack_limits)
+            ]
         ]
 
     def _facts(self, backup: BackupSet, options: RestoreOptions) -> TargetFacts:

@@ -270,7 +270,7 @@ class Run:
                 warnings.append(
                     f"{feed.file} does not end with a row end: its last record may be cut short"
                 )
-            if result.rows_removed and not feed.rows_read and table.logged_rows is None:
+            if result.rows_removed and not feed.rows_read and not plan.told("empty", table.name):
                 warnings.append(
                     f"{feed.file} has no rows: {table.name} is empty now, "
                     f"{result.rows_removed} rows were removed"

@@ -112,9 +112,12 @@ def _fail(error: dict[str, object], *, as_json: bool) -> int:
     plain = error["type"] in (CancelledError.__name__, "KeyboardInterrupt")
     message = str(error["message"])
     is_whole = plain or message.startswith("internal error: ")
-    _tell(message if is_whole else f"error: {message}")
-    if hint := error.get("hint"):
-        _tell(f"hint: {hint}")
+    found = error.get("findings")
+    for one in found if isinstance(found, list) else [error | {"message": message}]:
+        text = str(one["message"])
+        _tell(text if is_whole else f"error: {text}")
+        if hint := one.get("hint"):
+            _tell(f"hint: {hint}")
     if as_json:
         try:
             print_document({"ok": False, "error": error})

@@ -181,6 +181,7 @@ def _options(given: dict[str, Any], database: Database | None = None) -> Restore
         maintenance_memory=given["maintenance_memory"],
         keep_previous=given["keep_previous"],
         verify=given["verify"],
+        allow_attached_code=given["allow_attached_code"],
         max_record_bytes=given["max_record_bytes"],
         max_unpack_ratio=given["max_unpack_ratio"],
         max_unpacked_bytes=given["max_unpacked_bytes"],

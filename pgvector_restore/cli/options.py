@@ -129,6 +129,12 @@ def restore_options(command: _Command) -> _Command:
         click.option("--schema", metavar="S", help="Schema of the tables."),
         click.option("--no-create-tables", is_flag=True, help="Refuse to create what is missing."),
         click.option(
+            "--allow-attached-code",
+            is_flag=True,
+            help="Run triggers, checks and the like of tables that belong to roles nobody vouches"
+            " for.",
+        ),
+        click.option(
             "--ignore-log", is_flag=True, help="Do not compare row counts with the backup log."
         ),
         click.option(

@@ -10,8 +10,11 @@ import psycopg
 from attrs import evolve
 from psycopg import sql
 
+from pgvector_restore.db.attached import find_attached_code, insert_triggers
 from pgvector_restore.db.blockers import find_blockers
-from pgvector_restore.db.pool import target_label
+from pgvector_restore.db.privileges import find_privileges
+from pgvector_restore.db.server import server_facts
+from pgvector_restore.db.statements import qualified
 from pgvector_restore.errors import TargetChangedError, TargetMismatchError, quoted
 from pgvector_restore.target import (
     ColumnKind,
@@ -105,52 +108,42 @@ def find_schema(cur: _Cursor, wanted: str | None, tables: Sequence[str]) -> str:
 
 def inspect_target(cur: _Cursor, schema: str, names: Sequence[str]) -> TargetFacts:
     """The facts a plan is made from. The session must be configured."""
-    cur.execute(
-        """
-        SELECT current_setting('server_version_num')::int,
-               pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool,
-               (SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-                WHERE e.extname = 'vector'),
-               coalesce((SELECT extversion FROM pg_extension WHERE extname = 'vector'),
-                        (SELECT default_version FROM pg_available_extensions
-                         WHERE name = 'vector')),
-               has_database_privilege(current_database(), 'CREATE')
-        """
-    )
-    row = cur.fetchone()
-    assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-    version, read_only, vector_schema, vector_version, may_create = row
+    facts = server_facts(cur, schema, names)
     found = _find_tables(cur, schema, names)
     oids = [oid for oid, *_ in found.values()]
-    return TargetFacts(
-        label=target_label(cur.connection),
-        server_version=version,
-        schema=schema,
-        vector_schema=vector_schema,
-        vector_version=vector_version,
-        asked=tuple(names),
-        tables=tuple(
-            TargetTable(
-                schema=schema,
-                name=name,
-                oid=oid,
-                columns=_columns(cur, oid, vector_schema),
-                rows=count_rows(cur, schema, name),
-                foreign_keys=_foreign_keys(cur, oid),
-                referenced_by=_referenced_by(cur, oid, oids),
-                inherited_by=() if kind == _PARTITIONED else _inherited_by(cur, oid),
-                partitioned=kind == _PARTITIONED,
-                unlogged=unlogged,
-                size_bytes=_size(cur, oid),
-                indexes=_indexes(cur, oid),
-                owned=_owned(cur, oid),
-                swap_blockers=find_blockers(cur, oid, oids),
-                insert_triggers=_insert_triggers(cur, oid),
-            )
-            for name, (oid, kind, unlogged) in found.items()
-        ),
-        read_only=read_only,
-        may_create_schemas=may_create,
+    return evolve(
+        facts,
+        tables=tuple(_table(cur, facts, name, relation, oids) for name, relation in found.items()),
+    )
+
+
+def _table(
+    cur: _Cursor,
+    facts: TargetFacts,
+    name: str,
+    relation: tuple[int, str, bool],
+    oids: list[int],
+) -> TargetTable:
+    oid, kind, unlogged = relation
+    code = find_attached_code(cur, oid)
+    privileges = find_privileges(cur, oid)
+    readable = facts.may_use_schema and "SELECT" not in privileges.get("lacking", ())
+    return TargetTable(
+        schema=facts.schema,
+        name=name,
+        oid=oid,
+        columns=_columns(cur, oid, facts.vector_schema),
+        rows=count_rows(cur, facts.schema, name) if readable else None,
+        foreign_keys=_foreign_keys(cur, oid),
+        referenced_by=_referenced_by(cur, oid, oids),
+        inherited_by=() if kind == _PARTITIONED else _inherited_by(cur, oid),
+        partitioned=kind == _PARTITIONED,
+        unlogged=unlogged,
+        indexes=_indexes(cur, oid),
+        swap_blockers=find_blockers(cur, oid, oids),
+        insert_triggers=insert_triggers(code, qualified(cur, facts.schema, name)),
+        attached_code=code,
+        **privileges,
     )
 
 
@@ -169,7 +162,9 @@ def check_same(cur: _Cursor, facts: TargetFacts, names: Sequence[str]) -> None:
 
 
 def _without_rows(table: TargetTable | None) -> TargetTable | None:
-    return evolve(table, rows=None, size_bytes=None) if table is not None else None
+    return (
+        evolve(table, rows=None, size_bytes=None, total_bytes=None) if table is not None else None
+    )
 
 
 def analyze(cur: _Cursor, table: TargetTable) -> None:
@@ -323,32 +318,6 @@ def _indexes(cur: _Cursor, oid: int) -> tuple[TargetIndex, ...]:
         [oid],
     )
     return tuple(TargetIndex(*row) for row in cur.fetchall())
-
-
-def _size(cur: _Cursor, oid: int) -> int:
-    cur.execute("SELECT pg_table_size(%s::oid::regclass)", [oid])
-    return int((cur.fetchone() or [0])[0] or 0)
-
-
-def _owned(cur: _Cursor, oid: int) -> bool:
-    cur.execute(
-        "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = %s",
-        [oid],
-    )
-    return bool((cur.fetchone() or [False])[0])
-
-
-def _insert_triggers(cur: _Cursor, oid: int) -> tuple[str, ...]:
-    # tgtype is a bit mask: 4 is INSERT (TRIGGER_TYPE_INSERT in pg_trigger.h).
-    cur.execute(
-        """
-        SELECT tgname FROM pg_trigger
-        WHERE tgrelid = %s AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & 4 <> 0
-        ORDER BY tgname
-        """,
-        [oid],
-    )
-    return tuple(row[0] for row in cur.fetchall())
 
 
 def _inherited_by(cur: _Cursor, oid: int) -> tuple[str, ...]:

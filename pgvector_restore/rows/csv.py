@@ -208,6 +208,23 @@ class CsvReader:
         for piece in self._pieces:
             yield from self._decode(piece)
 
+    def peek(self) -> tuple[Field, ...] | None:
+        """Fields of the first record, which is still to come; ``None``: there is none.
+
+        A malformed one has no fields here: iteration says what is wrong with it.
+        """
+        if not self._rest.data:
+            self._rest = next(self._pieces, self._rest)
+        first = self._rest.data[: _first_record_end(self._rest.data)] if self._rest.data else b""
+        if not first:
+            return None
+        try:
+            fields = split_fields(first, len(self.header.names), crlf=self.header.crlf)
+            check_text(first, fields, len(self.header.names))
+        except Malformed:
+            return ()
+        return tuple(fields)
+
     def _gather(self, blocks: Iterable[bytes]) -> Iterator[Records]:
         """Pieces of whole records, the file's last record completed with a row end."""
         parts: list[bytes] = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 from attrs import frozen
@@ -49,7 +50,7 @@ _PARALLEL = {
     "index": ("index.begin",),
     "publish": ("commit.before",),
 }
-WAYS = {
+WAYS: dict[str, tuple[dict[str, Any], Mapping[str, tuple[str, ...]]]] = {
     "in_place": ({"strategy": "in_place"}, _IN_PLACE),
     "swap": ({"strategy": "swap", "jobs": 1}, _SWAP),
     "swap_jobs_2": ({"strategy": "swap", "jobs": 2}, _PARALLEL),
@@ -103,9 +104,7 @@ def sample() -> set[Case]:
         for i, phase in enumerate(phases):
             for j, fault in enumerate(FAULTS):
                 fits = [
-                    c
-                    for c in cases
-                    if (c.version, c.phase, c.fault) == (version, phase, fault)
+                    c for c in cases if (c.version, c.phase, c.fault) == (version, phase, fault)
                 ]
                 chosen.add(fits[(i + 2 * j + 5 * (version == VERSIONS[0])) % len(fits)])
     met = {(case.way, case.point) for case in chosen}

@@ -11,7 +11,9 @@ from tests.faults.kit import Arena
 
 
 @pytest.fixture(scope="session")
-def arenas(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Arena]]:
+def arenas(
+    place: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[int], Arena]]:
     """The arena of a version, built when it is first asked for."""
     built: dict[int, Arena] = {}
 

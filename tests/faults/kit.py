@@ -159,9 +159,7 @@ class Client:
 
     def wait_at_failpoint(self) -> dict[str, Any]:
         """Wait until it stands still; what it said there."""
-        wait_until(
-            lambda: self._reached.exists() or self._process.poll() is not None, "failpoint"
-        )
+        wait_until(lambda: self._reached.exists() or self._process.poll() is not None, "failpoint")
         assert self._reached.exists(), self._log.read_text() + str(self.wait())
         told: dict[str, Any] = json.loads(self._reached.read_text())
         return told

@@ -97,9 +97,7 @@ def large_set(root: Path) -> Path:
 
 
 @pytest.mark.parametrize("strategy", ["in_place", "swap"])
-def test_disk_full_while_loading(
-    small_dsn: str, disk: Disk, tmp_path: Path, strategy: str
-) -> None:
+def test_disk_full_while_loading(small_dsn: str, disk: Disk, tmp_path: Path, strategy: str) -> None:
     restore(write_set(tmp_path / "old"), small_dsn)
     before, used = snapshot(small_dsn), disk.used_bytes()
     root = large_set(tmp_path / "new")

@@ -50,10 +50,12 @@ _PARALLEL = {
     "index": ("index.begin",),
     "publish": ("commit.before",),
 }
+_KEEP = {"publish": _SWAP["publish"], "done": _SWAP["done"]}
 WAYS: dict[str, tuple[dict[str, Any], Mapping[str, tuple[str, ...]]]] = {
     "in_place": ({"strategy": "in_place"}, _IN_PLACE),
     "swap": ({"strategy": "swap", "jobs": 1}, _SWAP),
     "swap_jobs_2": ({"strategy": "swap", "jobs": 2}, _PARALLEL),
+    "swap_keep": ({"strategy": "swap", "jobs": 1, "keep_previous": True}, _KEEP),
 }
 
 

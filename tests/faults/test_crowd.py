@@ -90,7 +90,7 @@ def test_eight_at_once(g2_dsn: str, tmp_path: Path, way: str) -> None:
     assert query(g2_dsn, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("times", [pytest.param(100, marks=sampled), pytest.param(1000, id="1000")])
 def test_one_after_another_in_one_process(
     g2_dsn: str, g2_template: str, tmp_path: Path, times: int

@@ -50,7 +50,7 @@ POINTS: dict[str, str] = {
     "verify": "counts and files have been checked",
     "publish": "swap: everything is ready and the exchange comes next",
     "exchange.locked": "swap: the old tables are locked for the exchange",
-    "exchange.dropped": "swap: the old tables are dropped and that is not committed",
+    "exchange.dropped": "swap: the old tables are dropped or set aside and that is not committed",
     "exchange.moved": "swap: the new tables are in their place and that is not committed",
     "commit.before": "COMMIT comes next",
     "commit.after": "COMMIT has been answered",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 from attrs import frozen
@@ -49,10 +50,12 @@ _PARALLEL = {
     "index": ("index.begin",),
     "publish": ("commit.before",),
 }
-WAYS = {
+_KEEP = {"publish": _SWAP["publish"], "done": _SWAP["done"]}
+WAYS: dict[str, tuple[dict[str, Any], Mapping[str, tuple[str, ...]]]] = {
     "in_place": ({"strategy": "in_place"}, _IN_PLACE),
     "swap": ({"strategy": "swap", "jobs": 1}, _SWAP),
     "swap_jobs_2": ({"strategy": "swap", "jobs": 2}, _PARALLEL),
+    "swap_keep": ({"strategy": "swap", "jobs": 1, "keep_previous": True}, _KEEP),
 }
 
 

@@ -58,7 +58,7 @@ _STATE = """
       (SELECT count(*) || md5(string_agg(t::text, chr(10) ORDER BY id))
        FROM langchain_pg_embedding t),
       (SELECT count(*) FROM langchain_pg_embedding WHERE cmetadata @> '{"even": true}'),
-      (SELECT min(document) FROM (SELECT document FROM langchain_pg_embedding
+      (SELECT left(min(document), 9) FROM (SELECT document FROM langchain_pg_embedding
        ORDER BY (embedding::vector(3)) <=> '[7,2,3]' LIMIT 1) AS nearest)
 """
 _SHAPE = """

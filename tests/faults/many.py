@@ -25,16 +25,21 @@ _SESSIONS = """
     WHERE datname = current_database() AND application_name = 'pgvector_restore'
 """
 
+#: Sessions of a restorer that stays open.
+_STAY = 2
+
 
 def held(dsn: str) -> dict[str, int]:
     gc.collect()
-    time.sleep(0.5)  # sessions that have been closed are still ending
+    deadline = time.monotonic() + 10
+    while (sessions := query(dsn, _SESSIONS)[0][0]) > _STAY and time.monotonic() < deadline:
+        time.sleep(0.05)  # those that have been closed are still ending
     status = Path("/proc/self/status").read_text()
     kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
     return {
         "files": len(list(Path("/proc/self/fd").iterdir())),
         "threads": threading.active_count(),
-        "sessions": query(dsn, _SESSIONS)[0][0],
+        "sessions": sessions,
         "rss_bytes": int(kilobytes) * 1024,
     }
 

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,10 @@ _WAYS = {
     "swap": {"mode": "replace", "strategy": "swap"},
     "append": {"mode": "append", "tables": _EMBEDDING},
 }
+
+
+#: Resident memory that may be added between the first fifth and the end: what an allocator keeps.
+_GROWTH_BYTES = 8 << 20
 
 
 class Contest:
@@ -87,7 +90,7 @@ def test_eight_at_once(g2_dsn: str, tmp_path: Path, way: str) -> None:
     assert query(g2_dsn, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("times", [pytest.param(100, marks=sampled), pytest.param(1000, id="1000")])
 def test_one_after_another_in_one_process(
     g2_dsn: str, g2_template: str, tmp_path: Path, times: int
@@ -109,21 +112,14 @@ def test_one_after_another_in_one_process(
     )
     assert done.returncode == 0, done.stderr
     early, late = json.loads(done.stdout)
-    # Three restorers stay open all the time, two of them with a connection to each side.
-    assert late["files"] == early["files"]
+    for held in (early, late):  # by the restorer that stays open: one to restore, one to look
+        assert 1 <= held["sessions"] <= 2
+    assert late["files"] - late["sessions"] == early["files"] - early["sessions"]
     assert late["threads"] == early["threads"]
-    assert late["sessions"] == early["sessions"]
-    assert late["rss_bytes"] - early["rss_bytes"] < _growth_bytes(times), (early, late)
+    assert late["rss_bytes"] - early["rss_bytes"] < _GROWTH_BYTES, (early, late)
     assert not list(temporary.iterdir())
     assert not query(g2_dsn, "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'pg%temp%'")
     assert not query(g2_dsn, "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'pgvr%'")
     with connect(g2_dsn) as conn:
         counted = conn.execute(f"SELECT count(*) FROM {_EMBEDDING}").fetchone()
     assert counted == (4,)
-
-
-def _growth_bytes(times: int) -> int:
-    return 8 << 20 if times < 1000 else 16 << 20
-
-
-Listener = Callable[[ProgressEvent], None]

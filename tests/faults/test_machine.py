@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,6 +33,7 @@ from pgvector_restore import (
 )
 from pgvector_restore.db.embedded import EmbeddedServer
 from pgvector_restore.failpoints import POINTS
+from pgvector_restore.progress import Progress, no_progress
 from tests.conftest import database
 from tests.faults.kit import PATIENCE_S, Client, wait_until
 from tests.restore.content import query
@@ -47,8 +49,19 @@ _numbers = itertools.count()
 
 strategies = st.sampled_from(["in_place", "swap"])
 #: Those that a restore over one connection, with nothing to sweep, is sure to pass.
-_EVERYWHERE = ("connect", "claim", "create", "load.begin", "load.block", "load.end")
-_EVERYWHERE += ("index.begin", "index.end", "verify", "commit.before", "commit.after")
+_EVERYWHERE = (
+    "connect",
+    "claim",
+    "create",
+    "load.begin",
+    "load.block",
+    "load.end",
+    "index.begin",
+    "index.end",
+    "verify",
+    "commit.before",
+    "commit.after",
+)
 points = st.sampled_from(_EVERYWHERE)
 
 
@@ -90,9 +103,9 @@ class Restores(RuleBasedStateMachine):
         ]
         write_set(self._root, embedding=embedding_bytes(records=records))
 
-    def _restore(self, strategy: str, **options: object) -> None:
+    def _restore(self, strategy: str, progress: Progress = no_progress) -> None:
         with Restorer(open_store(self._root), self._dsn) as restorer:
-            restorer.restore("latest", mode="replace", strategy=strategy, **options)
+            restorer.restore("latest", mode="replace", strategy=strategy, progress=progress)
 
     @initialize(strategy=st.just("in_place"))
     def begin(self, strategy: str) -> None:
@@ -180,15 +193,15 @@ def test_the_points_exist() -> None:
 @pytest.mark.parametrize(
     ("examples", "steps"),
     [
-        pytest.param(4, 10, marks=pytest.mark.faults_sample, id="sample"),
+        pytest.param(3, 8, marks=pytest.mark.faults_sample, id="sample"),
         pytest.param(60, 20, id="many"),
     ],
 )
 def test_any_order(
     server: EmbeddedServer, g2_template: str, tmp_path: Path, examples: int, steps: int
 ) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        lambda: Restores(server, g2_template, tmp_path),
+    run_state_machine_as_test(
+        cast("type[Restores]", lambda: Restores(server, g2_template, tmp_path)),
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,

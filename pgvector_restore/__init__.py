@@ -7,14 +7,18 @@
 ...     report = restorer.restore("latest", mode="replace")
 """
 
+from pgvector_restore._version import __version__
+from pgvector_restore.cancel import CancelToken
 from pgvector_restore.errors import (
     BackupNotFoundError,
     BadCellError,
+    BadCompressionError,
     BadDataError,
     BadHeaderError,
     BadRecordError,
     CancelledError,
     ConnectError,
+    ContentMismatchError,
     IncompleteBackupError,
     MissingExtraError,
     OptionError,
@@ -49,6 +53,7 @@ from pgvector_restore.model import (
     Location,
     ObjectInfo,
     RepairCount,
+    UnpackLimits,
 )
 from pgvector_restore.options import RestoreOptions
 from pgvector_restore.plan import RestorePlan, TablePlan
@@ -57,8 +62,7 @@ from pgvector_restore.report import RestoreReport, TableReport, format_size
 from pgvector_restore.restorer import Restorer
 from pgvector_restore.settings import environment_target, resolve_target
 from pgvector_restore.storage import DEFAULT_LAYOUT, BackupStore, Layout, open_store
-
-__version__ = "0.1.0"
+from pgvector_restore.verify_report import RowDifference, TableComparison, VerifyReport
 
 __all__ = [
     "DEFAULT_LAYOUT",
@@ -68,13 +72,16 @@ __all__ = [
     "BackupStore",
     "BadCell",
     "BadCellError",
+    "BadCompressionError",
     "BadDataError",
     "BadHeaderError",
     "BadRecordError",
+    "CancelToken",
     "CancelledError",
     "Catalog",
     "ColumnInspection",
     "ConnectError",
+    "ContentMismatchError",
     "FileInspection",
     "IncompleteBackupError",
     "IncompleteSet",
@@ -98,10 +105,12 @@ __all__ = [
     "Restorer",
     "RowClaim",
     "RowCountError",
+    "RowDifference",
     "RowRejectedError",
     "ServerStep",
     "StoreChangedError",
     "StoreError",
+    "TableComparison",
     "TablePlan",
     "TableReport",
     "TargetBusyError",
@@ -110,6 +119,8 @@ __all__ = [
     "TargetMismatchError",
     "TooManyBadRowsError",
     "TqdmProgress",
+    "UnpackLimits",
+    "VerifyReport",
     "__version__",
     "environment_target",
     "format_size",

@@ -13,6 +13,7 @@
     │   ├── BadHeaderError                          4
     │   ├── BadRecordError                          4
     │   ├── BadCellError                            4
+    │   ├── BadCompressionError                     4
     │   ├── RowRejectedError                        4
     │   ├── RowCountError                           4
     │   └── TooManyBadRowsError                     4
@@ -22,7 +23,8 @@
     │   ├── TargetBusyError                         5
     │   ├── TargetChangedError                      5
     │   └── OutcomeUnknownError                     5
-    └── CancelledError                              6
+    ├── CancelledError                              6
+    └── ContentMismatchError                        8
 
 One exit code belongs to no error: 7, the restore is committed and records were set aside.
 
@@ -32,16 +34,19 @@ Nothing is decided by the text of a message.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 __all__ = [
     "BackupNotFoundError",
     "BadCellError",
+    "BadCompressionError",
     "BadDataError",
     "BadHeaderError",
     "BadRecordError",
     "CancelledError",
     "ConnectError",
+    "ContentMismatchError",
     "IncompleteBackupError",
     "MissingExtraError",
     "OptionError",
@@ -77,9 +82,14 @@ class PgvectorRestoreError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        #: All that is wrong, this error first, where planning found more than one thing.
+        self.findings: tuple[Any, ...] = ()
 
     def __str__(self) -> str:
-        return self.message
+        return self.message + self._others()
+
+    def _others(self) -> str:
+        return "".join(f"; also: {finding.message}" for finding in self.findings[1:])
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default protocol; workers send errors home.
@@ -88,6 +98,9 @@ class PgvectorRestoreError(Exception):
     def to_dict(self) -> dict[str, object]:
         """JSON-ready form: ``type``, ``message``, ``hint`` and what else the error knows."""
         known = {k: v for k, v in vars(self).items() if not k.startswith("_") and v is not None}
+        known["findings"] = [finding.to_dict() for finding in self.findings]
+        if not self.findings:
+            del known["findings"]
         return {"type": type(self).__name__, "exit_code": self.exit_code, **known}
 
 
@@ -164,7 +177,8 @@ class BadDataError(PgvectorRestoreError, ValueError):
             place.append("header" if self.record == 0 else f"record {self.record}")
         if self.column is not None:
             place.append(f"column {quoted(self.column)}")
-        return f"{self.message} ({', '.join(place)})" if place else self.message
+        said = f"{self.message} ({', '.join(place)})" if place else self.message
+        return said + self._others()
 
 
 class BadHeaderError(BadDataError):
@@ -177,6 +191,10 @@ class BadRecordError(BadDataError):
 
 class BadCellError(BadDataError):
     """A single cell cannot be restored and cannot be repaired."""
+
+
+class BadCompressionError(BadDataError):
+    """A compressed file is cut, damaged, not what its name says, or too large inside."""
 
 
 class RowRejectedError(BadDataError):
@@ -247,10 +265,43 @@ class CancelledError(PgvectorRestoreError):
     exit_code = 6
 
 
+class ContentMismatchError(PgvectorRestoreError):
+    """The database does not hold what the backup holds.
+
+    Args:
+        message: How they differ.
+        hint: Advice, if any.
+        differences: The rows that were named, as in ``VerifyReport.to_dict()``.
+    """
+
+    exit_code = 8
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        differences: Sequence[Mapping[str, object]] = (),
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.differences = [dict(one) for one in differences]
+
+
+def shown(text: str) -> str:
+    r"""A text with everything escaped that is no visible character or space.
+
+    >>> shown("a\x1b[2J")
+    'a\\x1b[2J'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def quoted(name: str) -> str:
     r"""A name as messages show it: in double quotes, unprintable characters escaped.
 
     >>> quoted("a\nb")
     '"a\\nb"'
     """
-    return '"' + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name) + '"'
+    return f'"{shown(name)}"'

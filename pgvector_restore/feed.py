@@ -8,9 +8,10 @@ from contextlib import closing
 from attrs import evolve, frozen
 
 from pgvector_restore.errors import BadCellError, StoreChangedError
-from pgvector_restore.model import BackupFile, RepairCount
+from pgvector_restore.model import DEFAULT_LIMITS, BackupFile, RepairCount, UnpackLimits
 from pgvector_restore.plan import TablePlan
 from pgvector_restore.rows.csv import CsvReader, Fields, Header
+from pgvector_restore.rows.digest import ContentDigest, digest_of, form_of, hash_columns
 from pgvector_restore.rows.fields import Field
 from pgvector_restore.rows.keys import canonical_uuid, orphans
 from pgvector_restore.rows.pgcopy import BINARY_HEADER, BINARY_TRAILER
@@ -18,17 +19,38 @@ from pgvector_restore.rows.rejects import Problem, Reject, record_spans
 from pgvector_restore.rows.repair import CellRules
 from pgvector_restore.storage import BackupStore
 
-__all__ = ["WHOLE", "Part", "TableFeed", "read_header"]
+__all__ = ["WHOLE", "Part", "TableFeed", "read_header", "read_start"]
 
 
-def read_header(store: BackupStore, file: BackupFile, max_record_bytes: int) -> Header:
+def read_header(
+    store: BackupStore,
+    file: BackupFile,
+    max_record_bytes: int,
+    limits: UnpackLimits = DEFAULT_LIMITS,
+) -> Header:
     """Column names and row ends of a file; reads no more of it than its first record needs.
 
     Raises:
         BadHeaderError: There is none, or it is no list of names.
+        BadCompressionError: A compressed file that is damaged at its beginning.
     """
-    with closing(store.blocks(file)) as blocks:
+    with closing(store.blocks(file, limits=limits)) as blocks:
         return CsvReader(blocks, file.name, max_record_bytes=max_record_bytes).header
+
+
+def read_start(
+    store: BackupStore,
+    file: BackupFile,
+    max_record_bytes: int,
+    limits: UnpackLimits = DEFAULT_LIMITS,
+) -> tuple[Header, tuple[Field, ...] | None]:
+    """The header as :func:`read_header` gives it, and the fields of the first record.
+
+    ``None``: the file has no record. No fields: the first one is malformed.
+    """
+    with closing(store.blocks(file, limits=limits)) as blocks:
+        reader = CsvReader(blocks, file.name, max_record_bytes=max_record_bytes)
+        return reader.header, reader.peek()
 
 
 @frozen
@@ -56,12 +78,14 @@ class TableFeed:
         plan: What to load.
         max_record_bytes: A longer record is refused.
         on_progress: Called after each block with bytes read and rows decoded so far.
-        part: What to read of the file.
+        part: What to read of the file; all of a compressed one.
         on_reject: Called with each record that cannot be restored, which is left out then; what it
             raises ends the load. ``None``: such a record raises.
+        limits: How much may come out of a compressed file.
+        content: Digest the rows on their way; binary only.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a restore says of one table
         self,
         store: BackupStore,
         plan: TablePlan,
@@ -69,12 +93,15 @@ class TableFeed:
         on_progress: Callable[[int, int], None],
         part: Part = WHOLE,
         on_reject: Callable[[Reject], None] | None = None,
+        *,
+        limits: UnpackLimits = DEFAULT_LIMITS,
+        content: bool = False,
     ) -> None:
         self.file = plan.source.name
         self.columns = tuple(c.name for c in plan.loaded)
         self.binary = plan.wire == "binary"
         self.rows = 0
-        #: Bytes read so far.
+        #: Stored bytes read so far.
         self.bytes_read = 0
         #: The file does not end with a row end.
         self.final_newline_missing = False
@@ -83,8 +110,12 @@ class TableFeed:
         self._max_record_bytes = max_record_bytes
         self._on_progress = on_progress
         self._part = part
+        self._limits = limits
         self._rules = CellRules(plan.columns, self.file, binary=self.binary)
         self._elsewhere: tuple[RepairCount, ...] = ()
+        self._form = form_of(plan.loaded) if content else None
+        #: Digest of the rows so far; ``None`` where nobody asked for it.
+        self.content = ContentDigest() if content else None
         self._on_reject = on_reject
         #: Numbers of the records set aside.
         self.rejected: list[int] = []
@@ -106,9 +137,11 @@ class TableFeed:
         repairs: tuple[RepairCount, ...],
         *,
         final_newline_missing: bool,
+        content: ContentDigest | None = None,
         rejected: Iterable[int] = (),
     ) -> None:
         """Other processes have read the file: what it came to."""
+        self.content = content
         self.rows, self.bytes_read = rows, bytes_read
         self.rejected = list(rejected)
         self._elsewhere = repairs
@@ -123,7 +156,7 @@ class TableFeed:
         """
         found = []
         left_out = set(self.rejected)
-        with closing(self._store.blocks(self._plan.source)) as stored:
+        with closing(self._store.blocks(self._plan.source, limits=self._limits)) as stored:
             reader = CsvReader(
                 stored,
                 self.file,
@@ -154,39 +187,54 @@ class TableFeed:
 
     def blocks(self, parents: Mapping[str, frozenset[str]]) -> Iterator[bytes]:
         """Encoded rows, batch by batch."""
-        with closing(self._stored()) as stored:
-            if self.binary:
-                yield BINARY_HEADER
-            yield from self._encoded(stored, parents)
-            if self.binary:
-                yield BINARY_TRAILER
+        if self.binary:
+            yield BINARY_HEADER
+        yield from self._encoded(parents)
+        if self.binary:
+            yield BINARY_TRAILER
 
-    def _encoded(
-        self, stored: Iterator[bytes], parents: Mapping[str, frozenset[str]]
-    ) -> Iterator[bytes]:
-        reader = self._reader(stored)
+    def batches(self) -> Generator[Fields, None, None]:
+        """Decoded records, batch by batch; a batch counts as read when the next one is asked for.
+
+        Close it: the file is open until then.
+        """
+        with closing(self._text()) as text:
+            reader = self._reader(text)
+            for fields in reader:
+                yield fields
+                if self._on_reject is None:  # else good rows are counted one run at a time
+                    self.rows += len(fields)
+                self._on_progress(self.bytes_read, self.rows)
+            if not self.rows:  # the header alone has been read, and that was all there is
+                self._on_progress(self.bytes_read, self.rows)
+            self.final_newline_missing = reader.final_newline_missing
+
+    def _encoded(self, parents: Mapping[str, frozenset[str]]) -> Iterator[bytes]:
+        names = self._plan.header.names
         checks = [
-            (reader.header.names.index(name), name, set(keys))
+            (names.index(name), name, set(keys))
             for name, keys in parents.items()
             if name in self.columns
         ]
-        for fields in reader:
-            if self._on_reject is None:
-                for check in checks:
-                    self._check_parents(fields, *check)
-                yield self._rules.encode(fields)
-                self.rows += len(fields)
-            else:
-                yield from self._good_rows(fields, checks)
-            self._on_progress(self.bytes_read, self.rows)
-        if not self.rows:  # the header alone has been read, and that was all there is
-            self._on_progress(self.bytes_read, self.rows)
-        self.final_newline_missing = reader.final_newline_missing
+        with closing(self.batches()) as batches:
+            for fields in batches:
+                if self._on_reject is None:
+                    for check in checks:
+                        self._check_parents(fields, *check)
+                    yield self._encode(fields)
+                else:
+                    yield from self._good_rows(fields, checks)
 
-    def _reader(self, stored: Iterator[bytes]) -> CsvReader:
+    def _encode(self, fields: Fields) -> bytes:
+        columns = self._rules.columns(fields)
+        if self._form is not None and self.content is not None:
+            self.content += digest_of(hash_columns(self._form, columns))
+        return self._rules.join(columns)
+
+    def _reader(self, text: Iterator[bytes]) -> CsvReader:
         planned = self._plan.header
         reader = CsvReader(
-            stored,
+            text,
             self.file,
             max_record_bytes=self._max_record_bytes,
             header=planned if self._part.start else None,
@@ -198,13 +246,17 @@ class TableFeed:
             )
         return reader
 
-    def _stored(self) -> Generator[bytes, None, None]:
-        with closing(
-            self._store.blocks(self._plan.source, self._part.start, self._part.end)
-        ) as blocks:
-            for block in blocks:
-                self.bytes_read += len(block)
-                yield block
+    def _text(self) -> Generator[bytes, None, None]:
+        return self._store.blocks(
+            self._plan.source,
+            self._part.start,
+            self._part.end,
+            limits=self._limits,
+            on_read=self._count,
+        )
+
+    def _count(self, size: int) -> None:
+        self.bytes_read += size
 
     def _good_rows(
         self,
@@ -220,7 +272,7 @@ class TableFeed:
         error: BadCellError | None = None
         if not bad:
             try:
-                block = self._rules.encode(fields)
+                block = self._encode(fields)
             except BadCellError as exc:
                 error = exc
             else:
@@ -235,7 +287,7 @@ class TableFeed:
         start = 0
         for index in (*sorted(bad), len(fields)):
             if start < index:
-                yield self._rules.encode(fields.rows(start, index))
+                yield self._encode(fields.rows(start, index))
                 self.rows += index - start
             start = index + 1
 

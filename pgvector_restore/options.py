@@ -8,14 +8,17 @@ from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 from attrs import Attribute, field, fields, frozen
+from attrs.validators import optional
 
 from pgvector_restore.errors import OptionError, quoted
+from pgvector_restore.model import UnpackLimits
 
 __all__ = [
     "BadRows",
     "Mode",
     "RestoreOptions",
     "Strategy",
+    "VerifyLevel",
     "Wire",
     "check_identifier",
     "make_options",
@@ -25,6 +28,8 @@ __all__ = [
 Mode = Literal["append", "replace"]
 #: How rows come in. ``auto`` chooses, and the plan says what.
 Strategy = Literal["auto", "in_place", "swap"]
+#: What is compared before the result becomes visible.
+VerifyLevel = Literal["counts", "content"]
 #: How rows travel. ``auto``: binary where every loaded column has an encoder, else text.
 Wire = Literal["auto", "binary", "text"]
 #: What becomes of records that cannot be restored.
@@ -168,6 +173,14 @@ class RestoreOptions:
     check_log: bool = field(default=True, validator=_flag)
     #: Seconds to wait for somebody else's lock on a table, 0.001 to 2,000,000 (23 days).
     lock_timeout_s: float = field(default=30.0, validator=_between(0.001, 2_000_000, float))
+    #: Seconds one statement may take, COPY and CREATE INDEX included, 0.001 to 2,000,000; ``None``:
+    #: any number, whatever limit the role or the database has.
+    statement_timeout_s: float | None = field(
+        default=None, validator=optional(_between(0.001, 2_000_000, float))
+    )
+    #: Write a row about the restore into the table ``pgvector_restore_ledger`` beside the tables,
+    #: in the restore's own transaction.
+    ledger: bool = field(default=False, validator=_flag)
     #: How rows travel to the server. ``text`` leaves every cell's spelling to the server.
     wire: Wire = field(default="auto", validator=_one_of(Wire))
     #: Connections that load at the same time with ``swap``, and parallel workers of an index build,
@@ -179,8 +192,18 @@ class RestoreOptions:
     )
     #: With ``swap``: keep the old tables in the schema ``<schema>_previous``, for ``revert``.
     keep_previous: bool = field(default=False, validator=_flag)
+    #: ``counts``: of records and rows. ``content``: every row is read back and compared as well.
+    verify: VerifyLevel = field(default="counts", validator=_one_of(VerifyLevel))
+    #: Restore into tables to which a role that we have no reason to trust has attached code, and
+    #: run it with our rights.
+    allow_attached_code: bool = field(default=False, validator=_flag)
     #: A record with more bytes is refused; PostgreSQL's own limit for a field is 1 GiB.
     max_record_bytes: int = field(default=64 << 20, validator=_between(1, 1 << 30, int))
+    #: A compressed file that unpacks to more than so many times its size, and to more than 64 MiB,
+    #: is refused, 1 to 1,000,000; see :class:`~pgvector_restore.UnpackLimits`.
+    max_unpack_ratio: int = field(default=100, validator=_between(1, 1_000_000, int))
+    #: A compressed file that unpacks to more bytes is refused, 1 to 2**60.
+    max_unpacked_bytes: int = field(default=1 << 40, validator=_between(1, 1 << 60, int))
     #: ``quarantine`` sets records aside that cannot be restored, and loads the others.
     on_bad_row: BadRows = field(default="error", validator=_one_of(BadRows))
     #: More bad records than this in all tables end the restore with nothing changed.
@@ -189,11 +212,23 @@ class RestoreOptions:
     reject_dir: str | None = field(default=None, converter=_folder, validator=_path)
 
     def __attrs_post_init__(self) -> None:
-        if self.on_bad_row == "quarantine" and self.reject_dir is None:
+        if self.on_bad_row != "quarantine":
+            return
+        if self.reject_dir is None:
             raise OptionError(
                 "on_bad_row quarantine needs a folder for the records it sets aside",
                 hint="name one with reject_dir",
             )
+        if self.verify == "content":
+            raise OptionError(
+                "content cannot be verified of a file whose bad records are set aside",
+                hint="restore the good records first, then verify the mended file",
+            )
+
+    @property
+    def unpack_limits(self) -> UnpackLimits:
+        """The limits of compressed files as one value."""
+        return UnpackLimits(self.max_unpack_ratio, self.max_unpacked_bytes)
 
 
 def make_options(options: RestoreOptions | None, changes: dict[str, Any]) -> RestoreOptions:

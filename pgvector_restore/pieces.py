@@ -11,12 +11,13 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 from pgvector_restore.db.staged import load_staged
-from pgvector_restore.errors import BadDataError, PgvectorRestoreError
-from pgvector_restore.feed import Part, TableFeed
+from pgvector_restore.errors import BadDataError, CancelledError, PgvectorRestoreError
+from pgvector_restore.feed import WHOLE, Part, TableFeed
 from pgvector_restore.model import BackupFile, RepairCount
 from pgvector_restore.plan import TablePlan
 from pgvector_restore.quarantine import too_many
 from pgvector_restore.rows.csv import record_ends
+from pgvector_restore.rows.digest import ContentDigest
 from pgvector_restore.rows.rejects import Reject
 from pgvector_restore.storage import BackupStore
 
@@ -49,6 +50,8 @@ class Task:
     part: Part
     #: Longer records are refused.
     max_record_bytes: int
+    #: Digest the rows.
+    content: bool
     #: Connection parameters. They hold the password, so they are not shown.
     connection: Mapping[str, Any] = field(repr=False)
     #: So many records may be set aside in the whole restore; ``None``: the first bad one raises.
@@ -69,6 +72,8 @@ class Loaded:
     repairs: tuple[RepairCount, ...] = ()
     #: The file does not end with a row end.
     final_newline_missing: bool = False
+    #: Digest of the rows; that of none where nobody asked for it.
+    content: ContentDigest = field(factory=ContentDigest)
     #: Records set aside; they are counted from the start of the part, too.
     rejects: tuple[Reject, ...] = field(default=(), repr=False)
 
@@ -84,6 +89,7 @@ class Loaded:
             self.bytes_read + other.bytes_read,
             _merged(self.repairs, other.repairs, self.rows_read),
             other.final_newline_missing,
+            self.content + other.content,
             self.rejects
             + tuple(evolve(r, record=r.record + self.rows_read) for r in other.rejects),
         )
@@ -107,11 +113,16 @@ def _merged(
 def cut(store: BackupStore, file: BackupFile, jobs: int) -> Iterator[Part]:
     """Parts of whole records, found as they are asked for; smaller ones towards the end.
 
+    A compressed file is one part: the middle of it cannot be reached but from its beginning.
+
     Args:
         store: Where the file lies.
         file: The file.
         jobs: How many parts are loaded at a time.
     """
+    if file.codec is not None:
+        yield WHOLE
+        return
     start = 0
 
     def enough() -> int:
@@ -138,11 +149,17 @@ def load_part(task: Task) -> Loaded:
         lambda _bytes, _rows: None,
         task.part,
         collected,
+        content=task.content,
     )
     load_staged(task.connection, task.plan.target, feed)
     rejects = sorted(collected.rejects, key=lambda r: r.record) if collected else ()
     return Loaded(
-        feed.rows, feed.bytes_read, feed.repairs, feed.final_newline_missing, tuple(rejects)
+        feed.rows,
+        feed.bytes_read,
+        feed.repairs,
+        feed.final_newline_missing,
+        feed.content or ContentDigest(),
+        tuple(rejects),
     )
 
 
@@ -241,7 +258,10 @@ class _Running:
         """Start a task; only where not all lanes are full."""
         lane = self._free()
         assert lane is not None  # noqa: S101 - asked a moment ago
-        future = lane.executor.submit(load_part, task)
+        try:
+            future = lane.executor.submit(load_part, task)
+        except RuntimeError as exc:  # it has been shut down
+            raise CancelledError("the executor takes no tasks: nothing has changed") from exc
         self._futures.append(future)
         self._open[future] = lane
 
@@ -261,6 +281,8 @@ class _Running:
     def result(self) -> Loaded:
         loaded = Loaded()
         for future in self._futures:
+            if future.cancelled():
+                raise CancelledError("the executor called the restore off: nothing has changed")
             problem = _problem(future)
             if isinstance(problem, BadDataError) and problem.record is not None:
                 problem.record += loaded.rows_read

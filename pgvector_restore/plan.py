@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from attrs import asdict, frozen
+from attrs import asdict, field, frozen
 
-from pgvector_restore.errors import RowCountError
+from pgvector_restore.errors import RowCountError, shown
+from pgvector_restore.findings import Finding
+from pgvector_restore.forecast import Forecast
 from pgvector_restore.model import BackupFile, BackupSet
 from pgvector_restore.options import RestoreOptions
 from pgvector_restore.report import format_size
@@ -74,8 +76,8 @@ class RestorePlan:
     tables: tuple[TablePlan, ...]
     #: Tables that are missing are created like these.
     generation: Generation | None
-    #: What is worth a look before going on, one line each.
-    warnings: tuple[str, ...]
+    #: Warnings, then notes. Errors are raised: with one there is no plan.
+    findings: tuple[Finding, ...]
     #: How rows come in: ``in_place`` or ``swap``.
     strategy: Literal["in_place", "swap"]
     #: Why this strategy.
@@ -84,6 +86,32 @@ class RestorePlan:
     jobs: int
     #: Parallel workers of an index build besides the connection itself.
     index_workers: int
+    #: Locks, index builds, disk, and roughly how long.
+    forecast: Forecast = field(factory=Forecast)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is worth a look before going on, one line each."""
+        return tuple(f.message for f in self.findings if f.level == "warning")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth knowing and not said elsewhere in the printed plan, one line each."""
+        return tuple(
+            f.message for f in self.findings if f.level == "note" and f.code not in _SAID_ELSEWHERE
+        )
+
+    def told(self, code: str, table: str) -> bool:
+        """Whether the findings have one of that code about that table."""
+        return any(f.code == code and f.table == table for f in self.findings)
+
+    @property
+    def server(self) -> str:
+        """Server and extension with their versions, one line."""
+        extension = "without pgvector"
+        if self.facts.vector_schema is not None:
+            extension = f"pgvector {self.facts.vector_version} in {self.facts.vector_schema}"
+        return f"PostgreSQL {_version(self.facts.server_version)}, {extension}"
 
     @property
     def creates_extension(self) -> bool:
@@ -120,7 +148,11 @@ class RestorePlan:
             "rows_removed": self.rows_removed,
             "size_bytes": self.size_bytes,
             "tables": [_table_dict(t, self.options.mode) for t in self.tables],
+            "role": self.facts.role,
+            "generation": self.generation.title if self.generation is not None else None,
             "warnings": list(self.warnings),
+            "findings": [finding.to_dict() for finding in self.findings],
+            "forecast": self.forecast.to_dict(),
         }
 
     def __str__(self) -> str:
@@ -128,6 +160,7 @@ class RestorePlan:
             f"restore {self.backup.label} into {self.facts.label}, schema {self.facts.schema}",
             f"  mode {self.options.mode}, all tables or none",
             f"  strategy {self.strategy}: {self.strategy_reason}",
+            f"  server {self.server}",
         ]
         if self.jobs > 1:
             lines.append(f"  {self.jobs} connections load at the same time")
@@ -139,14 +172,24 @@ class RestorePlan:
         if self.creates_extension:
             lines.append(f"  create extension vector {self.facts.vector_version or ''}".rstrip())
         lines += [f"  {_sentence(t, self.options.mode)}" for t in self.tables]
+        lines += [f"  build {build}" for build in self.forecast.builds]
+        lines += [f"  lock {lock}" for lock in self.forecast.locks]
+        lines.append(f"  disk {self.forecast.disk}")
+        lines += [f"  note: {note}" for note in self.notes]
         lines += [f"  warning: {warning}" for warning in self.warnings]
-        return "\n".join(lines)
+        return "\n".join(map(shown, lines))
+
+
+#: Codes of notes whose matter has lines of its own in the printed plan.
+_SAID_ELSEWHERE = ("rows", "generation")
+
+
+def _version(number: int) -> str:
+    return f"{number // 10_000}.{number % 10_000}"
 
 
 def _sentence(table: TablePlan, mode: str) -> str:
     more = f", as text ({table.wire_reason})" if table.wire_reason else ""
-    if table.rebuilt:
-        more += f", rebuild {', '.join(index.name for index in table.rebuilt)}"
     return _what(table, mode) + more
 
 
@@ -166,6 +209,7 @@ def _table_dict(table: TablePlan, mode: str) -> dict[str, Any]:
         "table": table.name,
         "source_file": table.source.name,
         "size_bytes": table.source.size_bytes,
+        "codec": table.source.codec,
         "logged_rows": table.logged_rows,
         "create": table.create,
         "rows_before": table.target.rows,
@@ -173,6 +217,8 @@ def _table_dict(table: TablePlan, mode: str) -> dict[str, Any]:
         "wire": table.wire,
         "wire_reason": table.wire_reason,
         "indexes_rebuilt": [index.name for index in table.rebuilt],
+        "owner": table.target.owner,
+        "attached_code": [asdict(code) for code in table.target.attached_code],
         "columns": [
             {"name": c.name, "type": c.type_name, "not_null": c.not_null} for c in table.loaded
         ],

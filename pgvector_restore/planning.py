@@ -5,31 +5,29 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Literal
 
-from attrs import frozen
-
+from pgvector_restore.columns import SourceFacts, match_columns
 from pgvector_restore.db.indexes import builds_in_parallel, droppable, vector_warnings
 from pgvector_restore.errors import BadHeaderError, OptionError, TargetMismatchError, quoted
-from pgvector_restore.model import BackupFile, BackupSet
-from pgvector_restore.options import RestoreOptions
+from pgvector_restore.estimate import forecast
+from pgvector_restore.findings import Findings
+from pgvector_restore.grants import check_privileges
+from pgvector_restore.model import BackupFile, BackupSet, Catalog
+from pgvector_restore.options import RestoreOptions, check_identifier
 from pgvector_restore.plan import RestorePlan, TablePlan
-from pgvector_restore.rows.csv import Header
+from pgvector_restore.preflight import (
+    check_code,
+    check_disk,
+    check_names,
+    check_neighbours,
+    check_replaceable,
+    check_rows,
+    check_server,
+)
 from pgvector_restore.schema import Generation, generation_for
 from pgvector_restore.strategy import choose_jobs, choose_strategy
 from pgvector_restore.target import TargetColumn, TargetFacts, TargetIndex, TargetTable
 
 __all__ = ["SourceFacts", "make_plan", "select_files"]
-
-
-@frozen
-class SourceFacts:
-    """What is known of one file before it is read."""
-
-    #: The file.
-    file: BackupFile
-    #: Column names and row ends.
-    header: Header
-    #: Rows the backup log counts for it; ``None`` where no log speaks of this file.
-    logged_rows: int | None = None
 
 
 def select_files(backup: BackupSet, options: RestoreOptions) -> tuple[BackupFile, ...]:
@@ -38,7 +36,7 @@ def select_files(backup: BackupSet, options: RestoreOptions) -> tuple[BackupFile
     Raises:
         OptionError: An unknown table, or a choice that would orphan rows.
     """
-    known = [file.table for file in backup.files]
+    known = [check_identifier(file.table, "table") for file in backup.files]
     wanted = options.tables or tuple(known)
     for name in wanted:
         if name not in known:
@@ -60,62 +58,128 @@ def make_plan(
     options: RestoreOptions,
     sources: Sequence[SourceFacts],
     facts: TargetFacts,
+    catalog: Catalog | None = None,
+    free_bytes: int | None = None,
 ) -> RestorePlan:
     """Check that the files fit the target and say what will happen.
 
+    Args:
+        backup: The chosen set.
+        options: What is asked for.
+        sources: Its files.
+        facts: The target.
+        catalog: What else lies there, if known.
+        free_bytes: Free where the server puts tables, if known.
+
     Raises:
         BadHeaderError: A column that the target lacks.
+        BadCellError: Vectors of another dimension than the column's.
         TargetMismatchError: The target cannot take the rows.
+        OptionError: A strategy that does not go with the mode.
     """
-    if facts.read_only:
-        raise TargetMismatchError(
-            f"{facts.label} is read-only", hint="is it a standby? connect to the primary server"
-        )
-    missing = {s.file.table: s.header.names for s in sources if facts.table(s.file.table) is None}
-    generation = _generation(missing, options, facts) if missing else None
-    warnings: list[str] = []
+    findings = Findings()
+    check_server(facts, findings)
+    check_names(facts, sources, findings)
+    check_neighbours(backup, catalog, findings)
+    targets, generation = _targets(options, sources, facts, findings)
+    created = [target for target in targets.values() if target.oid is None]
+    check_privileges(facts, options, sources, created, findings)
     tables = []
     for source in sources:
-        target = facts.table(source.file.table)
-        if target is None:
-            target = _created(generation, source, facts)
-            _check_parents(target, facts, missing)
-        tables.append(_table(source, target, options, warnings))
+        if (target := targets.get(source.file.table)) is not None:
+            check_rows(source, target, options, findings)
+            with findings.gathering("columns", target.name):
+                tables.append(_table(source, target, options, findings))
     size = sum(source.file.size_bytes for source in sources)
-    strategy, reason = choose_strategy(options, facts, tables, size, warnings)
+    strategy: Literal["in_place", "swap"] = "in_place"
+    reason = ""
+    with findings.gathering("strategy"):
+        strategy, reason = choose_strategy(options, facts, tables, size, findings)
+    check_code(facts, options, tables, strategy, findings)
     if strategy == "in_place" and options.mode == "replace":
         for table in tables:
-            _check_replace(table)
-    jobs = choose_jobs(options, size)
-    workers = jobs if jobs > 1 else 0
-    for table in tables:
-        warnings += vector_warnings(facts.vector_version, table.target)
-        if not builds_in_parallel(facts.vector_version, table.target):
-            workers = 0
+            with findings.gathering("references", table.name):
+                check_replaceable(table.target)
+    findings.check()
+    workers = _workers(options, facts, tables, size, findings)
+    loading = _connections(options, tables, findings) if strategy == "swap" else 1
+    expected = forecast(options, tables, strategy, workers, free_bytes)
+    check_disk(expected, findings)
     return RestorePlan(
         backup,
         options,
         facts,
         tuple(tables),
         generation,
-        tuple(dict.fromkeys(warnings)),
+        findings.sorted(),
         strategy,
         reason,
-        jobs=jobs if strategy == "swap" else 1,
+        jobs=loading,
         index_workers=workers,
+        forecast=expected,
     )
 
 
-def _table(
-    source: SourceFacts, target: TargetTable, options: RestoreOptions, warnings: list[str]
-) -> TablePlan:
-    columns = _match(source, target, warnings)
-    wire, reason = _wire(target, columns, options)
-    if options.mode == "replace" and source.logged_rows == 0 and target.rows:
-        warnings.append(
-            f"{source.file.name} has no rows: {target.name} with its {target.rows} rows "
-            "will be empty"
+def _connections(options: RestoreOptions, tables: Sequence[TablePlan], findings: Findings) -> int:
+    """Connections that load at the same time; a compressed file is read by one, from its start."""
+    plain = [t.source.size_bytes for t in tables if t.source.codec is None]
+    compressed = [t.source for t in tables if t.source.codec is not None]
+    if choose_jobs(options, sum(file.size_bytes for file in compressed)) > 1 and compressed:
+        names = ", ".join(file.name for file in compressed)
+        findings.warn(
+            "compression",
+            f"loaded over one connection, as compressed files cannot be read in parts: {names}",
         )
+    return choose_jobs(options, sum(plain)) if plain else 1
+
+
+def _targets(
+    options: RestoreOptions,
+    sources: Sequence[SourceFacts],
+    facts: TargetFacts,
+    findings: Findings,
+) -> tuple[dict[str, TargetTable], Generation | None]:
+    """The tables as they are or will be created, by name, and what those are created like."""
+    missing = {s.file.table: s.header.names for s in sources if facts.table(s.file.table) is None}
+    targets = {table.name: table for table in facts.tables}
+    generation = None
+    with findings.gathering("tables"):
+        generation = _generation(missing, options, facts) if missing else None
+        for source in sources:
+            if source.file.table in missing:
+                target = _created(generation, source, facts)
+                _check_parents(target, facts, missing)
+                targets[target.name] = target
+    if generation is not None:
+        findings.note(
+            "generation", f"{', '.join(missing)} will be created as {generation.title} does"
+        )
+    return targets, generation
+
+
+def _workers(
+    options: RestoreOptions,
+    facts: TargetFacts,
+    tables: Sequence[TablePlan],
+    size_bytes: int,
+    findings: Findings,
+) -> int:
+    """Workers of index builds, of which faulty versions of pgvector get none."""
+    jobs = choose_jobs(options, size_bytes)
+    workers = jobs if jobs > 1 else 0
+    for table in tables:
+        for text in vector_warnings(facts.vector_version, table.target):
+            findings.warn("pgvector-version", text, table=table.name)
+        if not builds_in_parallel(facts.vector_version, table.target):
+            workers = 0
+    return workers
+
+
+def _table(
+    source: SourceFacts, target: TargetTable, options: RestoreOptions, findings: Findings
+) -> TablePlan:
+    columns = match_columns(source, target, findings)
+    wire, reason = _wire(target, columns, options)
     return TablePlan(
         source.file,
         target,
@@ -125,7 +189,7 @@ def _table(
         logged_rows=source.logged_rows,
         wire=wire,
         wire_reason=reason,
-        rebuilt=_rebuilt(source, target, options, warnings),
+        rebuilt=_rebuilt(source, target, options, findings),
     )
 
 
@@ -147,7 +211,7 @@ def _wire(
 
 
 def _rebuilt(
-    source: SourceFacts, target: TargetTable, options: RestoreOptions, warnings: list[str]
+    source: SourceFacts, target: TargetTable, options: RestoreOptions, findings: Findings
 ) -> tuple[TargetIndex, ...]:
     """Indexes that are cheaper to build anew than to feed row by row."""
     if options.mode == "append" and not _outweighs(source, target):
@@ -156,9 +220,12 @@ def _rebuilt(
     rebuilt = droppable(target)
     if secondary and not rebuilt and not target.partitioned:
         names = ", ".join(index.name for index in secondary)
-        warnings.append(
+        findings.warn(
+            "indexes",
             f"the role does not own {target.name}: {names} cannot be rebuilt, "
-            "every row goes through them"
+            "every row goes through them",
+            hint="restore as the owner: building is faster",
+            table=target.name,
         )
     return rebuilt
 
@@ -209,50 +276,3 @@ def _check_parents(target: TargetTable, facts: TargetFacts, created: Collection[
                 f"{target.name} refers to {facts.schema}.{key.parent}, which does not exist",
                 hint="restore both tables",
             )
-
-
-def _match(
-    source: SourceFacts, target: TargetTable, warnings: list[str]
-) -> tuple[TargetColumn | None, ...]:
-    columns: list[TargetColumn | None] = []
-    for name in source.header.names:
-        column = target.column(name)
-        if column is None:
-            lacking = [quoted(n) for n in source.header.names if target.column(n) is None]
-            raise BadHeaderError(
-                f"table {target.schema}.{target.name} has no column {', '.join(lacking)}",
-                hint=f"it has {', '.join(c.name for c in target.columns)}",
-                file=source.file.name,
-                record=0,
-                column=name,
-            )
-        if column.generated:
-            warnings.append(
-                f"{target.name}.{name} is generated by the server: the file's values are not loaded"
-            )
-        columns.append(None if column.generated else column)
-    for column in target.columns:
-        fills_itself = column.has_default or column.generated or not column.not_null
-        if column.name not in source.header.names and not fills_itself:
-            raise TargetMismatchError(
-                f"column {quoted(column.name)} of {target.schema}.{target.name} is NOT NULL "
-                f"without a default, and {source.file.name} has no such column",
-                hint="give the column a default, or allow NULL",
-            )
-    return tuple(columns)
-
-
-def _check_replace(table: TablePlan) -> None:
-    target = table.target
-    if target.referenced_by:
-        raise TargetMismatchError(
-            f"{target.schema}.{target.name} cannot be emptied: "
-            f"{', '.join(target.referenced_by)} refers to it by foreign key",
-            hint="drop that foreign key for the restore, or use mode append",
-        )
-    if target.inherited_by:
-        raise TargetMismatchError(
-            f"{target.schema}.{target.name} cannot be emptied alone: "
-            f"{', '.join(target.inherited_by)} inherits from it",
-            hint="detach the inheriting table, or use mode append",
-        )

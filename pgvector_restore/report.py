@@ -62,6 +62,9 @@ class TableReport:
     seconds: float
     #: Seconds to build indexes and to gather statistics.
     index_seconds: float
+    #: Sum of the hashes of the loaded rows, 32 hexadecimal digits, the same for file and table;
+    #: ``None`` where content was not compared.
+    digest: str | None = None
     #: Records set aside because they cannot be restored.
     rows_rejected: int = 0
     #: File they are in, with the reasons beside it; ``None`` where there are none.
@@ -110,6 +113,8 @@ class RestoreReport:
     seconds: float
     #: When it was committed, local time with zone.
     finished_at: datetime
+    #: What was compared before COMMIT: ``counts``, or ``content``, which includes them.
+    verified: str = "counts"
     #: Folder of the records set aside, a store of its own; ``None`` where there are none.
     reject_folder: str | None = None
 
@@ -143,6 +148,7 @@ class RestoreReport:
             "schema": self.schema,
             "mode": self.mode,
             "strategy": self.strategy,
+            "verified": self.verified,
             "tables": {t.table: t.to_dict() for t in self.tables},
             "extension_created": self.extension_created,
             "rows_loaded": self.rows_loaded,
@@ -166,6 +172,8 @@ class RestoreReport:
             removed = f", {t.rows_removed} removed" if t.rows_removed else ""
             aside = f", {t.rows_rejected} NOT RESTORED" if t.rows_rejected else ""
             lines.append(f"  {t.table}: {t.rows_loaded} rows loaded{aside}{removed}{repaired}")
+        if self.verified == "content":
+            lines.append("  content compared: the tables hold what the files hold")
         lines += [f"  warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 

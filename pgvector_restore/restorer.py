@@ -8,22 +8,30 @@ from concurrent.futures import Executor
 from types import TracebackType
 from typing import Any
 
+from pgvector_restore.cancel import CancelToken
 from pgvector_restore.db.claims import check_unclaimed
-from pgvector_restore.db.inspect import configure_session, find_schema, inspect_target
+from pgvector_restore.db.inspect import find_schema, inspect_target
 from pgvector_restore.db.neighbours import Neighbour, nearest_neighbours
 from pgvector_restore.db.pool import Target, TargetLike
-from pgvector_restore.db.swap import revert_swap
+from pgvector_restore.db.revert import revert_swap
+from pgvector_restore.db.session import configure_session
 from pgvector_restore.errors import OptionError
-from pgvector_restore.feed import read_header
-from pgvector_restore.model import BackupFile, BackupSet
+from pgvector_restore.feed import read_header, read_start
+from pgvector_restore.model import BackupFile, BackupSet, Catalog
 from pgvector_restore.options import RestoreOptions, check_identifier, make_options
 from pgvector_restore.plan import RestorePlan
 from pgvector_restore.planning import SourceFacts, make_plan, select_files
 from pgvector_restore.progress import Progress, no_progress
 from pgvector_restore.report import RestoreReport
+from pgvector_restore.room import free_bytes
+from pgvector_restore.rows.csv import DEFAULT_MAX_RECORD_BYTES
 from pgvector_restore.runs import Run
 from pgvector_restore.storage import BackupStore
+from pgvector_restore.storage.discover import build_catalog
 from pgvector_restore.target import TargetFacts
+from pgvector_restore.tracking import Tracker
+from pgvector_restore.verify_report import VerifyReport
+from pgvector_restore.verifying import check_limit, verify_backup
 
 __all__ = ["Restorer", "revert_tables"]
 
@@ -97,15 +105,19 @@ class Restorer:
             TargetError: The database cannot be reached, or cannot take the set.
         """
         chosen = make_options(options, changes)
-        if not isinstance(backup, (str, BackupSet)):
-            raise OptionError(
-                f"a backup is a label or a set of the catalog, not {type(backup).__name__}"
-            )
-        found = backup if isinstance(backup, BackupSet) else self.store.catalog().get(backup)
+        catalog = self._catalog(backup)
+        found = backup if isinstance(backup, BackupSet) else catalog.get(backup)
         sources = self._sources(found, select_files(found, chosen), chosen)
-        return make_plan(found, chosen, sources, self._facts(found, chosen))
+        facts = self._facts(found, chosen)
+        return make_plan(found, chosen, sources, facts, catalog, free_bytes(facts.data_folder))
 
-    def run(self, plan: RestorePlan, *, progress: Progress = no_progress) -> RestoreReport:
+    def run(
+        self,
+        plan: RestorePlan,
+        *,
+        progress: Progress = no_progress,
+        cancel: CancelToken | None = None,
+    ) -> RestoreReport:
         """Do what the plan says: all tables or none.
 
         Returns only after COMMIT; whatever raises before leaves the database as it was.
@@ -113,13 +125,16 @@ class Restorer:
         Args:
             plan: From :meth:`plan` of this restorer.
             progress: Called with :class:`~pgvector_restore.progress.ProgressEvent`.
+            cancel: Calls it off from another thread, within about a second.
 
         Raises:
+            CancelledError: It was called off.
             BadDataError: A record that cannot be restored, with file, record and column.
             StoreError: A file changed, vanished or cannot be read.
             TargetError: The database refused, was busy, or was lost.
         """
-        report = Run(self.store, self._target, plan, self._executor, progress).execute()
+        tracker = Tracker(plan, progress, cancel or CancelToken())
+        report = Run(self.store, self._target, plan, self._executor, tracker).execute()
         _log.log(logging.WARNING if report.rows_rejected else logging.INFO, "%s", report)
         return report
 
@@ -129,10 +144,58 @@ class Restorer:
         options: RestoreOptions | None = None,
         *,
         progress: Progress = no_progress,
+        cancel: CancelToken | None = None,
         **changes: Any,  # noqa: ANN401 - the fields of RestoreOptions
     ) -> RestoreReport:
         """:meth:`plan` and :meth:`run` in one."""
-        return self.run(self.plan(backup, options, **changes), progress=progress)
+        return self.run(self.plan(backup, options, **changes), progress=progress, cancel=cancel)
+
+    def verify(
+        self,
+        backup: str | BackupSet = "latest",
+        *,
+        tables: str | Iterable[str] | None = None,
+        schema: str | None = None,
+        limit: int = 10,
+        max_record_bytes: int = DEFAULT_MAX_RECORD_BYTES,
+        progress: Progress = no_progress,
+    ) -> VerifyReport:
+        """Whether the database holds exactly this backup. Touches nothing.
+
+        Files and tables are compared by content, cell repairs included, in one snapshot of the
+        database. Only columns that a file has, and that the server does not compute, are compared.
+
+        Args:
+            backup: A label or a set from the catalog.
+            tables: Tables to compare; ``None``: all of the set.
+            schema: Their schema; ``None``: where the connection's search path finds them.
+            limit: How many rows of each table are named if they differ, 0 to 1000.
+            max_record_bytes: A longer record is refused.
+            progress: Called with events of the phase ``verify``, then ``done``.
+
+        Raises:
+            OptionError: A wrong table name or limit.
+            StoreError: The set is not there, incomplete, or cannot be read.
+            BadDataError: A file that could not be restored.
+            TargetError: The database cannot be reached, or a table is not there.
+        """
+        check_limit(limit)
+        options = RestoreOptions(tables=tables, schema=schema, max_record_bytes=max_record_bytes)
+        catalog = self._catalog(backup)
+        found = backup if isinstance(backup, BackupSet) else catalog.get(backup)
+        files = select_files(found, options)
+        headers = {file: read_header(self.store, file, max_record_bytes) for file in files}
+        report = verify_backup(
+            self.store,
+            self._target,
+            found,
+            headers,
+            options=options,
+            limit=limit,
+            progress=progress,
+        )
+        _log.info("%s", report)
+        return report
 
     def revert(
         self,
@@ -180,24 +243,35 @@ class Restorer:
         with self._target.reading() as cur:
             return nearest_neighbours(cur, schema, table, count)
 
+    def _catalog(self, backup: str | BackupSet) -> Catalog:
+        """Everything for a label; for a set only its own folder, which is a short listing."""
+        if not isinstance(backup, (str, BackupSet)):
+            raise OptionError(
+                f"a backup is a label or a set of the catalog, not {type(backup).__name__}"
+            )
+        if isinstance(backup, str):
+            return self.store.catalog()
+        folder = f"{backup.location.key}/" if backup.location.key else ""
+        objects = self.store.list(folder, max_depth=folder.count("/") + 1)
+        return build_catalog(objects, self.store.layout)
+
     def _sources(
         self, backup: BackupSet, files: Sequence[BackupFile], options: RestoreOptions
     ) -> list[SourceFacts]:
         log = self.store.read_log(backup.location) if options.check_log else None
         return [
-            SourceFacts(
-                file,
-                read_header(self.store, file, options.max_record_bytes),
-                log.rows_of(file.name) if log is not None else None,
-            )
+            SourceFacts(file, header, log.rows_of(file.name) if log is not None else None, first)
             for file in files
+            for header, first in [
+                read_start(self.store, file, options.max_record_bytes, options.unpack_limits)
+            ]
         ]
 
     def _facts(self, backup: BackupSet, options: RestoreOptions) -> TargetFacts:
         names = [file.table for file in backup.files]
         with self._target.reading() as cur:
             schema = find_schema(cur, options.schema, names)
-            configure_session(cur, options.lock_timeout_s)
+            configure_session(cur, options.lock_timeout_s, options.statement_timeout_s)
             check_unclaimed(cur, schema, names)
             return inspect_target(cur, schema, names)
 
@@ -219,4 +293,10 @@ def _revert(target: Target, tables: Sequence[str], schema: str | None) -> tuple[
     for name in tables:
         check_identifier(name, "table")
     with target.connection() as conn:
-        return revert_swap(conn, schema, tables, lock_timeout_s=RestoreOptions().lock_timeout_s)
+        return revert_swap(
+            conn,
+            schema,
+            tables,
+            lock_timeout_s=RestoreOptions().lock_timeout_s,
+            reconnect=target.fresh,
+        )

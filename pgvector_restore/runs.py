@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from datetime import datetime
@@ -11,23 +11,33 @@ from datetime import datetime
 import attrs
 
 from pgvector_restore import pieces
+from pgvector_restore._version import __version__
+from pgvector_restore.comparing import TableCheck
 from pgvector_restore.db.in_place import restore_in_place
 from pgvector_restore.db.indexes import BuildSettings
+from pgvector_restore.db.interrupt import interruptible
+from pgvector_restore.db.ledger import LedgerEntry
 from pgvector_restore.db.pool import Connection, Target
 from pgvector_restore.db.staged import load_rows
 from pgvector_restore.db.swap import Staged, swapping
+from pgvector_restore.db.verify import snapshot
 from pgvector_restore.db.watch import Watcher
 from pgvector_restore.db.work import LoadResult, TableLoad, Work
+from pgvector_restore.failpoints import reach
 from pgvector_restore.feed import TableFeed
 from pgvector_restore.pieces import Lane, Loaded, Task, cut, lanes, load_parallel, sendable
 from pgvector_restore.plan import RestorePlan, TablePlan
-from pgvector_restore.progress import Progress, ServerStep
+from pgvector_restore.progress import ServerStep
 from pgvector_restore.quarantine import Quarantine, quarantine
 from pgvector_restore.report import RestoreReport, TableReport
 from pgvector_restore.storage import BackupStore
 from pgvector_restore.tracking import Tracker
+from pgvector_restore.verify_report import mismatch
 
 __all__ = ["Run"]
+
+#: Rows that an error names when a restore compares content.
+_NAMED_ROWS = 10
 
 
 class Run:
@@ -38,7 +48,7 @@ class Run:
         target: Where the rows go.
         plan: What to do.
         executor: Where parts of files are loaded; ``None``: in processes of our own.
-        progress: The listener.
+        tracker: Told how far it is.
     """
 
     def __init__(
@@ -47,26 +57,32 @@ class Run:
         target: Target,
         plan: RestorePlan,
         executor: Executor | None,
-        progress: Progress,
+        tracker: Tracker,
     ) -> None:
         self._store = store
         self._target = target
         self._plan = plan
         self._executor = executor
-        self._tracker = Tracker(plan, progress)
+        self._tracker = tracker
         self._watcher = Watcher(target.spare, self._tracker.tell_step)
         self._feeds: list[TableFeed] = []
         self._quarantine: Quarantine | None = None
         self._warnings = list(plan.warnings)
+        self._content = plan.options.verify == "content"
+        self._digests: dict[str, str] = {}
 
     def execute(self) -> RestoreReport:
         """Run it; returns only when the result is committed."""
         started = time.perf_counter()
         self._tracker.tell("prepare")
         with quarantine(self._store, self._plan) as self._quarantine:
-            with self._target.connection() as conn:
+            with (
+                self._target.connection() as conn,
+                interruptible(conn, self._tracker.cancel) as interrupter,
+            ):
+                reach("connect", conn)
                 self._feeds = [self._feed(conn, table) for table in self._plan.tables]
-                work = self._work()
+                work = self._work(conn, interrupter.disarm)
                 if self._plan.strategy == "swap":
                     results = self._swap(conn, work)
                 else:
@@ -77,7 +93,7 @@ class Run:
         self._tracker.tell_done()
         return report
 
-    def _work(self) -> Work:
+    def _work(self, conn: Connection, settled: Callable[[], None]) -> Work:
         plan = self._plan
         return Work(
             plan.facts,
@@ -90,7 +106,16 @@ class Run:
             BuildSettings(plan.options.maintenance_memory, plan.index_workers),
             self._watcher,
             self._tracker.tell,
-            self._check,
+            lambda: self._check(conn, plan.tables),
+            settled,
+            self._target.fresh,
+            self._ledger() if plan.options.ledger else None,
+        )
+
+    def _ledger(self) -> LedgerEntry:
+        plan = self._plan
+        return LedgerEntry(
+            plan.backup.label, self._store.url, plan.options.mode, plan.strategy, __version__
         )
 
     def _feed(self, conn: Connection, table: TablePlan) -> TableFeed:
@@ -108,17 +133,43 @@ class Run:
             self._plan.options.max_record_bytes,
             self._tracker.for_table(table.name, server),
             on_reject=self._quarantine.of(table.source) if self._quarantine else None,
+            limits=self._plan.options.unpack_limits,
+            content=self._content and table.wire == "binary",
         )
 
-    def _check(self) -> None:
-        """Last checks: the logs' counts, and the files as they were listed."""
+    def _check(self, conn: Connection, loaded: Sequence[TablePlan]) -> None:
+        """Last checks: the logs' counts, content if asked for, and the files as they were listed.
+
+        Args:
+            conn: Where a transaction is open, if content is to be compared.
+            loaded: The tables as they were loaded, which may be staging tables.
+        """
         self._tracker.tell("verify")
-        for feed, table in zip(self._feeds, self._plan.tables, strict=True):
+        for feed, table in zip(self._feeds, loaded, strict=True):
             table.check_count(feed.rows_read)
+            if self._content:
+                self._compare(conn, feed, table)
             self._store.check_unchanged(table.source)
         if self._quarantine is not None:
             self._quarantine.seal()
+        reach("verify")
         self._tracker.tell("publish")
+
+    def _compare(self, conn: Connection, feed: TableFeed, table: TablePlan) -> None:
+        options = self._plan.options
+        check = TableCheck(
+            conn,
+            self._store,
+            table,
+            options.max_record_bytes,
+            added_only=options.mode == "append",
+            on_progress=lambda _bytes, _rows: self._tracker.tell("verify"),
+            limits=options.unpack_limits,
+        )
+        compared = check.compare(_NAMED_ROWS, feed.content)
+        self._digests[table.name] = compared.database_digest
+        if not compared.equal:
+            raise mismatch(compared)
 
     def _swap(self, conn: Connection, work: Work) -> list[LoadResult]:
         parameters = self._target.parameters
@@ -135,7 +186,8 @@ class Run:
                 swap.staged, self._plan.tables, self._feeds, strict=True
             ):
                 started = time.perf_counter()
-                if open_lanes and table.source.size_bytes > pieces.PART_BYTES:
+                whole = table.source.codec is not None  # no way to begin in the middle of it
+                if open_lanes and not whole and table.source.size_bytes > pieces.PART_BYTES:
                     self._load_parallel(open_lanes, staged, table, feed)
                 else:
                     load_rows(conn, staged.table, feed)
@@ -143,8 +195,14 @@ class Run:
                 seconds.append(time.perf_counter() - started)
             self._tracker.tell("index")
             results = swap.complete(seconds)
-            self._check()
-            self._warnings += swap.publish()
+            loaded = [
+                attrs.evolve(table, target=staged.table)
+                for table, staged in zip(self._plan.tables, swap.staged, strict=True)
+            ]
+            with snapshot(conn) as cur:
+                work.configure(cur)
+                self._check(conn, loaded)
+            self._warnings += swap.publish(results)
         return results
 
     def _load_parallel(
@@ -177,6 +235,7 @@ class Run:
                 attrs.evolve(table, target=staged.table),
                 part,
                 self._plan.options.max_record_bytes,
+                feed.content is not None,
                 self._target.parameters or {},
                 most,
                 already,
@@ -193,6 +252,7 @@ class Run:
             loaded.bytes_read,
             loaded.repairs,
             final_newline_missing=loaded.final_newline_missing,
+            content=loaded.content if feed.content is not None else None,
             rejected=[reject.record for reject in loaded.rejects],
         )
         update(loaded.bytes_read, loaded.rows)
@@ -203,13 +263,14 @@ class Run:
         warnings = self._warnings
         for table, feed, result in zip(plan.tables, self._feeds, results, strict=True):
             aside = self._quarantine.reject_file(table.name) if self._quarantine else None
-            tables.append(_table_report(table, feed, result, aside))
+            report = _table_report(table, feed, result, aside)
+            tables.append(attrs.evolve(report, digest=self._digests.get(table.name)))
             warnings += result.warnings
             if feed.final_newline_missing:
                 warnings.append(
                     f"{feed.file} does not end with a row end: its last record may be cut short"
                 )
-            if result.rows_removed and not feed.rows_read and table.logged_rows is None:
+            if result.rows_removed and not feed.rows_read and not plan.told("empty", table.name):
                 warnings.append(
                     f"{feed.file} has no rows: {table.name} is empty now, "
                     f"{result.rows_removed} rows were removed"
@@ -225,6 +286,7 @@ class Run:
             warnings=tuple(dict.fromkeys(warnings)),
             seconds=seconds,
             finished_at=datetime.now().astimezone(),
+            verified=plan.options.verify,
             reject_folder=_folder(self._quarantine),
         )
 

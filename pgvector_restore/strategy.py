@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pgvector_restore.errors import OptionError, TargetMismatchError
+from pgvector_restore.findings import Findings
 from pgvector_restore.options import RestoreOptions
 from pgvector_restore.plan import TablePlan
 from pgvector_restore.report import format_size
@@ -38,7 +39,7 @@ def choose_strategy(
     facts: TargetFacts,
     tables: Sequence[TablePlan],
     size_bytes: int,
-    warnings: list[str],
+    findings: Findings,
 ) -> tuple[Literal["in_place", "swap"], str]:
     """The strategy and why.
 
@@ -60,18 +61,19 @@ def choose_strategy(
             )
         return "in_place", "as asked; readers wait until it has ended"
     obstacles = list(_obstacles(facts, tables))
-    triggers = [
-        f"trigger {name} of {t.name} would not fire"
+    triggers = {
+        f"trigger {name} of {t.name} would not fire": t.name
         for t in tables
         for name in t.target.insert_triggers
-    ]
+    }
     if demanded:
         if obstacles:
             raise TargetMismatchError(
                 f"tables cannot be swapped: {'; '.join(obstacles)}",
                 hint="use strategy in_place, or remove what is named",
             )
-        warnings += triggers
+        for text, name in triggers.items():
+            findings.warn("triggers", text, hint="with strategy in_place triggers fire", table=name)
         return "swap", "as asked; readers see the old rows until the tables are exchanged"
     against = [*obstacles, *triggers]
     if against:
@@ -100,3 +102,5 @@ def _obstacles(facts: TargetFacts, tables: Sequence[TablePlan]) -> Iterator[str]
         yield "the extension vector has to be created first, in the same transaction"
     if not facts.may_create_schemas:
         yield "the role may not create schemas in the database"
+    if not facts.may_create_tables:
+        yield f"the role may not create tables in schema {facts.schema}"

@@ -52,6 +52,11 @@ class TargetColumn:
     generated: bool = False
     #: Dimensions every vector must have, by type or by index expression; ``None``: any.
     dimensions: int | None = None
+    #: Characters of a ``varchar(n)`` or ``char(n)``, digits of a ``timestamp(p)``; ``None``: the
+    #: type has none. A domain has its base type's.
+    modifier: int | None = None
+    #: ``char(n)``: spaces at the end count for nothing.
+    blank_padded: bool = False
 
 
 @frozen
@@ -82,6 +87,34 @@ class TargetIndex:
     enforcing: bool
     #: The server keeps it up and uses it; false after a failed ``CREATE INDEX CONCURRENTLY``.
     valid: bool = True
+
+
+#: What kind of thing runs the code, or could.
+CodeKind = Literal[
+    "check", "default", "domain", "generated", "index", "partition key", "policy", "rule", "trigger"
+]
+
+
+@frozen
+class AttachedCode:
+    """Code that hangs on a table: what writes to the table may run it, with the writer's rights."""
+
+    #: What it is.
+    kind: CodeKind
+    #: Name of the trigger, rule, policy, constraint or index; else of the column.
+    name: str
+    #: ``schema.table`` it hangs on: the target, or a partition of it.
+    table: str
+    #: Functions it calls that are not known to be harmless, with their argument types.
+    functions: tuple[str, ...] = ()
+    #: Who could have written or attached it, of those the role has no reason to trust.
+    strangers: tuple[str, ...] = ()
+    #: For a trigger what it waits for: ``INSERT``, ``TRUNCATE``, or nothing where it is disabled.
+    events: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        calls = f", which calls {', '.join(self.functions)}" if self.functions else ""
+        return f"{self.kind} {self.name} of {self.table}{calls}"
 
 
 @frozen
@@ -118,6 +151,16 @@ class TargetTable:
     swap_blockers: tuple[str, ...] = field(default=())
     #: Names of enabled triggers that fire on INSERT.
     insert_triggers: tuple[str, ...] = field(default=())
+    #: Code that writing to the table may run.
+    attached_code: tuple[AttachedCode, ...] = field(default=())
+    #: The role that owns it; ``None`` for a table that does not exist yet.
+    owner: str | None = None
+    #: What the role lacks of INSERT, SELECT, TRUNCATE and REFERENCES on the table.
+    lacking: tuple[str, ...] = field(default=())
+    #: Columns filled from a sequence that the role may not use, with that sequence.
+    closed_sequences: tuple[tuple[str, str], ...] = field(default=())
+    #: Bytes of the table with its indexes; ``None`` where nobody asked.
+    total_bytes: int | None = None
 
     def column(self, name: str) -> TargetColumn | None:
         """The column of that name, or ``None``."""
@@ -149,6 +192,19 @@ class TargetFacts:
     read_only: bool = False
     #: The role may create schemas in the database.
     may_create_schemas: bool = True
+    #: The role that restores.
+    role: str = ""
+    #: The role may use the schema.
+    may_use_schema: bool = True
+    #: The role may create tables in the schema.
+    may_create_tables: bool = True
+    #: The role may create the extension; true where it is there.
+    may_create_extension: bool = True
+    #: Names of tables in the schema beside ASCII ones, for look-alikes of those asked for.
+    unusual_names: tuple[str, ...] = ()
+    #: Folder of the server that new tables go to; ``None`` where the role may not know it, or the
+    #: server is on another machine.
+    data_folder: str | None = None
 
     def table(self, name: str) -> TargetTable | None:
         """The existing table of that name, or ``None``."""

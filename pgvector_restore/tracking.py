@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from attrs import evolve
 
+from pgvector_restore.cancel import CancelToken
 from pgvector_restore.plan import RestorePlan
 from pgvector_restore.progress import Phase, Progress, ProgressEvent, ServerStep
 
@@ -16,9 +17,17 @@ _log = logging.getLogger(__name__)
 
 
 class Tracker:
-    """Adds up the progress of several tables."""
+    """Adds up the progress of several tables; where it is told anything, it can be called off.
 
-    def __init__(self, plan: RestorePlan, progress: Progress) -> None:
+    Args:
+        plan: What is being done.
+        progress: The listener.
+        cancel: Calls it off.
+    """
+
+    def __init__(self, plan: RestorePlan, progress: Progress, cancel: CancelToken) -> None:
+        #: Calls the restore off.
+        self.cancel = cancel
         self._progress = progress
         logged = [t.logged_rows for t in plan.tables]
         rows = None if None in logged else sum(n for n in logged if n is not None)
@@ -61,5 +70,7 @@ class Tracker:
         return update
 
     def _send(self, event: ProgressEvent) -> None:
+        if event.phase != "done":
+            self.cancel.check()
         self._event = event
         self._progress(event)

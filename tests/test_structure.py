@@ -15,19 +15,23 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 #: Lower layers know nothing of higher ones; rooms on one layer know nothing of each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors",),
-    ("model", "target", "schema", "options", "progress", "report", "inspection"),
+    ("errors", "_version", "backoff"),
+    ("failpoints",),
+    (
+        *("cancel", "model", "names", "target", "schema", "options", "progress", "report"),
+        *("verify_report", "inspection", "findings", "forecast", "room"),
+    ),
     ("rows", "storage", "db"),
-    ("plan",),
-    ("strategy", "feed", "tracking", "quarantine", "spill"),
-    ("planning", "pieces", "inspecting"),
-    ("runs",),
+    ("plan", "columns"),
+    ("strategy", "feed", "tracking", "quarantine", "spill", "estimate", "grants", "preflight"),
+    ("planning", "pieces", "comparing", "inspecting"),
+    ("runs", "verifying"),
     ("restorer",),
     ("settings",),
     ("cli", "testing", "__main__"),
 )
 #: Values may use each other; ``python -m`` is the command line.
-FREE_AMONG_THEMSELVES = (LAYERS[1], ("cli", "__main__"))
+FREE_AMONG_THEMSELVES = (LAYERS[2], ("cli", "__main__"))
 
 
 def room(module: str) -> str:

@@ -86,13 +86,14 @@ def _describe(exc: BaseException) -> dict[str, object]:
     """What was raised, in the form of :meth:`PgvectorRestoreError.to_dict`."""
     import click  # noqa: PLC0415 - an extra
 
-    from pgvector_restore.cli.app import Interrupted  # noqa: PLC0415 - needs the extra
+    from pgvector_restore.cli.watch import Interrupted  # noqa: PLC0415 - needs the extra
 
     if isinstance(exc, PgvectorRestoreError):
         return exc.to_dict() | {"message": str(exc)}
     if isinstance(exc, (Interrupted, click.Abort, KeyboardInterrupt)):
         words = str(exc) or "interrupted: nothing has changed"
-        return {"type": "KeyboardInterrupt", "exit_code": _INTERRUPTED, "message": words}
+        code = getattr(exc, "exit_code", _INTERRUPTED) if str(exc) else _INTERRUPTED
+        return {"type": "KeyboardInterrupt", "exit_code": code, "message": words}
     if isinstance(exc, click.ClickException):
         words = exc.format_message().rstrip(".")
         error = {"type": "OptionError", "exit_code": exc.exit_code}
@@ -111,9 +112,12 @@ def _fail(error: dict[str, object], *, as_json: bool) -> int:
     plain = error["type"] in (CancelledError.__name__, "KeyboardInterrupt")
     message = str(error["message"])
     is_whole = plain or message.startswith("internal error: ")
-    _tell(message if is_whole else f"error: {message}")
-    if hint := error.get("hint"):
-        _tell(f"hint: {hint}")
+    found = error.get("findings")
+    for one in found if isinstance(found, list) else [error | {"message": message}]:
+        text = str(one["message"])
+        _tell(text if is_whole else f"error: {text}")
+        if hint := one.get("hint"):
+            _tell(f"hint: {hint}")
     if as_json:
         try:
             print_document({"ok": False, "error": error})

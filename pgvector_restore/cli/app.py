@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import click
-from attrs import define
 
-from pgvector_restore import __version__
+from pgvector_restore._version import __version__
 from pgvector_restore.cli import documents, output
 from pgvector_restore.cli.database import Database, embedded_group, find_database
 from pgvector_restore.cli.inspect_command import inspect_command
@@ -26,21 +23,16 @@ from pgvector_restore.cli.options import (
 )
 from pgvector_restore.cli.sets import find_set
 from pgvector_restore.cli.text import print_document
+from pgvector_restore.cli.verify_command import verify_command
+from pgvector_restore.cli.watch import watching
 from pgvector_restore.errors import ROWS_REJECTED_EXIT_CODE, CancelledError
 from pgvector_restore.options import Mode, RestoreOptions
 from pgvector_restore.plan import RestorePlan
 from pgvector_restore.planning import select_files
-from pgvector_restore.progress import LoggingProgress, Progress, ProgressEvent, TqdmProgress
 from pgvector_restore.restorer import Restorer, revert_tables
 from pgvector_restore.storage import open_store
 
-__all__ = ["Interrupted", "app"]
-
-_log = logging.getLogger("pgvector_restore")
-
-
-class Interrupted(Exception):  # noqa: N818 - like KeyboardInterrupt
-    """Ctrl-C during a restore; the text says what has become of it."""
+__all__ = ["app"]
 
 
 @click.group(
@@ -131,8 +123,8 @@ def restore_command(  # noqa: PLR0913 - one per option of the command line
         plan = restorer.plan(backup, _options(given, database))
         if plan.rows_removed and not yes:
             _ask(plan)
-        with _Watch(_progress(hidden=as_json or no_progress)).watching() as watch:
-            report = restorer.run(plan, progress=watch)
+        with watching(hidden=as_json or no_progress) as watch:
+            report = restorer.run(plan, progress=watch, cancel=watch.cancel)
             result = documents.look_at(restorer, report, database.target, database.server)
             # Nobody reads? The exit code tells of bad records all the same.
             with suppress(BrokenPipeError) if report.rows_rejected else nullcontext():
@@ -167,6 +159,7 @@ def revert_command(
 
 app.add_command(embedded_group)
 app.add_command(inspect_command)
+app.add_command(verify_command)
 
 
 def _options(given: dict[str, Any], database: Database | None = None) -> RestoreOptions:
@@ -181,11 +174,17 @@ def _options(given: dict[str, Any], database: Database | None = None) -> Restore
         create_tables=not given["no_create_tables"],
         check_log=not given["ignore_log"],
         lock_timeout_s=given["lock_timeout"],
+        statement_timeout_s=given["statement_timeout"],
+        ledger=given["ledger"],
         wire=given["wire"],
         jobs=given["jobs"],
         maintenance_memory=given["maintenance_memory"],
         keep_previous=given["keep_previous"],
+        verify=given["verify"],
+        allow_attached_code=given["allow_attached_code"],
         max_record_bytes=given["max_record_bytes"],
+        max_unpack_ratio=given["max_unpack_ratio"],
+        max_unpacked_bytes=given["max_unpacked_bytes"],
         on_bad_row=given["on_bad_row"],
         max_bad_rows=given["max_bad_rows"],
         reject_dir=given["reject_dir"],
@@ -205,44 +204,3 @@ def _ask(plan: RestorePlan) -> None:
         sys.stderr.write("\n")
     if answer.strip().lower() not in ("y", "yes"):
         raise CancelledError("declined: nothing has changed")
-
-
-def _progress(*, hidden: bool) -> Progress | None:
-    if _log.isEnabledFor(logging.INFO):
-        return LoggingProgress()
-    if hidden or not sys.stderr.isatty():
-        return None
-    return TqdmProgress(file=sys.stderr, leave=False)
-
-
-@define
-class _Watch:
-    """Passes progress on, and knows how far a restore was when it was interrupted."""
-
-    _listener: Progress | None
-    _phase: str = "prepare"
-
-    def __call__(self, event: ProgressEvent) -> None:
-        """Note the event, then show it."""
-        self._phase = event.phase
-        if self._listener is not None:
-            self._listener(event)
-
-    @contextmanager
-    def watching(self) -> Iterator[_Watch]:
-        """Close the bar at the end, and say what Ctrl-C has left."""
-        try:
-            yield self
-        except KeyboardInterrupt:
-            self._close()
-            what = {
-                "publish": "the restore was being committed: look whether its rows are there",
-                "done": "the restore had been committed",
-            }.get(self._phase, "nothing has changed")
-            raise Interrupted(f"interrupted: {what}") from None
-        finally:
-            self._close()
-
-    def _close(self) -> None:
-        if isinstance(self._listener, TqdmProgress):
-            self._listener.close()

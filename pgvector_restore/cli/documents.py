@@ -133,7 +133,13 @@ def _location_document(
 
 def _file_document(file: BackupFile, log: BackupLog | None) -> dict[str, object]:
     rows = log.rows_of(file.name) if log is not None else None
-    return {"table": file.table, "name": file.name, **_sizes(file.size_bytes), "rows": rows}
+    return {
+        "table": file.table,
+        "name": file.name,
+        "codec": file.codec,
+        **_sizes(file.size_bytes),
+        "rows": rows,
+    }
 
 
 def _sizes(size_bytes: int) -> dict[str, object]:

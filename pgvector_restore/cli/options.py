@@ -32,7 +32,9 @@ Exit codes:
   5    database: unreachable, unfit, busy
   6    declined or cancelled: nothing has changed
   7    restored, without the bad records that were set aside
-  130  interrupted
+  8    the database does not hold what the backup holds
+  130  interrupted by Ctrl-C
+  143  ended by SIGTERM
 """
 
 
@@ -117,8 +119,21 @@ def restore_options(command: _Command) -> _Command:
             is_flag=True,
             help="With swap: keep the old tables in <schema>_previous; revert puts them back.",
         ),
+        click.option(
+            "--verify",
+            type=click.Choice(["counts", "content"]),
+            default="counts",
+            show_default=True,
+            help="What is compared before COMMIT; content reads every row back.",
+        ),
         click.option("--schema", metavar="S", help="Schema of the tables."),
         click.option("--no-create-tables", is_flag=True, help="Refuse to create what is missing."),
+        click.option(
+            "--allow-attached-code",
+            is_flag=True,
+            help="Run triggers, checks and the like of tables that belong to roles nobody vouches"
+            " for.",
+        ),
         click.option(
             "--ignore-log", is_flag=True, help="Do not compare row counts with the backup log."
         ),
@@ -131,12 +146,39 @@ def restore_options(command: _Command) -> _Command:
             help="How long to wait for somebody else's lock on a table.",
         ),
         click.option(
+            "--statement-timeout",
+            metavar="SECONDS",
+            type=click.FloatRange(min=0, min_open=True, max=2_000_000),
+            help="How long one statement may take.  [default: as long as it takes]",
+        ),
+        click.option(
+            "--ledger",
+            is_flag=True,
+            help="Note the restore in the table pgvector_restore_ledger, in its own transaction.",
+        ),
+        click.option(
             "--max-record-bytes",
             metavar="N",
             type=click.IntRange(min=1),
             default=64 << 20,
             show_default=True,
             help="Refuse a record that is longer.",
+        ),
+        click.option(
+            "--max-unpack-ratio",
+            metavar="N",
+            type=click.IntRange(min=1),
+            default=100,
+            show_default=True,
+            help="Refuse a compressed file that unpacks to more than N times its size.",
+        ),
+        click.option(
+            "--max-unpacked-bytes",
+            metavar="N",
+            type=click.IntRange(min=1),
+            default=1 << 40,
+            show_default=True,
+            help="Refuse a compressed file that unpacks to more bytes.",
         ),
         click.option(
             "--on-bad-row",

@@ -141,7 +141,8 @@ def print_plan(plan: RestorePlan, *, err: bool = False) -> None:
     heading = f"restore {plan.backup.label} into {plan.facts.label}, schema {plan.facts.schema}"
     how = f"mode {plan.options.mode}, all tables or none"
     why = f"strategy {plan.strategy}: {plan.strategy_reason}"
-    over = [f"{plan.jobs} connections load at the same time"] if plan.jobs > 1 else []
+    over = [f"server {plan.server}"]
+    over += [f"{plan.jobs} connections load at the same time"] if plan.jobs > 1 else []
     print_lines(heading, how, safe(why), *over, err=err)
     table = _table("table", ">rows there", "what happens", ">rows in file", ">size")
     for one in plan.tables:
@@ -154,11 +155,10 @@ def print_plan(plan: RestorePlan, *, err: bool = False) -> None:
         )
     console.print(table)
     notes = [f"{t.name} goes as text: {t.wire_reason}" for t in plan.tables if t.wire_reason]
-    notes += [
-        f"{t.name}: {', '.join(i.name for i in t.rebuilt)} will be rebuilt"
-        for t in plan.tables
-        if t.rebuilt
-    ]
+    notes += [f"{one.table}: builds {one}" for one in plan.forecast.builds]
+    notes += [f"lock: {lock}" for lock in plan.forecast.locks]
+    notes.append(f"disk: {plan.forecast.disk}")
+    notes += [f"note: {note}" for note in plan.notes]
     notes += [f"warning: {warning}" for warning in plan.warnings]
     if plan.creates_extension:
         version = plan.facts.vector_version or ""

@@ -13,6 +13,7 @@ from psycopg.abc import Buffer
 from psycopg.copy import LibpqWriter, Writer
 
 from pgvector_restore.db.errors import rejected_row
+from pgvector_restore.failpoints import reach
 from pgvector_restore.target import TargetTable
 
 __all__ = ["Feed", "copy_rows", "parent_keys"]
@@ -75,10 +76,12 @@ def copy_rows(
         sql.SQL("binary" if feed.binary else "text"),
         sql.SQL(", FREEZE" if freeze else ""),
     )
+    reach("load.begin", cur.connection)
     try:
         with cur.copy(statement, writer=_QueueingWriter(cur)) as copy:
             for block in feed.blocks(parents):
                 copy.write(block)
+                reach("load.block", cur.connection)
     except psycopg.Error as exc:
         rejected = rejected_row(exc, table.name, feed.columns, feed.file)
         if rejected is not None:
@@ -86,6 +89,7 @@ def copy_rows(
                 rejected.record = feed.record_of(rejected.record)
             raise rejected from exc
         raise
+    reach("load.end", cur.connection)
     return cur.rowcount
 
 

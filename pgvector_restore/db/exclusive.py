@@ -10,12 +10,13 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from pgvector_restore.db.inspect import configure_session
-from pgvector_restore.errors import OutcomeUnknownError, TargetBusyError, TargetChangedError
+from pgvector_restore.db.session import configure_session
+from pgvector_restore.errors import TargetBusyError, TargetChangedError
 
 __all__ = ["exclusively", "wait_for_older_snapshots"]
 
 _Cursor = psycopg.Cursor[Any]
+Lost = Callable[[psycopg.Error], None]
 
 #: Whoever asks for a table while we wait for its lock waits behind us. This is how long at the
 #: most; it is also below the server's deadlock_timeout (1 s), so that a reader who has one table
@@ -30,7 +31,7 @@ def exclusively(
     conn: psycopg.Connection[Any],
     tables: Sequence[tuple[str, str]],
     action: Callable[[_Cursor], None],
-    committing: Callable[[], None],
+    committing: Callable[[_Cursor], Lost],
     patience_s: float,
 ) -> None:
     """Run ``action`` in a transaction that holds the tables in ACCESS EXCLUSIVE mode.
@@ -39,13 +40,14 @@ def exclusively(
         conn: A connection outside of any transaction.
         tables: Schema and name; locked in this order, which is the same for every restore.
         action: What to do; it may run several times, each after a rollback.
-        committing: Called right before COMMIT.
+        committing: Called right before COMMIT. What it returns is called when the connection is
+            lost during COMMIT: it returns if that was carried out, and raises otherwise.
         patience_s: Seconds until it is given up.
 
     Raises:
         TargetBusyError: Others held one of the tables all the time.
         TargetChangedError: One of the tables is not there any more.
-        OutcomeUnknownError: The connection was lost during COMMIT.
+        OutcomeUnknownError: The connection was lost during COMMIT, and nobody can tell.
     """
     cur = psycopg.Cursor(conn, row_factory=tuple_row)
     deadline = time.monotonic() + patience_s
@@ -72,9 +74,9 @@ def _attempt(
     cur: _Cursor,
     tables: Sequence[tuple[str, str]],
     action: Callable[[_Cursor], None],
-    committing: Callable[[], None],
+    committing: Callable[[_Cursor], Lost],
 ) -> None:
-    sent = False
+    lost: Lost | None = None
     try:
         with conn.transaction():
             configure_session(cur, _ATTEMPT_S)
@@ -82,15 +84,11 @@ def _attempt(
                 names = sql.SQL(", ").join(sql.Identifier(*table) for table in tables)
                 _lock(cur, names)
             action(cur)
-            committing()
-            sent = True
+            lost = committing(cur)
     except psycopg.OperationalError as exc:
-        if sent and exc.sqlstate is None:
-            raise OutcomeUnknownError(
-                "connection was lost during COMMIT: the tables were exchanged or they were not",
-                hint="compare the tables' row counts with the backup, or restore again",
-            ) from exc
-        raise
+        if lost is None or exc.sqlstate is not None:
+            raise
+        lost(exc)
 
 
 def _lock(cur: _Cursor, names: sql.Composed) -> None:

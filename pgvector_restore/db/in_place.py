@@ -18,13 +18,15 @@ from pgvector_restore.db.indexes import SavedIndex, droppable, rebuild, set_asid
 from pgvector_restore.db.inspect import (
     analyze,
     check_same,
-    configure_session,
     count_rows,
     inspect_target,
+    table_oid,
 )
+from pgvector_restore.db.outcome import Evidence, Pending, note, resolve
 from pgvector_restore.db.sequences import advance_sequences
 from pgvector_restore.db.work import LoadResult, TableLoad, Work
-from pgvector_restore.errors import OutcomeUnknownError, RowCountError
+from pgvector_restore.errors import RowCountError
+from pgvector_restore.failpoints import reach
 from pgvector_restore.target import TargetTable
 
 __all__ = ["restore_in_place"]
@@ -54,9 +56,9 @@ def restore_in_place(conn: psycopg.Connection[Any], work: Work) -> list[LoadResu
         TargetChangedError: The target is not what the plan was made for.
         BadDataError: A record cannot be loaded.
         RowCountError: Rows read, loaded and found do not agree.
-        OutcomeUnknownError: The connection was lost during COMMIT.
+        OutcomeUnknownError: The connection was lost during COMMIT, and nobody can tell.
     """
-    committing = False
+    pending: Pending | None = None
     replace = work.options.mode == "replace"
     cur = psycopg.Cursor(conn, row_factory=tuple_row)
     with conn.transaction():  # of its own: the locks below are waited for, another restore is not
@@ -64,31 +66,45 @@ def restore_in_place(conn: psycopg.Connection[Any], work: Work) -> list[LoadResu
     try:
         with conn.transaction():
             _begin(cur, work, replace=replace)
+            if replace:  # of several that begin together one goes on and none waits for its locks
+                claim(cur, work.facts.schema, work.names)
             # Before the first SELECT: the one snapshot of an append must not be older than a
             # change of the tables that the locks had to wait for.
             _lock(cur, work.loads, replace=replace)
             claim(cur, work.facts.schema, work.names)
+            reach("claim", conn)
             check_same(cur, work.facts, work.names)
             create_missing(cur, work.facts, work.names, work.generation)
+            reach("create", conn)
             prepared, seconds = _prepare(cur, work, replace=replace)
             results = [
                 evolve(_load(cur, p, replace=replace), remove_seconds=seconds) for p in prepared
             ]
             cur.execute("SET CONSTRAINTS ALL IMMEDIATE")
             work.tell("index")
+            reach("index.begin", conn)
             results = [
                 _index(cur, work, p, result) for p, result in zip(prepared, results, strict=True)
             ]
+            reach("index.end", conn)
+            work.write_ledger(cur, results)
             work.check()
-            committing = True
+            pending = note(cur, _evidence(cur, work, results))
+            work.settled()
+            reach("commit.before", conn)
     except psycopg.OperationalError as exc:
-        if committing and exc.sqlstate is None:
-            raise OutcomeUnknownError(
-                "connection was lost during COMMIT: the restore happened or it did not",
-                hint="compare the tables' row counts with the backup, or restore again",
-            ) from exc
-        raise
+        if pending is None or exc.sqlstate is not None:
+            raise
+        resolve(pending, work.reconnect, exc)
+    reach("commit.after", conn)
     return results
+
+
+def _evidence(cur: _Cursor, work: Work, results: Sequence[LoadResult]) -> list[Evidence]:
+    return [
+        Evidence(work.facts.schema, name, table_oid(cur, work.facts.schema, name), r.rows_loaded)
+        for name, r in zip(work.names, results, strict=True)
+    ]
 
 
 def _begin(cur: _Cursor, work: Work, *, replace: bool) -> None:
@@ -96,7 +112,7 @@ def _begin(cur: _Cursor, work: Work, *, replace: bool) -> None:
     # comparable. Replacing holds the tables alone, and COPY FREEZE wants no older snapshot.
     level = "READ COMMITTED" if replace else "REPEATABLE READ"
     cur.execute(sql.SQL("SET TRANSACTION ISOLATION LEVEL {}, READ WRITE").format(sql.SQL(level)))
-    configure_session(cur, work.options.lock_timeout_s)
+    work.configure(cur)
 
 
 def _lock(cur: _Cursor, loads: Sequence[TableLoad], *, replace: bool) -> None:
@@ -130,6 +146,7 @@ def _empty(cur: _Cursor, loads: Sequence[TableLoad]) -> float:
     started = time.perf_counter()
     names = sql.SQL(", ").join(map(_name, loads))
     cur.execute(sql.SQL("TRUNCATE TABLE {}").format(names))
+    reach("empty", cur.connection)
     return time.perf_counter() - started
 
 

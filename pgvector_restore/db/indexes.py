@@ -24,6 +24,7 @@ __all__ = [
     "build",
     "builds_in_parallel",
     "droppable",
+    "memory_for",
     "rebuild",
     "set_aside",
     "vector_warnings",
@@ -200,7 +201,7 @@ def build(
     memory than the server gives by itself.
     """
     own = _own_memory(cur)
-    wanted = max(own, min(settings.memory_bytes, _needed(table, index)))
+    wanted = max(own, memory_for(table, index, settings.memory_bytes))
     tries = [(wanted, settings.workers), (wanted, 0), (own, 0)]
     tries = list(dict.fromkeys(tries))
     warnings: list[str] = []
@@ -230,6 +231,11 @@ def _own_memory(cur: _Cursor) -> int:
     )
     row = plain.fetchone()
     return int(row[0]) if row else 0
+
+
+def memory_for(table: TargetTable, index: TargetIndex, cap_bytes: int) -> int:
+    """Bytes a build asks for, over what the server gives by itself: up to what it needs."""
+    return min(cap_bytes, _needed(table, index))
 
 
 def _needed(table: TargetTable, index: TargetIndex) -> int:

@@ -10,8 +10,11 @@ import psycopg
 from attrs import evolve
 from psycopg import sql
 
+from pgvector_restore.db.attached import find_attached_code, insert_triggers
 from pgvector_restore.db.blockers import find_blockers
-from pgvector_restore.db.pool import target_label
+from pgvector_restore.db.privileges import find_privileges
+from pgvector_restore.db.server import server_facts
+from pgvector_restore.db.statements import qualified
 from pgvector_restore.errors import TargetChangedError, TargetMismatchError, quoted
 from pgvector_restore.target import (
     ColumnKind,
@@ -26,23 +29,13 @@ from pgvector_restore.target import (
 __all__ = [
     "analyze",
     "check_same",
-    "configure_session",
     "count_rows",
     "find_schema",
     "inspect_target",
+    "table_oid",
 ]
 
 _Cursor = psycopg.Cursor[Any]
-
-#: Made explicit for the transaction at hand, so that nothing depends on the role's or the
-#: database's settings: names are qualified, policies raise instead of hiding rows.
-_SESSION = {
-    "search_path": "",
-    "client_encoding": "UTF8",
-    "DateStyle": "ISO, YMD",
-    "standard_conforming_strings": "on",
-    "row_security": "off",
-}
 
 #: Built-in types by OID (``pg_type.dat``).
 _KIND_BY_OID: dict[int, ColumnKind] = {17: "bytea", 114: "json", 3802: "jsonb"}
@@ -64,6 +57,9 @@ _WIRE_BY_OID: dict[int, WireType] = {
     2950: "uuid",
     3802: "jsonb",
 }
+#: Types whose values depend on their modifier, and what the server adds to it: ``VARHDRSZ``.
+_BPCHAR = 1042
+_MODIFIED_BY_OID = {_BPCHAR: 4, 1043: 4, 1114: 0, 1184: 0}
 #: Types of the extension, by name: their OIDs differ from database to database.
 _WIRE_OF_EXTENSION: dict[str, WireType] = {
     "vector": "vector",
@@ -110,62 +106,44 @@ def find_schema(cur: _Cursor, wanted: str | None, tables: Sequence[str]) -> str:
     return str(row[0])
 
 
-def configure_session(cur: _Cursor, lock_timeout_s: float) -> None:
-    """Settings for the current transaction only; COMMIT and ROLLBACK take them back."""
-    settings = _SESSION | {"lock_timeout": f"{round(lock_timeout_s * 1000)}ms"}
-    for name, value in settings.items():
-        # SET, not set_config(): a SELECT would take the transaction's snapshot.
-        cur.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
-
-
 def inspect_target(cur: _Cursor, schema: str, names: Sequence[str]) -> TargetFacts:
     """The facts a plan is made from. The session must be configured."""
-    cur.execute(
-        """
-        SELECT current_setting('server_version_num')::int,
-               pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool,
-               (SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-                WHERE e.extname = 'vector'),
-               coalesce((SELECT extversion FROM pg_extension WHERE extname = 'vector'),
-                        (SELECT default_version FROM pg_available_extensions
-                         WHERE name = 'vector')),
-               has_database_privilege(current_database(), 'CREATE')
-        """
-    )
-    row = cur.fetchone()
-    assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-    version, read_only, vector_schema, vector_version, may_create = row
+    facts = server_facts(cur, schema, names)
     found = _find_tables(cur, schema, names)
     oids = [oid for oid, *_ in found.values()]
-    return TargetFacts(
-        label=target_label(cur.connection),
-        server_version=version,
-        schema=schema,
-        vector_schema=vector_schema,
-        vector_version=vector_version,
-        asked=tuple(names),
-        tables=tuple(
-            TargetTable(
-                schema=schema,
-                name=name,
-                oid=oid,
-                columns=_columns(cur, oid, vector_schema),
-                rows=count_rows(cur, schema, name),
-                foreign_keys=_foreign_keys(cur, oid),
-                referenced_by=_referenced_by(cur, oid, oids),
-                inherited_by=() if kind == _PARTITIONED else _inherited_by(cur, oid),
-                partitioned=kind == _PARTITIONED,
-                unlogged=unlogged,
-                size_bytes=_size(cur, oid),
-                indexes=_indexes(cur, oid),
-                owned=_owned(cur, oid),
-                swap_blockers=find_blockers(cur, oid, oids),
-                insert_triggers=_insert_triggers(cur, oid),
-            )
-            for name, (oid, kind, unlogged) in found.items()
-        ),
-        read_only=read_only,
-        may_create_schemas=may_create,
+    return evolve(
+        facts,
+        tables=tuple(_table(cur, facts, name, relation, oids) for name, relation in found.items()),
+    )
+
+
+def _table(
+    cur: _Cursor,
+    facts: TargetFacts,
+    name: str,
+    relation: tuple[int, str, bool],
+    oids: list[int],
+) -> TargetTable:
+    oid, kind, unlogged = relation
+    code = find_attached_code(cur, oid)
+    privileges = find_privileges(cur, oid)
+    readable = facts.may_use_schema and "SELECT" not in privileges.get("lacking", ())
+    return TargetTable(
+        schema=facts.schema,
+        name=name,
+        oid=oid,
+        columns=_columns(cur, oid, facts.vector_schema),
+        rows=count_rows(cur, facts.schema, name) if readable else None,
+        foreign_keys=_foreign_keys(cur, oid),
+        referenced_by=_referenced_by(cur, oid, oids),
+        inherited_by=() if kind == _PARTITIONED else _inherited_by(cur, oid),
+        partitioned=kind == _PARTITIONED,
+        unlogged=unlogged,
+        indexes=_indexes(cur, oid),
+        swap_blockers=find_blockers(cur, oid, oids),
+        insert_triggers=insert_triggers(code, qualified(cur, facts.schema, name)),
+        attached_code=code,
+        **privileges,
     )
 
 
@@ -184,7 +162,9 @@ def check_same(cur: _Cursor, facts: TargetFacts, names: Sequence[str]) -> None:
 
 
 def _without_rows(table: TargetTable | None) -> TargetTable | None:
-    return evolve(table, rows=None, size_bytes=None) if table is not None else None
+    return (
+        evolve(table, rows=None, size_bytes=None, total_bytes=None) if table is not None else None
+    )
 
 
 def analyze(cur: _Cursor, table: TargetTable) -> None:
@@ -198,6 +178,13 @@ def analyze(cur: _Cursor, table: TargetTable) -> None:
 def count_rows(cur: _Cursor, schema: str, table: str) -> int:
     """Exact number of rows the transaction sees."""
     cur.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table)))
+    row = cur.fetchone()
+    return int(row[0]) if row else 0
+
+
+def table_oid(cur: _Cursor, schema: str, table: str) -> int:
+    """OID of a table that is there."""
+    cur.execute("SELECT %s::regclass::oid::int8", [sql.Identifier(schema, table).as_string(cur)])
     row = cur.fetchone()
     return int(row[0]) if row else 0
 
@@ -231,7 +218,8 @@ def _columns(cur: _Cursor, oid: int, vector_schema: str | None) -> tuple[TargetC
                EXISTS (SELECT 1 FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
                        WHERE d.classid = 'pg_type'::regclass AND d.objid = b.oid
                          AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'vector'),
-               a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '', a.atttypmod
+               a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '', a.atttypmod,
+               CASE WHEN t.typbasetype = 0 THEN a.atttypmod ELSE t.typtypmod END
         FROM pg_attribute a
         JOIN pg_type t ON t.oid = a.atttypid
         JOIN pg_type b ON b.oid = coalesce(nullif(t.typbasetype, 0), t.oid)
@@ -243,7 +231,8 @@ def _columns(cur: _Cursor, oid: int, vector_schema: str | None) -> tuple[TargetC
     rows = cur.fetchall()
     by_index = _index_dimensions(cur, oid)
     columns = []
-    for name, typ, base, base_name, category, ours, not_null, default, generated, mod in rows:
+    for row in rows:
+        name, typ, base, base_name, category, ours, not_null, default, generated, mod, real = row
         is_vector = ours and base_name in ("vector", "halfvec")
         kind: ColumnKind = "other"
         if is_vector:
@@ -263,9 +252,18 @@ def _columns(cur: _Cursor, oid: int, vector_schema: str | None) -> tuple[TargetC
                 has_default=default,
                 generated=generated,
                 dimensions=(mod if mod > 0 else by_index.get(name)) if ours else None,
+                modifier=_modifier(base, real),
+                blank_padded=base == _BPCHAR,
             )
         )
     return tuple(columns)
+
+
+def _modifier(base: int, modifier: int) -> int | None:
+    """What the number in a type's parentheses says, where it changes values."""
+    if base not in _MODIFIED_BY_OID or modifier < 0:
+        return None
+    return modifier - _MODIFIED_BY_OID[base]
 
 
 def _index_dimensions(cur: _Cursor, oid: int) -> dict[str, int]:
@@ -320,32 +318,6 @@ def _indexes(cur: _Cursor, oid: int) -> tuple[TargetIndex, ...]:
         [oid],
     )
     return tuple(TargetIndex(*row) for row in cur.fetchall())
-
-
-def _size(cur: _Cursor, oid: int) -> int:
-    cur.execute("SELECT pg_table_size(%s::oid::regclass)", [oid])
-    return int((cur.fetchone() or [0])[0] or 0)
-
-
-def _owned(cur: _Cursor, oid: int) -> bool:
-    cur.execute(
-        "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = %s",
-        [oid],
-    )
-    return bool((cur.fetchone() or [False])[0])
-
-
-def _insert_triggers(cur: _Cursor, oid: int) -> tuple[str, ...]:
-    # tgtype is a bit mask: 4 is INSERT (TRIGGER_TYPE_INSERT in pg_trigger.h).
-    cur.execute(
-        """
-        SELECT tgname FROM pg_trigger
-        WHERE tgrelid = %s AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & 4 <> 0
-        ORDER BY tgname
-        """,
-        [oid],
-    )
-    return tuple(row[0] for row in cur.fetchall())
 
 
 def _inherited_by(cur: _Cursor, oid: int) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ import psycopg
 from attrs import frozen
 from psycopg import sql
 
-from pgvector_restore.db.inspect import configure_session, inspect_target
+from pgvector_restore.db.inspect import inspect_target
+from pgvector_restore.db.session import configure_session
 
 __all__ = ["Neighbour", "nearest_neighbours"]
 

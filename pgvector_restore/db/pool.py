@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import psycopg
@@ -14,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import ConnectionPool
 
+from pgvector_restore.backoff import pauses
 from pgvector_restore.db.errors import server_errors
 from pgvector_restore.errors import ConnectError, OptionError
 
@@ -115,8 +118,25 @@ def public_conninfo(target: TargetLike) -> str:
 _SPARE_WAIT_S = 1.0
 
 
+#: Attempts to connect, and seconds between them. A server that starts again after it has lost a
+#: backend is back within half a second.
+_ATTEMPTS, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5, 0.1, 1.0
+
+
 def connect(parameters: Mapping[str, Any]) -> psycopg.Connection[TupleRow]:
-    """A connection of its own, for a worker process; the caller closes it."""
+    """A connection of its own, tried a few times; the caller closes it.
+
+    libpq gives no SQLSTATE for what goes wrong here. Only where a password was asked for it is
+    certain that trying again is of no use.
+    """
+    for pause in islice(pauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), _ATTEMPTS - 1):
+        try:
+            return psycopg.connect(**parameters)
+        except psycopg.OperationalError as exc:
+            pgconn = exc.pgconn
+            if pgconn is not None and (pgconn.needs_password or pgconn.used_password):
+                raise
+        time.sleep(pause)
     return psycopg.connect(**parameters)
 
 
@@ -169,6 +189,17 @@ class Target:
         mine = ("autocommit", "row_factory", "cursor_factory", "prepare_threshold", "context")
         given = {k: v for k, v in pool.kwargs.items() if k not in mine}
         return _DEFAULTS | conninfo_to_dict(pool.conninfo) | given
+
+    @contextmanager
+    def fresh(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection that is new, where one can be made, for when another one was lost."""
+        params = self.parameters
+        if params is None:
+            with self.connection() as conn:
+                yield conn
+        else:
+            with server_errors(), connect(params) as conn:
+                yield conn
 
     @contextmanager
     def spare(self) -> Iterator[psycopg.Connection[Any] | None]:
@@ -232,7 +263,7 @@ def _try(params: Mapping[str, Any]) -> None:
         ConnectError: There is none; says why in libpq's words, which hold no password.
     """
     try:
-        psycopg.connect(**params).close()
+        connect(params).close()
     except psycopg.OperationalError as exc:
         words = str(exc).partition("\n")[0].removeprefix("connection failed: ")
         raise ConnectError(

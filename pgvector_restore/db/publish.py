@@ -12,6 +12,7 @@ from pgvector_restore.db.blockers import find_blockers
 from pgvector_restore.db.definition import TableDefinition, read_definition
 from pgvector_restore.db.statements import qualified, run_all, written
 from pgvector_restore.errors import TargetChangedError, TargetMismatchError
+from pgvector_restore.failpoints import reach
 
 __all__ = ["check_unchanged", "previous_schema", "publish", "revert"]
 
@@ -78,6 +79,7 @@ def publish(
                 sql.SQL(", ").join(sql.Identifier(schema, name) for name in old)
             )
         )
+    reach("exchange.dropped", cur.connection)
     for name in names:
         _move_table(cur, name, staging, schema)
     for definition in definitions.values():
@@ -87,6 +89,7 @@ def publish(
         _own_sequences(cur, definition)
         _join_publications(cur, definition, staging)
     cur.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(staging)))
+    reach("exchange.moved", cur.connection)
     for name, planned in definitions.items():
         if _read(cur, schema, name, staging, old) != planned:
             raise TargetChangedError(

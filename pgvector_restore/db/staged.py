@@ -10,9 +10,10 @@ from psycopg.rows import tuple_row
 
 from pgvector_restore.db.copy import Feed, copy_rows, parent_keys
 from pgvector_restore.db.errors import server_errors
-from pgvector_restore.db.inspect import configure_session
 from pgvector_restore.db.pool import connect
+from pgvector_restore.db.session import configure_session
 from pgvector_restore.errors import RowCountError
+from pgvector_restore.failpoints import reach
 from pgvector_restore.target import TargetTable
 
 __all__ = ["load_rows", "load_staged"]
@@ -24,7 +25,9 @@ _LOCK_TIMEOUT_S = 30.0
 def load_staged(parameters: Mapping[str, Any], table: TargetTable, feed: Feed) -> None:
     """Load rows over a connection of its own."""
     with server_errors(), connect(parameters) as conn:
+        reach("part.begin", conn)
         load_rows(conn, table, feed)
+        reach("part.end", conn)
 
 
 def load_rows(conn: psycopg.Connection[Any], table: TargetTable, feed: Feed) -> int:

@@ -17,8 +17,9 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from pgvector_restore.db.definition import IndexDefinition, TableDefinition
-from pgvector_restore.db.inspect import configure_session
+from pgvector_restore.db.session import configure_session
 from pgvector_restore.db.statements import run_all, tablespace, written
+from pgvector_restore.failpoints import reach
 
 __all__ = [
     "complete_table",
@@ -185,6 +186,7 @@ def drop_staging(
                 [name],
             )
             cur.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
+            reach("drop", conn)
     except psycopg.Error as exc:
         _log.warning("staging schema %s is left for the next restore: %s", name, exc.sqlstate)
         return False
@@ -212,6 +214,7 @@ def sweep(conn: psycopg.Connection[Any]) -> tuple[str, ...]:
             row = cur.fetchone()
         if row is None or not row[0]:
             continue  # a restore that is alive has it
+        reach("sweep", conn)
         gone = drop_staging(conn, name, _SWEEP_TIMEOUT_S)
         with conn.transaction():
             cur.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,13 +19,12 @@ from pgvector_restore.db.indexes import SavedIndex, build, droppable, rebuild, s
 from pgvector_restore.db.inspect import (
     analyze,
     check_same,
-    configure_session,
     count_rows,
-    find_schema,
     inspect_target,
 )
 from pgvector_restore.db.offender import rejected_by_constraint
-from pgvector_restore.db.publish import check_unchanged, previous_schema, publish, revert
+from pgvector_restore.db.outcome import Evidence, note, resolve
+from pgvector_restore.db.publish import check_unchanged, publish
 from pgvector_restore.db.sequences import advance_sequences
 from pgvector_restore.db.staging import (
     complete_table,
@@ -38,10 +37,11 @@ from pgvector_restore.db.staging import (
 )
 from pgvector_restore.db.statements import written
 from pgvector_restore.db.work import LoadResult, TableLoad, Work
-from pgvector_restore.errors import RowCountError, TargetChangedError, TargetMismatchError
+from pgvector_restore.errors import RowCountError, TargetChangedError
+from pgvector_restore.failpoints import reach
 from pgvector_restore.target import TargetIndex, TargetTable
 
-__all__ = ["Staged", "Swap", "revert_swap", "swapping"]
+__all__ = ["Staged", "Swap", "swapping"]
 
 _Cursor = psycopg.Cursor[Any]
 
@@ -77,14 +77,17 @@ def swapping(conn: psycopg.Connection[Any], work: Work) -> Iterator[Swap]:
     with conn.transaction():
         check_unclaimed(cur, work.facts.schema, work.names)
     with claimed(conn, work.facts.schema, work.names):
+        reach("claim", conn)
         sweep(conn)
         name = new_staging_name()
         with hold(conn, name):
             swap = Swap(conn, work, name)
             try:
                 swap.begin()
+                reach("create", conn)
                 yield swap
             except BaseException:
+                work.settled()
                 if not swap.published:
                     drop_staging(conn, name)
                 raise
@@ -107,7 +110,7 @@ class Swap:
         """Create the staging tables."""
         work, cur = self._work, self._cur
         with self._conn.transaction():
-            configure_session(cur, work.options.lock_timeout_s)
+            work.configure(cur)
             check_same(cur, work.facts, work.names)
             create_staging(cur, self._staging)
             old = [load.target.name for load in work.loads if load.target.oid is not None]
@@ -152,9 +155,11 @@ class Swap:
         """
         results = []
         with self._conn.transaction():
-            configure_session(self._cur, self._work.options.lock_timeout_s)
+            self._work.configure(self._cur)
+            reach("index.begin", self._conn)
             for staged, loading in zip(self.staged, seconds, strict=True):
                 results.append(evolve(self._complete(staged), seconds=loading))
+            reach("index.end", self._conn)
         return results
 
     def _complete(self, staged: Staged) -> LoadResult:
@@ -199,15 +204,19 @@ class Swap:
         complete_table(cur, staged.definition, self._staging, build_one)
         return warnings
 
-    def publish(self) -> list[str]:
+    def publish(self, results: Sequence[LoadResult]) -> list[str]:
         """Exchange the tables; returns warnings.
+
+        Args:
+            results: From :meth:`complete`, for the ledger.
 
         Raises:
             TargetBusyError: Others held the tables until the time for it was over.
             TargetChangedError: A target is not what it was when the restore began.
-            OutcomeUnknownError: The connection was lost during COMMIT.
+            OutcomeUnknownError: The connection was lost during COMMIT, and nobody can tell.
         """
         work = self._work
+        reach("publish", self._conn)
         warnings = wait_for_older_snapshots(self._conn, work.options.lock_timeout_s)
         schema = work.facts.schema
         definitions = {
@@ -215,6 +224,7 @@ class Swap:
         }
 
         def exchange(cur: _Cursor) -> None:
+            reach("exchange.locked", self._conn)
             check_unchanged(cur, definitions, self._staging)
             self._check_free(cur)
             publish(
@@ -228,9 +238,15 @@ class Swap:
             for staged in self.staged:
                 columns = staged.load.feed.columns
                 warnings.extend(advance_sequences(cur, staged.load.target, columns))
+            work.write_ledger(cur, results)
 
-        def committing() -> None:
+        def committing(cur: _Cursor) -> Callable[[psycopg.Error], None]:
+            oids = {s.load.target.name: s.table.oid or 0 for s in self.staged}
+            pending = note(cur, [Evidence(schema, name, oid, None) for name, oid in oids.items()])
+            work.settled()
+            reach("commit.before", self._conn)
             self.published = True
+            return lambda lost: resolve(pending, work.reconnect, lost)
 
         exclusively(
             self._conn,
@@ -239,6 +255,7 @@ class Swap:
             committing,
             work.options.lock_timeout_s,
         )
+        reach("commit.after", self._conn)
         return list(dict.fromkeys(warnings))
 
     def _check_free(self, cur: _Cursor) -> None:
@@ -250,40 +267,3 @@ class Swap:
                 f"{found[0].schema}.{found[0].name} has been created since the plan was made",
                 hint="plan again",
             )
-
-
-def revert_swap(
-    conn: psycopg.Connection[Any],
-    schema: str | None,
-    names: Sequence[str],
-    *,
-    lock_timeout_s: float,
-) -> tuple[str, ...]:
-    """Put back tables that a swap has kept; returns their qualified names.
-
-    Raises:
-        TargetMismatchError: Nothing was kept of one of them, or something depends on it.
-        TargetBusyError: Others held the tables until the time for it was over.
-    """
-    cur = psycopg.Cursor(conn, row_factory=tuple_row)
-    with conn.transaction():
-        home = find_schema(cur, schema, names)
-        configure_session(cur, lock_timeout_s)
-        kept = previous_schema(home)
-        for place in (home, kept):
-            there = {table.name for table in inspect_target(cur, place, names).tables}
-            missing = [name for name in names if name not in there]
-            if missing:
-                raise TargetMismatchError(
-                    f"there is no {place}.{missing[0]} to put back or to exchange",
-                    hint="only a swap with keep_previous keeps tables, and only the last one's",
-                )
-    with claimed(conn, home, names):
-        exclusively(
-            conn,
-            [(place, name) for name in names for place in (home, kept)],
-            lambda inner: revert(inner, home, names, new_staging_name()),
-            lambda: None,
-            lock_timeout_s,
-        )
-    return tuple(f"{home}.{name}" for name in names)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
+import psycopg
 from attrs import field, frozen
 
 from pgvector_restore.db.copy import Feed
 from pgvector_restore.db.indexes import BuildSettings
+from pgvector_restore.db.ledger import LedgerEntry, write_entry
+from pgvector_restore.db.pool import Connection
+from pgvector_restore.db.session import configure_session
 from pgvector_restore.db.watch import Watcher
 from pgvector_restore.options import RestoreOptions
 from pgvector_restore.progress import Phase
@@ -71,8 +77,28 @@ class Work:
     tell: Callable[[Phase], None] = field(repr=False)
     #: Last checks before the result becomes visible; what it raises undoes everything.
     check: Callable[[], None] = field(repr=False)
+    #: Called right before COMMIT, and before tidying up: from here on nothing is called off.
+    settled: Callable[[], None] = field(repr=False)
+    #: Another connection, to ask what became of a COMMIT.
+    reconnect: Callable[[], AbstractContextManager[Connection]] = field(repr=False)
+    #: What a ledger is to keep; ``None``: there is none.
+    ledger: LedgerEntry | None = None
 
     @property
     def names(self) -> list[str]:
         """Table names."""
         return [load.target.name for load in self.loads]
+
+    def configure(self, cur: psycopg.Cursor[Any]) -> None:
+        """Settings of a transaction."""
+        options = self.options
+        configure_session(cur, options.lock_timeout_s, options.statement_timeout_s)
+
+    def write_ledger(self, cur: psycopg.Cursor[Any], results: Sequence[LoadResult]) -> None:
+        """The ledger's row, where one is kept."""
+        if self.ledger is not None:
+            rows = [
+                (load.target.name, load.feed.file, result.rows_loaded)
+                for load, result in zip(self.loads, results, strict=True)
+            ]
+            write_entry(cur, self.facts.schema, self.ledger, rows)

@@ -208,6 +208,23 @@ class CsvReader:
         for piece in self._pieces:
             yield from self._decode(piece)
 
+    def peek(self) -> tuple[Field, ...] | None:
+        """Fields of the first record, which is still to come; ``None``: there is none.
+
+        A malformed one has no fields here: iteration says what is wrong with it.
+        """
+        if not self._rest.data:
+            self._rest = next(self._pieces, self._rest)
+        first = self._rest.data[: _first_record_end(self._rest.data)] if self._rest.data else b""
+        if not first:
+            return None
+        try:
+            fields = split_fields(first, len(self.header.names), crlf=self.header.crlf)
+            check_text(first, fields, len(self.header.names))
+        except Malformed:
+            return ()
+        return tuple(fields)
+
     def _gather(self, blocks: Iterable[bytes]) -> Iterator[Records]:
         """Pieces of whole records, the file's last record completed with a row end."""
         parts: list[bytes] = []
@@ -373,11 +390,6 @@ def _foreign_format(data: bytes) -> str | None:
 
 
 _SIGNATURES = (
-    (b"\x1f\x8b", "gzip: unpack it first"),
-    (b"BZh", "bzip2: unpack it first"),
-    (b"\xfd7zXZ\0", "xz: unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "zstd: unpack it first"),
-    (b"PK\x03\x04", "a zip archive: unpack it first"),
     (b"\xff\xfe", "UTF-16 text: save it as UTF-8"),
     (b"\xfe\xff", "UTF-16 text: save it as UTF-8"),
     (b"PGCOPY\n", "COPY BINARY, not CSV"),

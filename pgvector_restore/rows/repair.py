@@ -21,7 +21,14 @@ from pgvector_restore.rows.rejects import Problem
 from pgvector_restore.rows.vector import vector_cell
 from pgvector_restore.target import ColumnKind, TargetColumn
 
-__all__ = ["CellRules", "in_bulk", "payload_of", "repaired_cell", "shown_cell"]
+__all__ = [
+    "CellRules",
+    "OddCell",
+    "in_bulk",
+    "payload_of",
+    "repaired_cell",
+    "shown_cell",
+]
 
 #: Characters of a cell that a report shows.
 _SAMPLE_CHARS = 120
@@ -49,6 +56,10 @@ def _bytea_cell(cell: bytes) -> tuple[bytes, str | None]:
     return cell, None
 
 
+#: Reads a cell that a column's encoder refuses for the problem given. Raises ``CellProblem``.
+OddCell = Callable[[TargetColumn, bytes, CellProblem], bytes]
+
+
 _RULES: dict[ColumnKind, _Rule | None] = {
     "text": None,
     "other": None,
@@ -69,15 +80,24 @@ class CellRules:
     Args:
         columns: Target column for each column of the file; ``None``: the cells are not loaded.
         file: Name for messages.
-        binary: Encode for COPY's binary format; every loaded column must have an encoder.
+        binary: Encode for COPY's binary format. To be joined into rows, every loaded column must
+            have an encoder.
+        odd: Gives the payload of a cell that the encoder does not read, or raises what it has to
+            say of it; ``None``: such a cell is refused.
     """
 
     def __init__(
-        self, columns: Sequence[TargetColumn | None], file: str, *, binary: bool = False
+        self,
+        columns: Sequence[TargetColumn | None],
+        file: str,
+        *,
+        binary: bool = False,
+        odd: OddCell | None = None,
     ) -> None:
         self._columns = tuple(columns)
         self._encoders = tuple(encoder_for(c) if c and binary else None for c in self._columns)
         self._binary = binary
+        self._odd = odd
         self._file = file
         self._tallies: dict[tuple[str, str], _Tally] = {}
 
@@ -87,6 +107,18 @@ class CellRules:
         Raises:
             BadCellError: With the first record of the batch that holds a bad cell. No repair of
                 the batch is counted then.
+        """
+        return self.join(self.columns(fields))
+
+    def join(self, columns: Sequence[Sequence[Any]]) -> bytes:
+        """Rows of :meth:`columns` as COPY takes them."""
+        return encode_binary(columns) if self._binary else encode_text(columns)
+
+    def columns(self, fields: Fields) -> list[list[Any]]:
+        """The batch by loaded column: complete fields, or clean cells where there is no encoder.
+
+        Raises:
+            BadCellError: With the first record of the batch that holds a bad cell.
         """
         columns: list[list[Any]] = []
         worst: BadCellError | None = None
@@ -108,7 +140,7 @@ class CellRules:
         if worst is not None:
             self._tallies = before
             raise worst
-        return encode_binary(columns) if self._binary else encode_text(columns)
+        return columns
 
     def judge(self, fields: Fields) -> dict[int, list[Problem]]:
         """What is wrong with the batch's rows, by index; each cell is looked at by itself."""
@@ -151,11 +183,19 @@ class CellRules:
                 encoded.append(NULL_FIELD)
                 continue
             try:
-                payload = encoder.one(cell)
+                payload = self._payload(column, encoder, cell)
             except CellProblem as problem:
                 raise self._bad(column, record, problem) from None
             encoded.append(len(payload).to_bytes(4, "big") + payload)
         return encoded
+
+    def _payload(self, column: TargetColumn, encoder: Encoder, cell: bytes) -> bytes:
+        try:
+            return encoder.one(cell)
+        except CellProblem as problem:
+            if self._odd is None:
+                raise
+            return self._odd(column, cell, problem)
 
     def _with_nulls(self, column: TargetColumn, cells: list[Field], first: int) -> list[Field]:
         """The cells, empty ones decided: NULL, or the empty string."""

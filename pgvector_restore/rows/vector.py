@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from pgvector_restore.rows.problem import CellProblem, NotFinite
 
-__all__ = ["NUMPY_VECTOR", "vector_cell"]
+__all__ = ["NUMPY_VECTOR", "dimensions_of", "vector_cell"]
 
 #: Repair kind, as reports name it.
 NUMPY_VECTOR = "numpy_vector"
@@ -48,6 +50,26 @@ def vector_cell(cell: bytes, dimensions: int | None = None) -> tuple[bytes, str 
             hint="the backup was made with another embedding model or column type",
         )
     return (text if kind else cell), kind
+
+
+def dimensions_of(cell: bytes) -> int | None:
+    """Dimensions of a vector of any of the three types, ``None`` for what is none.
+
+    >>> dimensions_of(b"[1,2,3]"), dimensions_of(b"{1:0.5}/7"), dimensions_of(b"x")
+    (3, 7, None)
+    """
+    sparse = _SPARSE.search(cell)
+    if sparse is not None:
+        return int(sparse[1])
+    try:
+        text, _ = vector_cell(cell)
+    except CellProblem:
+        return None
+    return text.count(b",") + 1
+
+
+#: The end of a ``sparsevec`` cell: its dimensions.
+_SPARSE = re.compile(rb"\}\s*/\s*(\d{1,10})\s*\Z")
 
 
 def _no_vector(strange: bytes) -> CellProblem:

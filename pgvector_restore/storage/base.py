@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import BinaryIO
 
-from pgvector_restore.errors import BackupNotFoundError, StoreChangedError
-from pgvector_restore.model import BackupFile, Catalog, Location, ObjectInfo
+from pgvector_restore.errors import (
+    BackupNotFoundError,
+    BadCompressionError,
+    OptionError,
+    StoreChangedError,
+)
+from pgvector_restore.model import (
+    DEFAULT_LIMITS,
+    BackupFile,
+    Catalog,
+    Location,
+    ObjectInfo,
+    UnpackLimits,
+)
 from pgvector_restore.storage.discover import build_catalog, check_task_id
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
 from pgvector_restore.storage.log import BackupLog, parse_log
+from pgvector_restore.storage.unpack import check_plain, unpack
 
 __all__ = ["BLOCK_BYTES", "BackupStore"]
 
@@ -89,11 +103,50 @@ class BackupStore(ABC):
         end: int | None = None,
         *,
         block_bytes: int = BLOCK_BYTES,
+        limits: UnpackLimits = DEFAULT_LIMITS,
+        on_read: Callable[[int], None] | None = None,
     ) -> Generator[bytes, None, None]:
-        """The file's bytes ``[start, end)`` in order, to its end where there is no ``end``.
+        """The file's text in order, unpacked by the file's codec.
 
-        Raises when there are fewer than were listed; without an ``end``, also when more.
+        Of a plain file ``start`` and ``end`` are a range of its bytes, to its end where there is
+        no ``end``. A compressed file is read from its beginning to its end.
+
+        Args:
+            file: From the catalog.
+            start: First byte.
+            end: Byte after the last one.
+            block_bytes: No block is longer.
+            limits: How much may come out of a compressed file.
+            on_read: Called with the length of each stored block before it is given out.
+
+        Raises:
+            StoreChangedError: Fewer bytes than were listed; without an ``end``, also more.
+            BadCompressionError: A compressed file that is cut, damaged or of another kind.
+            BadHeaderError: A file named as plain text that is compressed.
+            MissingExtraError: The codec's package is not installed.
+            OptionError: A range of a compressed file.
         """
+        with closing(self._stored(file, start, end, block_bytes, on_read)) as stored:
+            if file.codec is None:
+                yield from stored if start else check_plain(stored, file)
+                return
+            if start or end is not None:
+                raise OptionError(f"{file.name} is compressed: it cannot be read in parts")
+            try:
+                yield from check_plain(unpack(stored, file, block_bytes, limits), file)
+            except BadCompressionError:
+                self.check_unchanged(file)  # a file that was replaced is no damaged one
+                raise
+
+    def _stored(
+        self,
+        file: BackupFile,
+        start: int,
+        end: int | None,
+        block_bytes: int,
+        on_read: Callable[[int], None] | None,
+    ) -> Generator[bytes, None, None]:
+        """The file as it is stored; as many bytes as were listed, or an error."""
         seen = start
         expected = file.size_bytes if end is None else end
         with self.open(file.key, start, end) as stream:
@@ -101,6 +154,8 @@ class BackupStore(ABC):
                 seen += len(block)
                 if seen > expected:
                     break
+                if on_read is not None:
+                    on_read(len(block))
                 yield block
         if seen != expected:
             got = "more" if seen > expected else str(seen)

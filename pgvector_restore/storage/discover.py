@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 
 from pgvector_restore.errors import OptionError, quoted
 from pgvector_restore.model import (
@@ -16,7 +16,7 @@ from pgvector_restore.model import (
     Location,
     ObjectInfo,
 )
-from pgvector_restore.storage.layout import Layout, is_task_id
+from pgvector_restore.storage.layout import FileName, FileState, Layout, is_task_id
 
 __all__ = ["build_catalog", "check_task_id"]
 
@@ -43,14 +43,15 @@ class _Folder:
     #: The backup log, if it was seen.
     log: ObjectInfo | None = None
     #: Finished files by timestamp, one place per table of the layout.
-    final: dict[str, list[ObjectInfo | None]] = field(factory=dict)
-    #: Unfinished files by timestamp.
-    partial: dict[str, list[ObjectInfo]] = field(factory=dict)
+    final: dict[str, list[BackupFile | None]] = field(factory=dict)
+    #: What else there is of a timestamp: unfinished files, files that cannot be read, and second
+    #: files of a table.
+    beside: dict[str, list[tuple[FileName, ObjectInfo]]] = field(factory=dict)
 
     @property
     def newest(self) -> str:
         """The latest timestamp of all files, real or not; ``""`` where there are none."""
-        return max((*self.final, *self.partial), default="")
+        return max((*self.final, *self.beside), default="")
 
 
 def build_catalog(
@@ -80,7 +81,7 @@ def build_catalog(
     folders.sort(key=lambda folder: (folder.location.kind != "global", folder.location.names))
     for folder in folders:
         folder.location = evolve(folder.location, log=folder.log)
-        for timestamp in folder.final.keys() | folder.partial.keys():
+        for timestamp in folder.final.keys() | folder.beside.keys():
             _judge(folder, timestamp, layout, sets, incomplete)
     # Sorting is stable, reversed too: at equal times the order of the folders remains.
     sets.sort(key=lambda one: one.timestamp, reverse=True)
@@ -111,14 +112,16 @@ def _collect(objects: Iterable[ObjectInfo], layout: Layout) -> Iterator[_Folder]
         parsed = layout.parse_file_name(name)
         if parsed is None:
             continue
-        if parsed.state == "partial":
-            folder.partial.setdefault(parsed.timestamp, []).append(info)
-            continue
-        files = folder.final.get(parsed.timestamp)
-        if files is None:
-            files = folder.final[parsed.timestamp] = [None] * len(places)
-        files[places[parsed.table]] = info
-    return (folder for folder in folders.values() if folder and (folder.final or folder.partial))
+        if parsed.state == "final":
+            files = folder.final.get(parsed.timestamp)
+            if files is None:
+                files = folder.final[parsed.timestamp] = [None] * len(places)
+            place = places[parsed.table]
+            if files[place] is None:
+                files[place] = BackupFile(parsed.table, info, parsed.codec)
+                continue
+        folder.beside.setdefault(parsed.timestamp, []).append((parsed, info))
+    return (folder for folder in folders.values() if folder and (folder.final or folder.beside))
 
 
 def _judge(
@@ -129,27 +132,88 @@ def _judge(
     incomplete: list[IncompleteSet],
 ) -> None:
     """Put one timestamp's files where they belong: a set, a leftover, or both."""
-    final = folder.final.get(timestamp, [None] * len(layout.tables))
-    partial = sorted(folder.partial.get(timestamp, ()), key=lambda info: info.key)
-    files = [
-        BackupFile(table, info) for table, info in zip(layout.tables, final, strict=True) if info
-    ]
+    final = folder.final.get(timestamp) or [None] * len(layout.tables)
+    beside = folder.beside.get(timestamp)
+    files = tuple(file for file in final if file is not None)
     complete = len(files) == len(layout.tables) and _is_moment(timestamp)
-    if complete:
-        sets.append(BackupSet(folder.location, timestamp, tuple(files)))
-        if not partial:
-            return
-    names = ", ".join(info.key.rpartition("/")[2] for info in partial)
-    left = tuple(partial) if complete else (*(file.info for file in files), *partial)
-    if complete:
-        reason = f"{names} is unfinished, beside a complete set of that time"
-    elif not _is_moment(timestamp):
-        reason = f"{timestamp} is no date and time"
+    if complete and not beside:
+        sets.append(BackupSet(folder.location, timestamp, files))
+        return
+    leftover = _Leftover(files, sorted(beside or (), key=lambda pair: pair[1].key))
+    if complete and not leftover.doubles:
+        sets.append(BackupSet(folder.location, timestamp, files))
+        reason = f"{leftover.faults()}, beside a complete set of that time"
+        objects = tuple(info for _, info in leftover.beside)
     else:
-        missing = (table for table, info in zip(layout.tables, final, strict=True) if not info)
-        reason = ", ".join(layout.file_name(table, timestamp) for table in missing) + " missing"
-        reason += f"; unfinished: {names}" if partial else ""
-    incomplete.append(IncompleteSet(folder.location, timestamp, left, reason))
+        missing = [
+            layout.file_name(table, timestamp)
+            for table, file in zip(layout.tables, final, strict=True)
+            if file is None
+        ]
+        reason = leftover.reason(missing)
+        objects = leftover.objects
+    if not _is_moment(timestamp):
+        reason = f"{timestamp} is no date and time"
+    incomplete.append(IncompleteSet(folder.location, timestamp, objects, reason))
+
+
+@frozen
+class _Leftover:
+    """The files of one timestamp where they are not just one for each table."""
+
+    #: The first finished file of each table.
+    files: tuple[BackupFile, ...]
+    #: All others, by key.
+    beside: list[tuple[FileName, ObjectInfo]]
+
+    @property
+    def doubles(self) -> list[tuple[FileName, ObjectInfo]]:
+        """Second finished files of a table."""
+        return [(parsed, info) for parsed, info in self.beside if parsed.state == "final"]
+
+    @property
+    def objects(self) -> tuple[ObjectInfo, ...]:
+        """Everything there is: finished files table by table, then the rest."""
+        return tuple(info for file in self.files for info in self._of(file)) + tuple(
+            info for parsed, info in self.beside if parsed.state != "final"
+        )
+
+    def _of(self, file: BackupFile) -> list[ObjectInfo]:
+        """All finished files of a table, by key: which one was listed first does not matter."""
+        second = [info for parsed, info in self.doubles if parsed.table == file.table]
+        return sorted([file.info, *second], key=lambda info: info.key)
+
+    def reason(self, missing: Sequence[str]) -> str:
+        """Why it is no set."""
+        parts = [", ".join(missing) + " missing"] if missing else []
+        for file in self.files:
+            names = [_name(info) for info in self._of(file)]
+            if len(names) > 1:
+                parts.append(f"{file.table} has {len(names)} files, {', '.join(names)}: keep one")
+        unfinished = self._names("partial")
+        parts += [f"unfinished: {', '.join(unfinished)}"] if unfinished else []
+        unreadable = self._names("unreadable")
+        parts += [f"cannot be read, unpack it first: {', '.join(unreadable)}"] if unreadable else []
+        return "; ".join(parts)
+
+    def faults(self) -> str:
+        """What is the matter with files beside a complete set."""
+        unfinished, unreadable = self._names("partial"), self._names("unreadable")
+        parts = [f"{', '.join(unfinished)} is unfinished"] if unfinished else []
+        parts += [f"{', '.join(unreadable)} cannot be read"] if unreadable else []
+        return " and ".join(parts)
+
+    def _names(self, state: FileState) -> list[str]:
+        codecs = state == "unreadable"
+        return [
+            _name(info) + (f" ({parsed.codec})" if codecs else "")
+            for parsed, info in self.beside
+            if parsed.state == state
+        ]
+
+
+def _name(info: ObjectInfo) -> str:
+    return info.key.rpartition("/")[2]
 
 
 def _is_moment(stamp: str) -> bool:

@@ -10,11 +10,13 @@ from attrs import Attribute, field, frozen, validators
 
 from pgvector_restore.errors import OptionError, quoted
 from pgvector_restore.model import Location
+from pgvector_restore.storage.compression import CODEC_BY_SUFFIX, codec_named
 
 __all__ = ["DEFAULT_LAYOUT", "FileName", "FileState", "Layout", "is_task_id"]
 
-#: ``final``: the whole file is there; ``partial``: it was still being written.
-FileState = Literal["final", "partial"]
+#: ``final``: the whole file is there; ``partial``: it was still being written; ``unreadable``: it
+#: is compressed in a way that is known, but not read.
+FileState = Literal["final", "partial", "unreadable"]
 
 #: A task's id names a folder and appears in labels, URLs and logs: nothing else is let through.
 _TASK_ID = re.compile(r"[A-Za-z0-9_]+")
@@ -29,6 +31,8 @@ class FileName(NamedTuple):
     timestamp: str
     #: Whether the file is finished.
     state: FileState
+    #: Name of its codec in ``storage/compression.py``; ``None`` for plain text.
+    codec: str | None = None
 
 
 def is_task_id(text: str) -> bool:
@@ -78,7 +82,7 @@ class Layout:
     inner_folders: tuple[str, ...] = field(
         default=("vector_bak", "global_vector_bak"), validator=_are_names
     )
-    #: How a finished file ends; case counts.
+    #: How a finished file ends; case counts. The suffix of a codec, such as ``.gz``, may follow.
     suffix: str = field(default=".csv", validator=_is_name)
     #: What follows ``suffix`` while a file is being written.
     partial_suffix: str = field(default=".tmp", validator=_is_name)
@@ -94,7 +98,16 @@ class Layout:
         tables = "|".join(re.escape(str(table)) for table in self.tables)
         suffix, partial = re.escape(str(self.suffix)), re.escape(str(self.partial_suffix))
         # [0-9], not \d: other scripts' digits make no timestamp.
-        return re.compile(rf"({tables})_([0-9]{{8}}_[0-9]{{6}}){suffix}({partial})?")
+        codecs = "|".join(re.escape(end) for end in CODEC_BY_SUFFIX)
+        return re.compile(rf"({tables})_([0-9]{{8}}_[0-9]{{6}}){suffix}({codecs})?({partial})?")
+
+    #: Codec of all files, where ``suffix`` ends in one's.
+    _suffix_codec: str | None = field(init=False, repr=False, eq=False)
+
+    @_suffix_codec.default
+    def _find_codec(self) -> str | None:
+        codec = CODEC_BY_SUFFIX.get(f".{str(self.suffix).rpartition('.')[2]}")
+        return codec.name if codec is not None else None
 
     @property
     def max_depth(self) -> int:
@@ -102,7 +115,7 @@ class Layout:
         return 3
 
     def file_name(self, table: str, timestamp: str) -> str:
-        """The name of a table's finished file."""
+        """The name of a table's finished file, not compressed."""
         return f"{table}_{timestamp}{self.suffix}"
 
     def parse_file_name(self, name: str) -> FileName | None:
@@ -110,8 +123,12 @@ class Layout:
         match = self._file_name.fullmatch(name)
         if match is None:
             return None
-        table, timestamp, partial = match.groups()
-        return FileName(table, timestamp, "partial" if partial else "final")
+        table, timestamp, packed, partial = match.groups()
+        codec = CODEC_BY_SUFFIX[packed].name if packed else self._suffix_codec
+        if partial:
+            return FileName(table, timestamp, "partial", codec)
+        readable = codec is None or codec_named(codec).readable
+        return FileName(table, timestamp, "final" if readable else "unreadable", codec)
 
     def parse_folder(self, key: str) -> Location | None:
         """The location a folder is, or ``None``; ``""`` is the root, a global location."""
@@ -128,6 +145,11 @@ class Layout:
         return is_task_id(name) and any(fnmatchcase(name, rule) for rule in self.task_folders)
 
     def __attrs_post_init__(self) -> None:
+        if self.partial_suffix in CODEC_BY_SUFFIX:
+            raise OptionError(
+                f"layout: partial_suffix cannot be {self.partial_suffix!r}",
+                hint="finished files that are compressed end like that",
+            )
         if self.parse_file_name(self.log_name) is not None:
             raise OptionError(f"layout: the log {quoted(self.log_name)} looks like a table's file")
 

@@ -8,6 +8,8 @@ from datetime import datetime
 
 from attrs import field, frozen
 
+from pgvector_restore.storage.compression import CODEC_BY_SUFFIX
+
 __all__ = ["BackupLog", "parse_log"]
 
 # "✓ <table>: 62 rows -> <file> (818.9 KB)". The size is rounded and counts other row ends than
@@ -34,8 +36,15 @@ class BackupLog:
     backup_time: datetime | None = None
 
     def rows_of(self, file_name: str) -> int | None:
-        """Rows the log counts in that very file, or ``None`` if it does not name it."""
-        return self.rows.get(file_name)
+        """Rows the log counts in that very file, or ``None`` if it does not name it.
+
+        A file may have been compressed since: then the log knows it by its name before that.
+        """
+        rows = self.rows.get(file_name)
+        plain, dot, suffix = file_name.rpartition(".")
+        if rows is None and dot + suffix in CODEC_BY_SUFFIX:
+            return self.rows.get(plain)
+        return rows
 
 
 def parse_log(data: bytes) -> BackupLog | None:

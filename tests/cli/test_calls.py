@@ -30,7 +30,7 @@ def test_the_installed_command_is_this_one() -> None:
 def test_help_names_the_exit_codes(command: list[str]) -> None:
     shown = CliRunner().invoke(app, [*command, "-h"])
     assert shown.exit_code == 0
-    for line in ("0    done", "3    storage", "6    declined", "130  interrupted"):
+    for line in ("0    done", "3    storage", "6    declined", "130  interrupted", "143  ended"):
         assert line in shown.output
 
 

@@ -32,7 +32,10 @@ def test_file_names(name: str, state: str) -> None:
         f"xlangchain_pg_embedding_{_STAMP}.csv",
         f"langchain_pg_embedding_{_STAMP}.CSV",
         f"langchain_pg_embedding_{_STAMP}xcsv",
-        f"langchain_pg_embedding_{_STAMP}.csv.gz",
+        f"langchain_pg_embedding_{_STAMP}.csv.GZ",
+        f"langchain_pg_embedding_{_STAMP}.csv.gz.gz",
+        f"langchain_pg_embedding_{_STAMP}.csv.tmp.gz",
+        f"langchain_pg_embedding_{_STAMP}.gz",
         f"langchain_pg_embedding_{_STAMP}.csv.tmp.tmp",
         f"langchain_pg_embedding_{_STAMP}.tmp",
         f"langchain_pg_embedding_1{_STAMP}.csv",
@@ -87,7 +90,7 @@ def test_other_rules() -> None:
         suffix=".tsv",
         partial_suffix="~",
     )
-    assert layout.parse_file_name(f"t.1_{_STAMP}.tsv~") == ("t.1", _STAMP, "partial")
+    assert layout.parse_file_name(f"t.1_{_STAMP}.tsv~") == ("t.1", _STAMP, "partial", None)
     assert layout.parse_file_name(f"tx1_{_STAMP}.tsv") is None
     assert layout.file_name("t", _STAMP) == f"t_{_STAMP}.tsv"
     assert layout.parse_folder("job7/out") is not None

@@ -1,0 +1,64 @@
+"""The command ``verify``: does the database hold exactly this backup?"""
+
+from __future__ import annotations
+
+import click
+
+from pgvector_restore.cli.database import find_database
+from pgvector_restore.cli.options import (
+    EXIT_CODES,
+    dsn_option,
+    json_option,
+    store_argument,
+    verbose,
+)
+from pgvector_restore.cli.output import print_lines
+from pgvector_restore.cli.text import print_document
+from pgvector_restore.errors import ContentMismatchError
+from pgvector_restore.restorer import Restorer
+from pgvector_restore.storage import open_store
+
+__all__ = ["verify_command"]
+
+
+@click.command("verify", epilog=EXIT_CODES)
+@store_argument
+@click.argument("label", default="latest")
+@click.option("--tables", metavar="T,…", help="Only these tables of the set.")
+@click.option("--schema", metavar="S", help="Schema of the tables.")
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(0, 1000),
+    default=10,
+    show_default=True,
+    help="Name so many rows of each table that differ.",
+)
+@dsn_option
+@json_option
+@verbose
+@click.pass_context
+def verify_command(  # noqa: PLR0913 - one per option of the command line
+    ctx: click.Context,
+    /,
+    store: str,
+    label: str,
+    *,
+    tables: str | None,
+    schema: str | None,
+    limit: int,
+    dsn: str | None,
+    as_json: bool,
+) -> None:
+    """Say whether the database holds exactly LABEL; name rows that differ. Touches nothing."""
+    opened = open_store(store)
+    backup = opened.catalog().get(label)
+    database = find_database(dsn, "append")
+    with Restorer(opened, database.target) as restorer:
+        report = restorer.verify(backup, tables=tables, schema=schema, limit=limit)
+    if as_json:
+        print_document({"ok": report.equal, "store": opened.url, **report.to_dict()})
+    else:
+        print_lines(*report.lines)
+    if not report.equal:
+        ctx.exit(ContentMismatchError.exit_code)

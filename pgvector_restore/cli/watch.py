@@ -1,0 +1,103 @@
+"""A restore of the command line under way: its progress, and the signals that end it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from attrs import define, field
+
+from pgvector_restore.cancel import CancelToken
+from pgvector_restore.errors import CancelledError
+from pgvector_restore.progress import LoggingProgress, Progress, ProgressEvent, TqdmProgress
+
+__all__ = ["Interrupted", "Watch", "watching"]
+
+_log = logging.getLogger("pgvector_restore")
+
+#: Signals that call a restore off. Shells give 128 and the number as exit code.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(Exception):  # noqa: N818 - like KeyboardInterrupt
+    """Ctrl-C or SIGTERM during a restore; the text says what has become of it."""
+
+    def __init__(self, message: str, number: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
+@define
+class Watch:
+    """Passes progress on, and knows how far a restore was when it was interrupted."""
+
+    _listener: Progress | None
+    #: Used by a signal.
+    cancel: CancelToken = field(factory=CancelToken)
+    #: The last signal.
+    number: int = signal.SIGINT
+    _phase: str = "prepare"
+
+    def __call__(self, event: ProgressEvent) -> None:
+        """Note the event, then show it."""
+        self._phase = event.phase
+        if self._listener is not None:
+            self._listener(event)
+
+    def on_signal(self, number: int, _frame: FrameType | None) -> None:
+        """Call the restore off; a second Ctrl-C does not wait for that."""
+        if self.cancel.cancelled and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.number = number
+        self.cancel.cancel()
+
+    def interrupted(self) -> Interrupted:
+        """What to tell of it."""
+        what = {
+            "publish": "the restore was being committed: look whether its rows are there",
+            "done": "the restore had been committed",
+        }.get(self._phase, "nothing has changed")
+        return Interrupted(f"interrupted: {what}", self.number)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if isinstance(self._listener, TqdmProgress):
+            self._listener.close()
+
+
+@contextmanager
+def watching(*, hidden: bool) -> Iterator[Watch]:
+    """Watch a restore until the block ends.
+
+    Args:
+        hidden: No progress bar.
+
+    Raises:
+        Interrupted: A signal has ended it.
+    """
+    watch = Watch(_listener(hidden=hidden))
+    before = {number: signal.signal(number, watch.on_signal) for number in _SIGNALS}
+    try:
+        yield watch
+    except CancelledError:
+        watch.close()
+        raise Interrupted("interrupted: nothing has changed", watch.number) from None
+    except KeyboardInterrupt:
+        watch.close()
+        raise watch.interrupted() from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        watch.close()
+
+
+def _listener(*, hidden: bool) -> Progress | None:
+    if _log.isEnabledFor(logging.INFO):
+        return LoggingProgress()
+    if hidden or not sys.stderr.isatty():
+        return None
+    return TqdmProgress(file=sys.stderr, leave=False)

@@ -1,0 +1,245 @@
+"""One file and one table, compared by content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import closing
+
+from pgvector_restore.db.pool import Connection
+from pgvector_restore.db.verify import TableReader
+from pgvector_restore.errors import BadCellError
+from pgvector_restore.feed import TableFeed
+from pgvector_restore.model import DEFAULT_LIMITS, UnpackLimits
+from pgvector_restore.plan import TablePlan
+from pgvector_restore.rows.csv import Fields
+from pgvector_restore.rows.differences import Entry, match_rows
+from pgvector_restore.rows.digest import (
+    BUCKETS,
+    ContentDigest,
+    bucket_of,
+    bucket_sums,
+    canonical_columns,
+    differing,
+    digest_of,
+    field_hash,
+    form_of,
+    hash_columns,
+    row_hash,
+    row_hashes,
+    split_row,
+)
+from pgvector_restore.rows.fields import Field
+from pgvector_restore.rows.pgcopy import NULL_FIELD
+from pgvector_restore.rows.problem import CellProblem
+from pgvector_restore.rows.repair import CellRules
+from pgvector_restore.storage import BackupStore
+from pgvector_restore.target import TargetColumn
+from pgvector_restore.verify_report import RowDifference, TableComparison
+
+__all__ = ["OnProgress", "TableCheck"]
+
+#: Rows whose hashes are added up at a time.
+_BATCH_ROWS = 4096
+#: Rows of each side that are kept, about, while differing ones are named: some 400 bytes each.
+_KEPT_ROWS = 200_000
+
+#: Called with bytes of the file read, and rows of file or table read.
+OnProgress = Callable[[int, int], None]
+
+
+class TableCheck:
+    """Compares one file with one table, in the transaction at hand.
+
+    Equal tables take one pass over file and table, with nothing kept of their rows. Where they
+    differ, a second pass sums up the rows by *bucket*, the hash of their key, and a third one keeps
+    the hashes of rows in some of the buckets that differ: memory is bounded whatever the table.
+
+    Args:
+        conn: The connection; its session must be configured.
+        store: Where the file lies.
+        plan: File, table and columns.
+        max_record_bytes: A longer record is refused.
+        added_only: Compare only the rows that this transaction has added.
+        on_progress: Called now and then.
+        limits: How much may come out of a compressed file.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a restore says of one table
+        self,
+        conn: Connection,
+        store: BackupStore,
+        plan: TablePlan,
+        max_record_bytes: int,
+        *,
+        added_only: bool = False,
+        on_progress: OnProgress,
+        limits: UnpackLimits = DEFAULT_LIMITS,
+    ) -> None:
+        self._store = store
+        self._limits = limits
+        self._plan = plan
+        self._max_record_bytes = max_record_bytes
+        self._on_progress = on_progress
+        self._form = form_of(plan.loaded)
+        target = plan.target
+        self._table = TableReader(
+            conn, target.schema, target.name, self._form.columns, added_only=added_only
+        )
+        self._names = [column.name for column in self._form.columns]
+        self._key = self._table.key if set(self._table.key) <= set(self._names) else ()
+        self._key_places = [self._names.index(name) for name in self._key]
+
+    def compare(self, limit: int, content: ContentDigest | None = None) -> TableComparison:
+        """Compare, and name up to ``limit`` rows that differ.
+
+        Args:
+            limit: 0 names none.
+            content: Digest of the file, where it is known; else the file is read.
+
+        Raises:
+            BadDataError: A record that cannot be read.
+            StoreError: The file has changed or cannot be read.
+        """
+        ours = self._digest_file() if content is None else content
+        theirs = self._digest_table()
+        named: list[RowDifference] = []
+        more = ours != theirs
+        if more and limit:
+            named, more = self._differences(limit, max(ours.rows, theirs.rows))
+        return TableComparison(
+            table=self._plan.name,
+            source_file=self._plan.source.name,
+            key=self._key,
+            rows_in_file=ours.rows,
+            rows_in_database=theirs.rows,
+            file_digest=ours.hex,
+            database_digest=theirs.hex,
+            differences=tuple(named),
+            more=more,
+        )
+
+    def _digest_file(self) -> ContentDigest:
+        digest = ContentDigest()
+        with closing(self._file_batches()) as batches:
+            for _, columns in batches:
+                digest += digest_of(hash_columns(self._form, columns))
+        return digest
+
+    def _digest_table(self) -> ContentDigest:
+        digest, hashes, form = ContentDigest(), [], self._form
+        size = self._plan.source.size_bytes
+        with closing(self._table.rows()) as rows:
+            for row in rows:
+                hashes.append(row_hash(form, row))
+                if len(hashes) == _BATCH_ROWS:
+                    digest += digest_of(hashes)
+                    hashes.clear()
+                    self._on_progress(size, digest.rows)
+        return digest + digest_of(hashes)
+
+    def _differences(self, limit: int, rows: int) -> tuple[list[RowDifference], bool]:
+        """Named rows, and whether there are more of them."""
+        ours = bucket_sums((key, entry.hashed) for key, entry in self._file_rows())
+        theirs = bucket_sums((key, entry.hashed) for key, entry in self._table_rows())
+        unlike = list(differing(ours, theirs))
+        most = max(1, min(limit, _KEPT_ROWS * BUCKETS // max(rows, 1)))
+        chosen = frozenset(unlike[:most])
+        found = match_rows(
+            _kept(self._file_rows(chosen)), _kept(self._table_rows(chosen)), self._names
+        )
+        return found[:limit], len(found) > limit or len(unlike) > most
+
+    def _file_rows(self, chosen: AbstractSet[int] | None = None) -> Iterator[tuple[bytes, Entry]]:
+        """Key and entry of each record; entries are complete for the chosen buckets only."""
+        labels = [self._plan.header.names.index(name) for name in self._key]
+        with closing(self._file_batches()) as batches:
+            for fields, encoded in batches:
+                columns = canonical_columns(self._form, encoded)
+                hashes = row_hashes(columns)
+                for index, hashed in enumerate(hashes):
+                    key = b"".join([columns[p][index] for p in self._key_places]) or hashed
+                    if chosen is None:
+                        yield key, Entry(hashed)
+                    elif bucket_of(key) in chosen:
+                        label = tuple((fields.columns[p][index] or b"").decode() for p in labels)
+                        cells = tuple(field_hash(column[index]) for column in columns)
+                        yield key, Entry(hashed, cells, label, fields.first_record + index)
+
+    def _table_rows(self, chosen: AbstractSet[int] | None = None) -> Iterator[tuple[bytes, Entry]]:
+        width = len(self._names)
+        with closing(self._table.rows(keys_as_text=self._key, ctid=True)) as rows:
+            for row in rows:
+                every = split_row(self._form, row)
+                columns, (*label, ctid) = every[:width], every[width:]
+                (hashed,) = row_hashes([[column] for column in columns])
+                key = b"".join([columns[p] for p in self._key_places]) or hashed
+                if chosen is None:
+                    yield key, Entry(hashed)
+                elif bucket_of(key) in chosen:
+                    cells = tuple(map(field_hash, columns))
+                    place = None if self._key else ctid[4:].decode()
+                    texts = tuple(field[4:].decode() for field in label)
+                    yield key, Entry(hashed, cells, texts, ctid=place)
+
+    def _file_batches(self) -> Generator[tuple[Fields, list[Sequence[bytes]]], None, None]:
+        """Records with their complete fields by column, in the order of the file."""
+        feed = TableFeed(
+            self._store,
+            self._plan,
+            self._max_record_bytes,
+            self._on_progress,
+            limits=self._limits,
+        )
+        rules = CellRules(self._plan.columns, feed.file, binary=True, odd=self._odd)
+        with closing(feed.batches()) as batches:
+            for fields in batches:
+                columns = rules.columns(fields)
+                yield (
+                    fields,
+                    [
+                        cells
+                        if column.wire is not None
+                        else self._understood(column, cells, fields)
+                        for column, cells in zip(self._plan.loaded, columns, strict=True)
+                    ],
+                )
+
+    def _odd(self, column: TargetColumn, cell: bytes, problem: CellProblem) -> bytes:
+        """A spelling that rows sent as text may have: the server knows it."""
+        understood = self._table.understand(column, [cell])
+        if understood is None:
+            raise problem
+        return understood[0][4:]
+
+    def _understood(
+        self, column: TargetColumn, cells: Sequence[Field], fields: Fields
+    ) -> list[bytes]:
+        """Cells of a type without an encoder.
+
+        Raises:
+            BadCellError: The server refuses one; with the first such record.
+        """
+        present = [cell for cell in cells if cell is not None]
+        understood = self._table.understand(column, present) if present else []
+        if understood is None:
+            places = enumerate(cells, fields.first_record)
+            record, _ = next(one for one in places if self._is_refused(column, one[1]))
+            raise BadCellError(
+                f"server does not take the cell as {column.type_name}",
+                file=self._plan.source.name,
+                record=record,
+                column=column.name,
+            )
+        known = iter(understood)
+        return [NULL_FIELD if cell is None else next(known) for cell in cells]
+
+    def _is_refused(self, column: TargetColumn, cell: Field) -> bool:
+        return cell is not None and self._table.understand(column, [cell]) is None
+
+
+def _kept(rows: Iterator[tuple[bytes, Entry]]) -> dict[bytes, list[Entry]]:
+    kept: dict[bytes, list[Entry]] = {}
+    for key, entry in rows:
+        kept.setdefault(key, []).append(entry)
+    return kept

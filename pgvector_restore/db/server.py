@@ -1,0 +1,85 @@
+"""What the server, the database and the schema are like, and what the role may do there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from pgvector_restore.db.pool import target_label
+from pgvector_restore.target import TargetFacts
+
+__all__ = ["server_facts"]
+
+_SERVER = """
+SELECT current_setting('server_version_num')::int,
+       pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool,
+       (SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+        WHERE e.extname = 'vector'),
+       coalesce((SELECT extversion FROM pg_extension WHERE extname = 'vector'),
+                (SELECT default_version FROM pg_available_extensions WHERE name = 'vector')),
+       has_database_privilege(current_database(), 'CREATE'),
+       current_user::text,
+       has_schema_privilege(%(schema)s, 'USAGE'),
+       has_schema_privilege(%(schema)s, 'CREATE'),
+       EXISTS (SELECT FROM pg_extension WHERE extname = 'vector')
+           OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+           OR (has_database_privilege(current_database(), 'CREATE')
+               AND EXISTS (SELECT FROM pg_available_extension_versions v
+                           JOIN pg_available_extensions a
+                             ON a.name = v.name AND a.default_version = v.version
+                           WHERE v.name = 'vector' AND (v.trusted OR NOT v.superuser)))
+"""
+
+#: A pair of names that differ in Unicode only has one that is not ASCII.
+_UNUSUAL = """
+SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND octet_length(c.relname) <> length(c.relname)
+ORDER BY 1
+"""
+
+#: Where new tables go: a tablespace's folder, or the server's own. Only a role that may read
+#: settings is told.
+_FOLDER = """
+SELECT CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')
+       THEN coalesce(nullif(pg_tablespace_location(d.dattablespace), ''),
+                     current_setting('data_directory')) END
+FROM pg_database d WHERE d.datname = current_database()
+"""
+
+
+def server_facts(cur: psycopg.Cursor[Any], schema: str, names: Sequence[str]) -> TargetFacts:
+    """The facts of a target without its tables."""
+    cur.execute(_SERVER, {"schema": schema})
+    row = cur.fetchone()
+    assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+    version, read_only, vector_schema, vector_version, may_create, role, *may = row
+    cur.execute(_UNUSUAL, [schema])
+    unusual = tuple(row[0] for row in cur.fetchall())
+    return TargetFacts(
+        label=target_label(cur.connection),
+        server_version=version,
+        schema=schema,
+        vector_schema=vector_schema,
+        vector_version=vector_version,
+        asked=tuple(names),
+        tables=(),
+        read_only=read_only,
+        may_create_schemas=may_create,
+        role=role,
+        may_use_schema=may[0],
+        may_create_tables=may[1],
+        may_create_extension=may[2],
+        unusual_names=unusual,
+        data_folder=_data_folder(cur),
+    )
+
+
+def _data_folder(cur: psycopg.Cursor[Any]) -> str | None:
+    host = cur.connection.info.host or ""
+    if not host.startswith(("/", "@")) and host not in ("localhost", "127.0.0.1", "::1", ""):
+        return None
+    cur.execute(_FOLDER)
+    row = cur.fetchone()
+    return str(row[0]) if row and row[0] else None

@@ -1,0 +1,53 @@
+"""Settings of a transaction, made explicit: nothing depends on those of role or database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+__all__ = ["configure_session"]
+
+#: Names are qualified, policies raise instead of hiding rows, and no limit that was meant for an
+#: application's statements ends a restore (``pg_restore`` sets them to 0 as well).
+_SESSION = {
+    "search_path": "",
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO, YMD",
+    "standard_conforming_strings": "on",
+    "row_security": "off",
+}
+
+#: The server ends a transaction whose client has been silent between two statements for so long:
+#: its locks are in everybody's way. A client that is alive takes fractions of a second there.
+_IDLE_TIMEOUT_S = 600
+
+#: The first version that limits whole transactions.
+_TRANSACTION_TIMEOUT_VERSION = 170_000
+
+
+def configure_session(
+    cur: psycopg.Cursor[Any], lock_timeout_s: float, statement_timeout_s: float | None = None
+) -> None:
+    """Settings for the current transaction only; COMMIT and ROLLBACK take them back.
+
+    Args:
+        cur: In a transaction.
+        lock_timeout_s: Seconds a statement waits for a lock.
+        statement_timeout_s: Seconds a statement may take; ``None``: any number.
+    """
+    settings = {
+        "statement_timeout": _milliseconds(statement_timeout_s or 0),
+        "idle_in_transaction_session_timeout": _milliseconds(_IDLE_TIMEOUT_S),
+        "lock_timeout": _milliseconds(lock_timeout_s),
+    } | _SESSION
+    if cur.connection.info.server_version >= _TRANSACTION_TIMEOUT_VERSION:
+        settings["transaction_timeout"] = "0"
+    for name, value in settings.items():
+        # SET, not set_config(): a SELECT would take the transaction's snapshot.
+        cur.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"

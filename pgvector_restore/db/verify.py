@@ -1,0 +1,146 @@
+"""Reading a table back, row by row as COPY sends it, and cells as the server understands them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import tuple_row
+
+from pgvector_restore.db.statements import written
+from pgvector_restore.target import TargetColumn
+
+__all__ = ["TableReader", "snapshot"]
+
+#: Bytes before the first row: signature, flags, length of an extension that is not there.
+_HEADER_BYTES = 19
+#: What follows the last row: a number of fields that is none.
+_TRAILER = b"\xff\xff"
+
+
+@contextmanager
+def snapshot(conn: psycopg.Connection[Any]) -> Iterator[psycopg.Cursor[Any]]:
+    """A cursor in a transaction that sees one state of all tables, and cannot write."""
+    with conn.transaction():
+        cur = psycopg.Cursor(conn, row_factory=tuple_row)
+        cur.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield cur
+
+
+class TableReader:
+    """Reads one table within the transaction at hand, whose session must be configured.
+
+    Args:
+        conn: The connection; not to be used by others while rows are read.
+        schema: The table's schema.
+        table: Its name.
+        columns: What to read of it, in this order. A column without an encoder is read as text.
+        added_only: Only rows that this transaction has added.
+    """
+
+    def __init__(
+        self,
+        conn: psycopg.Connection[Any],
+        schema: str,
+        table: str,
+        columns: Sequence[TargetColumn],
+        *,
+        added_only: bool = False,
+    ) -> None:
+        self._conn = conn
+        self._cur = psycopg.Cursor(conn, row_factory=tuple_row)
+        self._table = sql.Identifier(schema, table)
+        self._columns = columns
+        self._added_only = added_only
+        # Nobody's settings decide how many digits are printed, nor how long a file may be read.
+        self._cur.execute("SET LOCAL extra_float_digits = 1")
+        self._cur.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        #: Names of the primary key's columns, in its order; empty where there is none.
+        self.key = self._primary_key()
+        self._types = self._column_types()
+
+    def rows(
+        self, *, keys_as_text: Sequence[str] = (), ctid: bool = False
+    ) -> Generator[bytes, None, None]:
+        """Rows as COPY sends them: the number of fields, then the fields. Close it.
+
+        Args:
+            keys_as_text: Columns that are sent a second time at the end, as text.
+            ctid: Send where the row lies as well, as text, last of all.
+        """
+        chosen = [self._expression(column) for column in self._columns]
+        chosen += [sql.SQL("{}::text").format(sql.Identifier(name)) for name in keys_as_text]
+        if ctid:
+            chosen.append(sql.SQL("ctid::text"))
+        # A row that a subtransaction has written, such as a trigger that catches errors, has
+        # another xmin: it counts as missing rather than as right.
+        only = sql.SQL(" WHERE xmin = pg_current_xact_id()::xid" if self._added_only else "")
+        statement = sql.SQL("COPY (SELECT {} FROM {}{}) TO STDOUT (FORMAT binary)").format(
+            sql.SQL(", ").join(chosen), self._table, only
+        )
+        with self._cur.copy(statement) as copy:
+            yield from _rows(iter(copy))
+
+    def understand(self, column: TargetColumn, cells: Sequence[bytes]) -> list[bytes] | None:
+        """Cells to complete fields, as the server reads them for this column.
+
+        ``None``: the server refuses one of them. The transaction goes on.
+
+        The type's input function gets each cell with the column's type modifier, as COPY does it;
+        a cast would cut what is too long.
+        """
+        value = sql.SQL("r.x" if column.wire is not None else "r.x::text")
+        statement = sql.SQL(
+            "COPY (SELECT {} FROM unnest({}::text[]) WITH ORDINALITY AS u (cell, place),"
+            " json_to_record(json_build_object('x', u.cell)) AS r (x {})"
+            " ORDER BY u.place) TO STDOUT (FORMAT binary)"
+        ).format(
+            value,
+            sql.Literal([cell.decode() for cell in cells]),
+            written(self._types[column.name]),
+        )
+        try:
+            with self._conn.transaction(), self._cur.copy(statement) as copy:
+                return [row[2:] for row in _rows(iter(copy))]
+        except (psycopg.DataError, psycopg.IntegrityError):  # the second is a domain's
+            return None
+
+    def _expression(self, column: TargetColumn) -> sql.Composable:
+        name = sql.Identifier(column.name)
+        return name if column.wire is not None else sql.SQL("{}::text").format(name)
+
+    def _primary_key(self) -> tuple[str, ...]:
+        self._cur.execute(
+            """
+            SELECT a.attname FROM pg_index i
+            CROSS JOIN unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, place)
+            JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+            WHERE i.indrelid = %s::regclass AND i.indisprimary AND k.place <= i.indnkeyatts
+            ORDER BY k.place
+            """,
+            [self._table.as_string(self._conn)],
+        )
+        return tuple(row[0] for row in self._cur.fetchall())
+
+    def _column_types(self) -> dict[str, str]:
+        self._cur.execute(
+            """
+            SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+            WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
+            """,
+            [self._table.as_string(self._conn)],
+        )
+        return dict(self._cur.fetchall())
+
+
+def _rows(messages: Iterator[Any]) -> Iterator[bytes]:
+    """One row a message, as the protocol has it; header and trailer are taken off."""
+    first = bytes(next(messages, b""))[_HEADER_BYTES:]
+    if first != _TRAILER:
+        yield first
+    for message in messages:
+        if message != _TRAILER:
+            yield bytes(message)  # a copy of a view: slices of it are made faster

@@ -1,0 +1,197 @@
+"""What planning looks at beside columns: server, attached code, rows, other sets. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pgvector_restore.columns import SourceFacts, lookalike
+from pgvector_restore.errors import TargetMismatchError, quoted
+from pgvector_restore.findings import Findings
+from pgvector_restore.forecast import Forecast
+from pgvector_restore.model import BackupSet, Catalog
+from pgvector_restore.options import Mode, RestoreOptions
+from pgvector_restore.plan import TablePlan
+from pgvector_restore.report import format_size
+from pgvector_restore.target import AttachedCode, TargetFacts, TargetTable
+
+__all__ = [
+    "check_code",
+    "check_disk",
+    "check_names",
+    "check_neighbours",
+    "check_replaceable",
+    "check_rows",
+    "check_server",
+]
+
+#: Statements of a swap and figures of progress need it.
+_OLDEST_SERVER = 140_000
+#: Leftovers named one by one.
+_MAX_NAMED = 3
+
+
+def check_server(facts: TargetFacts, findings: Findings) -> None:
+    """Whether the server takes writes, and is not too old."""
+    if facts.read_only:
+        findings.error(
+            "read-only",
+            TargetMismatchError(
+                f"{facts.label} is read-only",
+                hint="is it a standby? connect to the primary server",
+            ),
+        )
+    if facts.server_version < _OLDEST_SERVER:
+        findings.warn(
+            "server-version",
+            f"PostgreSQL {facts.server_version // 10_000} is older than "
+            f"{_OLDEST_SERVER // 10_000}, which strategy swap needs",
+            hint="use strategy in_place, or a newer server",
+        )
+
+
+def check_code(
+    facts: TargetFacts,
+    options: RestoreOptions,
+    tables: Sequence[TablePlan],
+    strategy: Literal["in_place", "swap"],
+    findings: Findings,
+) -> None:
+    """Code of the tables: who could have written it, and whether this restore runs it."""
+    for table in tables:
+        for code in table.target.attached_code:
+            if not _runs(code, table, options.mode, strategy):
+                findings.note("attached-code", f"{code} does not run", table=table.name)
+                continue
+            runs = f"{code} runs as {quoted(facts.role)}"
+            if not code.strangers:
+                findings.note("attached-code", runs, table=table.name)
+                continue
+            who = " or ".join(map(quoted, code.strangers))
+            if options.allow_attached_code:
+                findings.warn(
+                    "attached-code", f"{runs}: {who} may have written it", table=table.name
+                )
+                continue
+            findings.error(
+                "attached-code",
+                TargetMismatchError(
+                    f"{code} would run as {quoted(facts.role)}, and {who} may have written it",
+                    hint=f"restore as {who}, or look at the code and use allow_attached_code",
+                ),
+                table.name,
+            )
+
+
+def _runs(
+    code: AttachedCode, table: TablePlan, mode: Mode, strategy: Literal["in_place", "swap"]
+) -> bool:
+    if code.kind == "trigger":  # new tables get theirs after the load
+        fires = "INSERT" in code.events or (mode == "replace" and "TRUNCATE" in code.events)
+        return fires and strategy == "in_place"
+    if code.kind == "default":
+        return code.name not in {column.name for column in table.loaded}
+    # COPY ignores rules; row security is off, so that the server raises instead of filtering.
+    return code.kind not in ("rule", "policy")
+
+
+def check_replaceable(target: TargetTable) -> None:
+    """Whether a table can be emptied.
+
+    Raises:
+        TargetMismatchError: Others refer to it or inherit from it.
+    """
+    if target.referenced_by:
+        raise TargetMismatchError(
+            f"{target.schema}.{target.name} cannot be emptied: "
+            f"{', '.join(target.referenced_by)} refers to it by foreign key",
+            hint="drop that foreign key for the restore, or use mode append",
+        )
+    if target.inherited_by:
+        raise TargetMismatchError(
+            f"{target.schema}.{target.name} cannot be emptied alone: "
+            f"{', '.join(target.inherited_by)} inherits from it",
+            hint="detach the inheriting table, or use mode append",
+        )
+
+
+def check_names(facts: TargetFacts, sources: Sequence[SourceFacts], findings: Findings) -> None:
+    """Tables whose name only looks like the one asked for."""
+    for source in sources:
+        name = source.file.table
+        other = lookalike(name, facts.unusual_names)
+        if other is not None:
+            findings.warn(
+                "names",
+                f"schema {facts.schema} has a table that looks like {quoted(name)} and is spelled "
+                f"with other characters: {ascii(other)[1:-1]}",
+                hint="the two differ in Unicode normalisation only; PostgreSQL tells them apart",
+                table=name,
+            )
+
+
+def check_rows(
+    source: SourceFacts, target: TargetTable, options: RestoreOptions, findings: Findings
+) -> None:
+    """What becomes of rows that are there; files without rows; files that no log counts."""
+    if target.rows:
+        fate = "removed" if options.mode == "replace" else "kept"
+        findings.note(
+            "rows",
+            f"{target.schema}.{target.name} has {target.rows} rows, which are {fate}",
+            table=target.name,
+        )
+    empty = source.logged_rows == 0 or source.first is None
+    if options.mode == "replace" and empty and target.rows:
+        findings.warn(
+            "empty",
+            f"{source.file.name} has no rows: {target.name} with its {target.rows} rows "
+            "will be empty",
+            hint="is it the right backup set?",
+            table=target.name,
+        )
+    if source.logged_rows is None and options.check_log:
+        findings.note(
+            "row-counts",
+            f"no log counts the rows of {source.file.name}: nothing shows whether it is whole",
+            table=target.name,
+        )
+
+
+def check_neighbours(backup: BackupSet, catalog: Catalog | None, findings: Findings) -> None:
+    """Unfinished and half sets at the same place, as old as the chosen one or newer; newer sets."""
+    if catalog is None:
+        return
+    place = backup.location.key
+    left = [
+        one
+        for one in catalog.incomplete
+        if one.location.key == place and one.timestamp >= backup.timestamp
+    ]
+    for one in left[:_MAX_NAMED]:
+        findings.warn(
+            "incomplete",
+            f"{one.label} is incomplete: {one.reason}",
+            hint="has a backup failed, or is one being written?",
+        )
+    if len(left) > _MAX_NAMED:
+        findings.warn("incomplete", f"{len(left) - _MAX_NAMED} more sets there are incomplete")
+    newer = [
+        one
+        for one in catalog.sets
+        if one.location.key == place and one.timestamp > backup.timestamp
+    ]
+    if newer:
+        findings.note("newer", f"{newer[0].label} is a newer set of the same place")
+
+
+def check_disk(forecast: Forecast, findings: Findings) -> None:
+    """Whether there is room, where that can be known."""
+    free = forecast.free_bytes
+    if free is not None and free < forecast.disk_bytes:
+        findings.warn(
+            "disk",
+            f"the restore may take {format_size(forecast.disk_bytes)} on the server's disk, "
+            f"{format_size(free)} are free",
+            hint="make room first: what runs out of space is rolled back",
+        )

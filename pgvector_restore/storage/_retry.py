@@ -1,0 +1,156 @@
+"""A store that tries again: listing, opening and reading, which change nothing."""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from pgvector_restore.backoff import pauses
+from pgvector_restore.errors import StoreError
+from pgvector_restore.model import ObjectInfo
+from pgvector_restore.storage.base import BackupStore
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+__all__ = ["RetryingStore"]
+
+_log = logging.getLogger(__name__)
+
+#: Failures in a row, without anything having come in between, after which it is given up; and
+#: seconds between attempts: about 5 s together.
+_FAILURES, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5, 0.2, 3.0
+
+#: What another attempt does not mend: rights, and calls that the storage does not understand.
+_FINAL = (PermissionError, NotImplementedError, TypeError, ValueError, LookupError)
+
+
+class RetryingStore(BackupStore):
+    """Another store, whose passing failures are not noticed.
+
+    A listing that breaks off goes on after the last key that came, a read at the byte it had got
+    to. Whether the object was replaced meanwhile is for the reader to check, as always.
+
+    Args:
+        inner: The store.
+    """
+
+    def __init__(self, inner: BackupStore) -> None:
+        self._inner = inner
+        self.layout = inner.layout
+        self.is_shared = inner.is_shared
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    @property
+    def url(self) -> str:
+        """See :attr:`BackupStore.url`."""
+        return self._inner.url
+
+    def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
+        """See :meth:`BackupStore.list`."""
+        last = ""
+        budget = _Budget(self.url)
+        while True:
+            try:
+                for info in self._inner.list(prefix, max_depth=max_depth):
+                    if info.key > last:
+                        last = info.key
+                        budget.renew()
+                        yield info
+            except StoreError as exc:  # noqa: PERF203 - it waits before the next round
+                budget.spend(exc)
+            else:
+                return
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> BinaryIO:
+        """See :meth:`BackupStore.open`."""
+        stream = _ResumingStream(self._inner, key, start, end)
+        return cast("BinaryIO", io.BufferedReader(stream))
+
+
+class _Budget:
+    """Failures that are still allowed."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self.renew()
+
+    def renew(self) -> None:
+        """Something has come."""
+        self._left = islice(pauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), _FAILURES - 1)
+
+    def spend(self, exc: StoreError) -> None:
+        """Wait before the next attempt, or raise what the last one ended in."""
+        pause = None if _is_final(exc) else next(self._left, None)
+        if pause is None:
+            raise exc
+        _log.info("%s: trying again in %.1f s: %s", self._what, pause, exc)
+        time.sleep(pause)
+
+
+def _is_final(exc: StoreError) -> bool:
+    # Subclasses say something certain: not there, incomplete, replaced.
+    return type(exc) is not StoreError or isinstance(exc.__cause__, _FINAL)
+
+
+class _ResumingStream(io.RawIOBase):
+    """A range of an object; opened at once, and again where a read has failed."""
+
+    def __init__(self, store: BackupStore, key: str, start: int, end: int | None) -> None:
+        super().__init__()
+        self._store = store
+        self._key = key
+        self._at = start
+        self._end = end
+        self._budget = _Budget(key)
+        self._source: BinaryIO | None = None
+        while self._source is None:
+            self._open()
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """One read of the object."""
+        while True:
+            if self._source is None:
+                self._open()
+                continue
+            try:
+                # At most one read of the storage: nothing of what has come is lost with an error.
+                count = cast("io.BufferedReader", self._source).readinto1(buffer)
+            except StoreError as exc:
+                self._release()
+                self._budget.spend(exc)
+                continue
+            if count:
+                self._budget.renew()
+            self._at += count
+            return count
+
+    def close(self) -> None:
+        """Close the object; harmless when it is."""
+        if not self.closed:
+            super().close()
+            self._release()
+
+    def _open(self) -> None:
+        try:
+            self._source = self._store.open(self._key, self._at, self._end)
+        except StoreError as exc:
+            self._budget.spend(exc)
+
+    def _release(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            try:
+                source.close()
+            except StoreError as exc:
+                _log.info("closing %s failed: %s", self._key, exc)

@@ -1,0 +1,132 @@
+"""Does this database hold exactly this backup?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+
+from pgvector_restore.comparing import OnProgress, TableCheck
+from pgvector_restore.db.inspect import find_schema, inspect_target
+from pgvector_restore.db.pool import Target
+from pgvector_restore.db.session import configure_session
+from pgvector_restore.db.verify import snapshot
+from pgvector_restore.errors import BadHeaderError, OptionError, TargetMismatchError, quoted
+from pgvector_restore.model import BackupFile, BackupSet
+from pgvector_restore.options import RestoreOptions
+from pgvector_restore.plan import TablePlan
+from pgvector_restore.progress import Phase, Progress, ProgressEvent
+from pgvector_restore.rows.csv import Header
+from pgvector_restore.storage import BackupStore
+from pgvector_restore.target import TargetColumn, TargetFacts, TargetTable
+from pgvector_restore.verify_report import VerifyReport
+
+__all__ = ["check_limit", "verify_backup"]
+
+#: More named rows are no help to anybody.
+_MAX_LIMIT = 1000
+
+
+def check_limit(limit: object) -> None:
+    """Raise ``OptionError`` unless so many rows can be named."""
+    if type(limit) is not int or not 0 <= limit <= _MAX_LIMIT:
+        raise OptionError(f"limit must be a whole number from 0 to {_MAX_LIMIT}, not {limit!r}")
+
+
+def verify_backup(  # noqa: PLR0913 - two sides, and how to look at them
+    store: BackupStore,
+    target: Target,
+    backup: BackupSet,
+    headers: Mapping[BackupFile, Header],
+    *,
+    options: RestoreOptions,
+    limit: int,
+    progress: Progress,
+) -> VerifyReport:
+    """Compare a set with a database, all tables in one snapshot.
+
+    Args:
+        store: Where the set lies.
+        target: The database.
+        backup: The set.
+        headers: The files to compare, with their headers.
+        options: The schema, and the limit of a record.
+        limit: How many rows of each table are named if they differ.
+        progress: The listener.
+
+    Raises:
+        BadHeaderError: A column that the table lacks.
+        BadDataError: A record that cannot be read.
+        TargetMismatchError: A table is not there.
+    """
+    started = time.perf_counter()
+    teller = _Teller(progress, sum(file.size_bytes for file in headers))
+    with target.connection() as conn, snapshot(conn) as cur:
+        names = [file.table for file in headers]
+        schema = find_schema(cur, options.schema, names)
+        configure_session(cur, options.lock_timeout_s)
+        facts = inspect_target(cur, schema, names)
+        plans = [_plan(file, header, facts) for file, header in headers.items()]
+        tables = []
+        for plan in plans:
+            check = TableCheck(
+                conn,
+                store,
+                plan,
+                options.max_record_bytes,
+                on_progress=teller.for_table(plan.name),
+            )
+            tables.append(check.compare(limit))
+            store.check_unchanged(plan.source)
+            teller.finished(plan.source.size_bytes)
+    seconds = time.perf_counter() - started
+    teller.tell("done")
+    now = datetime.now().astimezone()
+    return VerifyReport(backup, facts.label, schema, tuple(tables), seconds, now)
+
+
+def _plan(file: BackupFile, header: Header, facts: TargetFacts) -> TablePlan:
+    target = facts.table(file.table)
+    if target is None:
+        raise TargetMismatchError(
+            f"schema {quoted(facts.schema)} has no table {file.table}",
+            hint="restore it first, or name the schema it is in",
+        )
+    columns = tuple(_column(name, file, target) for name in header.names)
+    return TablePlan(file, target, header, columns, create=False, logged_rows=None)
+
+
+def _column(name: str, file: BackupFile, target: TargetTable) -> TargetColumn | None:
+    """The table's column; ``None`` for one that the server computes, which is not compared."""
+    column = target.column(name)
+    if column is None:
+        raise BadHeaderError(
+            f"table {target.schema}.{target.name} has no column {quoted(name)}",
+            hint=f"it has {', '.join(c.name for c in target.columns)}",
+            file=file.name,
+            record=0,
+            column=name,
+        )
+    return None if column.generated else column
+
+
+class _Teller:
+    """Progress over several tables: bytes of files, and rows of the side at hand."""
+
+    def __init__(self, progress: Progress, bytes_total: int) -> None:
+        self._progress = progress
+        self._bytes_total = bytes_total
+        self._bytes_before = 0
+
+    def for_table(self, table: str) -> OnProgress:
+        def update(bytes_read: int, rows: int) -> None:
+            done = min(self._bytes_before + bytes_read, self._bytes_total)
+            self._progress(ProgressEvent("verify", table, done, self._bytes_total, rows))
+
+        return update
+
+    def finished(self, size_bytes: int) -> None:
+        self._bytes_before += size_bytes
+
+    def tell(self, phase: Phase) -> None:
+        self._progress(ProgressEvent(phase, None, self._bytes_before, self._bytes_total, 0))

@@ -1,0 +1,51 @@
+"""Signals that end a restore: the old rows stay, and the exit code says which it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import COMMAND, STORE, TIMEOUT_S, run_command
+from tests.cli.test_restoring import rows
+from tests.conftest import connect
+
+if sys.platform == "win32":
+    pytest.skip("Windows has no such signals", allow_module_level=True)
+
+_WAITS = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'"
+
+
+@pytest.mark.parametrize("strategy", ["in-place", "swap"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_while_it_waits(
+    g2_dsn: str, tmp_path: Path, strategy: str, number: int, code: int
+) -> None:
+    assert run_command("restore", STORE, "task_20260105_091500/latest", "--dsn", g2_dsn).code == 0
+    command: list[str] = [*COMMAND, "restore", str(STORE), "--mode", "replace"]
+    command += ["--strategy", strategy, "--json"]
+    told = tmp_path / "told"
+    with connect(g2_dsn) as other, told.open("w") as err:
+        with other.transaction():
+            other.execute("SELECT FROM langchain_pg_embedding")
+            process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=err,
+                env={**os.environ, "PGVECTOR_RESTORE_DSN": g2_dsn},
+            )
+            with connect(g2_dsn) as watcher:
+                while watcher.execute(_WAITS).fetchone() == (0,):
+                    assert process.poll() is None
+            process.send_signal(number)
+            out, _ = process.communicate(timeout=TIMEOUT_S)
+        assert process.returncode == code
+    assert told.read_text() == "interrupted: nothing has changed\n"
+    error = json.loads(out)["error"]
+    assert (error["exit_code"], error["message"]) == (code, "interrupted: nothing has changed")
+    assert rows(g2_dsn) == 32

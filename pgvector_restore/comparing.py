@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import closing
 
@@ -32,6 +32,7 @@ from pgvector_restore.rows.digest import (
 from pgvector_restore.rows.fields import Field
 from pgvector_restore.rows.pgcopy import NULL_FIELD
 from pgvector_restore.rows.problem import CellProblem
+from pgvector_restore.rows.rejects import Reject
 from pgvector_restore.rows.repair import CellRules
 from pgvector_restore.storage import BackupStore
 from pgvector_restore.target import TargetColumn
@@ -63,6 +64,8 @@ class TableCheck:
         added_only: Compare only the rows that this transaction has added.
         on_progress: Called now and then.
         limits: How much may come out of a compressed file.
+        left_out: Records that were set aside and are not to be looked for; ``None``: no record may
+            be malformed.
     """
 
     def __init__(  # noqa: PLR0913 - what a restore says of one table
@@ -75,8 +78,10 @@ class TableCheck:
         added_only: bool = False,
         on_progress: OnProgress,
         limits: UnpackLimits = DEFAULT_LIMITS,
+        left_out: Collection[int] | None = None,
     ) -> None:
         self._store = store
+        self._left_out = None if left_out is None else frozenset(left_out)
         self._limits = limits
         self._plan = plan
         self._max_record_bytes = max_record_bytes
@@ -189,11 +194,12 @@ class TableCheck:
             self._plan,
             self._max_record_bytes,
             self._on_progress,
+            on_reject=None if self._left_out is None else _known,
             limits=self._limits,
         )
         rules = CellRules(self._plan.columns, feed.file, binary=True, odd=self._odd)
         with closing(feed.batches()) as batches:
-            for fields in batches:
+            for fields in self._wanted(batches):
                 columns = rules.columns(fields)
                 yield (
                     fields,
@@ -204,6 +210,16 @@ class TableCheck:
                         for column, cells in zip(self._plan.loaded, columns, strict=True)
                     ],
                 )
+
+    def _wanted(self, batches: Iterable[Fields]) -> Iterator[Fields]:
+        for fields in batches:
+            if not self._left_out:
+                yield fields
+                continue
+            first = fields.first_record
+            yield from fields.without(
+                index for index in range(len(fields)) if first + index in self._left_out
+            )
 
     def _odd(self, column: TargetColumn, cell: bytes, problem: CellProblem) -> bytes:
         """A spelling that rows sent as text may have: the server knows it."""
@@ -236,6 +252,10 @@ class TableCheck:
 
     def _is_refused(self, column: TargetColumn, cell: Field) -> bool:
         return cell is not None and self._table.understand(column, [cell]) is None
+
+
+def _known(_: Reject) -> None:
+    """Nothing: the record is known to be malformed."""
 
 
 def _kept(rows: Iterator[tuple[bytes, Entry]]) -> dict[bytes, list[Entry]]:

@@ -284,12 +284,9 @@ class TableFeed:
         if error is not None and not bad:  # bad together, and each cell good by itself
             raise error
         self._reject_rows(fields, bad)
-        start = 0
-        for index in (*sorted(bad), len(fields)):
-            if start < index:
-                yield self._encode(fields.rows(start, index))
-                self.rows += index - start
-            start = index + 1
+        for run in fields.without(bad):
+            yield self._encode(run)
+            self.rows += len(run)
 
     def _reject_rows(self, fields: Fields, bad: Mapping[int, Sequence[Problem]]) -> None:
         source = fields.source

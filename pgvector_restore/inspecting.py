@@ -21,14 +21,13 @@ from pgvector_restore.inspection import (
     RepeatedKeys,
     RowClaim,
 )
-from pgvector_restore.model import BackupFile, BackupSet
+from pgvector_restore.model import DEFAULT_LIMITS, BackupFile, BackupSet, UnpackLimits
 from pgvector_restore.rows.csv import DEFAULT_MAX_RECORD_BYTES, CsvReader, Fields
-from pgvector_restore.rows.fields import Field
-from pgvector_restore.rows.keys import canonical_uuid, orphans
+from pgvector_restore.rows.keys import key_values, orphans
 from pgvector_restore.rows.rejects import Reject
 from pgvector_restore.rows.repair import shown_cell
 from pgvector_restore.rows.survey import Survey
-from pgvector_restore.schema import GENERATIONS, TableSchema
+from pgvector_restore.schema import GENERATIONS, TableSchema, columns_of, shape_of
 from pgvector_restore.spill import RUN_VALUES, Spill, SpillError
 from pgvector_restore.storage import BackupLog, BackupStore
 from pgvector_restore.target import TargetColumn
@@ -57,9 +56,10 @@ class _Call:
     max_record_bytes: int
     folder: str | None
     run_values: int
+    limits: UnpackLimits
 
 
-def inspect_set(
+def inspect_set(  # noqa: PLR0913 - limits, each with a default
     store: BackupStore,
     backup: str | BackupSet = "latest",
     *,
@@ -67,6 +67,7 @@ def inspect_set(
     max_record_bytes: int = DEFAULT_MAX_RECORD_BYTES,
     temp_dir: str | None = None,
     run_values: int = RUN_VALUES,
+    limits: UnpackLimits = DEFAULT_LIMITS,
 ) -> InspectReport:
     """Read a whole backup set and tell what would become of it, without a database.
 
@@ -81,6 +82,7 @@ def inspect_set(
         temp_dir: Folder of temporary files, which take 8 bytes for each record of files with more
             than ``run_values``; ``None``: the system's own.
         run_values: Keys that are held in memory, 8 bytes each.
+        limits: How much may come out of a compressed file.
 
     Raises:
         OptionError: A wrong argument.
@@ -91,7 +93,7 @@ def inspect_set(
     started = time.perf_counter()
     found = backup if isinstance(backup, BackupSet) else store.catalog().get(backup)
     log = store.read_log(found.location)
-    call = _Call(store, found, log, limit, max_record_bytes, temp_dir, run_values)
+    call = _Call(store, found, log, limit, max_record_bytes, temp_dir, run_values, limits)
     parents: dict[str, _Keys] = {}
     files = tuple(_inspect_file(call, file, parents) for file in found.files)
     return InspectReport(found, files, time.perf_counter() - started)
@@ -135,7 +137,7 @@ class _Reading:
 
     def read(self, stack: ExitStack) -> None:
         """Go through the whole file once."""
-        with closing(self.call.store.blocks(self.file)) as blocks:
+        with closing(self.call.store.blocks(self.file, limits=self.call.limits)) as blocks:
             reader = self._reader(blocks)
             self._begin(reader.header.names, stack)
             assert self.survey is not None  # noqa: S101 - made a moment ago
@@ -157,8 +159,8 @@ class _Reading:
             self.survey.reject(reject)
 
     def _begin(self, names: Sequence[str], stack: ExitStack) -> None:
-        self.schema = _shape(self.file.table, names)
-        self.columns = _columns(self.schema, names)
+        self.schema = shape_of(self.file.table, names)
+        self.columns = columns_of(self.schema, names)
         self.survey = Survey(self.columns, self.call.limit)
         for name in _key_columns(self.schema, names):
             spill = stack.enter_context(Spill(self.call.folder, self.call.run_values))
@@ -182,13 +184,13 @@ class _Reading:
 
     def _look_at_keys(self, fields: Fields) -> None:
         for place, spill in self.spills:
-            values = _values(self.columns[place], fields.columns[place])
+            values = key_values(self.columns[place], fields.columns[place])
             spill.add([value for value in values if value is not None])
         if self.is_parent and self.schema is not None and self.own_keys is not None:
             names = [column.name for column in self.columns]
             if self.schema.primary_key in names:
                 place = names.index(self.schema.primary_key)
-                values = _values(self.columns[place], fields.columns[place])
+                values = key_values(self.columns[place], fields.columns[place])
                 self.own_keys.update(value.decode() for value in values if value is not None)
                 if len(self.own_keys) > _MAX_PARENT_KEYS:
                     self.own_keys = None
@@ -222,12 +224,12 @@ class _Reading:
     def _find(self, place: int, hashes: set[int]) -> dict[bytes, tuple[int, list[int]]]:
         """Values with these hashes that are there more than once: how often, and first records."""
         found: dict[bytes, tuple[int, list[int]]] = {}
-        with closing(self.call.store.blocks(self.file)) as blocks:
+        with closing(self.call.store.blocks(self.file, limits=self.call.limits)) as blocks:
             reader = self._reader(blocks)
             reader_survey, self.survey = self.survey, None  # they were counted the first time
             try:
                 for fields in reader:
-                    values = _values(self.columns[place], fields.columns[place])
+                    values = key_values(self.columns[place], fields.columns[place])
                     for record, value in enumerate(values, fields.first_record):
                         if value is not None and hash(value) in hashes:
                             count, records = found.get(value, (0, []))
@@ -295,30 +297,6 @@ def _claims(log: BackupLog | None, file: BackupFile) -> Iterator[RowClaim]:
         yield RowClaim("log", rows)
 
 
-def _shape(table: str, names: Sequence[str]) -> TableSchema | None:
-    """The known shape that has most of these columns, the newest of several."""
-    known = [t for generation in GENERATIONS if (t := generation.table(table)) is not None]
-    return max(known, key=lambda t: len({c.name for c in t.columns} & set(names)), default=None)
-
-
-def _columns(schema: TableSchema | None, names: Sequence[str]) -> tuple[TargetColumn, ...]:
-    known = {} if schema is None else {c.name: c for c in schema.as_target("").columns}
-    return tuple(known.get(name) or TargetColumn(name, "", "text") for name in names)
-
-
 def _key_columns(schema: TableSchema | None, names: Collection[str]) -> list[str]:
     keys = () if schema is None else (schema.primary_key, schema.unique)
     return [key for key in keys if key is not None and key in names]
-
-
-def _values(column: TargetColumn, cells: Sequence[Field]) -> Sequence[Field]:
-    """Keys as they are compared: UUIDs have one spelling, and NULL is none."""
-    if column.not_null and column.kind == "text":
-        return [cell or b"" for cell in cells]
-    if column.wire == "uuid":
-        return [None if cell is None else _spelled(cell) for cell in cells]
-    return cells
-
-
-def _spelled(cell: bytes) -> bytes:
-    return (canonical_uuid(cell.decode()) or cell.decode()).encode()

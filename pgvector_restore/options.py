@@ -212,17 +212,10 @@ class RestoreOptions:
     reject_dir: str | None = field(default=None, converter=_folder, validator=_path)
 
     def __attrs_post_init__(self) -> None:
-        if self.on_bad_row != "quarantine":
-            return
-        if self.reject_dir is None:
+        if self.on_bad_row == "quarantine" and self.reject_dir is None:
             raise OptionError(
                 "on_bad_row quarantine needs a folder for the records it sets aside",
                 hint="name one with reject_dir",
-            )
-        if self.verify == "content":
-            raise OptionError(
-                "content cannot be verified of a file whose bad records are set aside",
-                hint="restore the good records first, then verify the mended file",
             )
 
     @property

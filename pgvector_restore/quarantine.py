@@ -196,9 +196,10 @@ class Quarantine:
         return files
 
     def _header(self, file: BackupFile) -> bytes:
-        limit = self._plan.options.max_record_bytes
-        with closing(self._store.blocks(file)) as blocks:
-            return CsvReader(blocks, file.name, max_record_bytes=limit).header_bytes
+        options = self._plan.options
+        with closing(self._store.blocks(file, limits=options.unpack_limits)) as blocks:
+            reader = CsvReader(blocks, file.name, max_record_bytes=options.max_record_bytes)
+            return reader.header_bytes
 
     def _close(self) -> None:
         for files in self._files.values():

@@ -165,6 +165,7 @@ class Run:
             added_only=options.mode == "append",
             on_progress=lambda _bytes, _rows: self._tracker.tell("verify"),
             limits=options.unpack_limits,
+            left_out=feed.rejected if self._quarantine is not None else None,
         )
         compared = check.compare(_NAMED_ROWS, feed.content)
         self._digests[table.name] = compared.database_digest

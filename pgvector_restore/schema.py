@@ -6,14 +6,23 @@ Sources: ``langchain_postgres/vectorstores.py`` (release 0.0.14 and later) for t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from attrs import frozen
 
 from pgvector_restore.target import ColumnKind, ForeignKey, TargetColumn, TargetTable, WireType
 
-__all__ = ["COLLECTION", "EMBEDDING", "GENERATIONS", "Generation", "TableSchema", "generation_for"]
+__all__ = [
+    "COLLECTION",
+    "EMBEDDING",
+    "GENERATIONS",
+    "Generation",
+    "TableSchema",
+    "columns_of",
+    "generation_for",
+    "shape_of",
+]
 
 COLLECTION = "langchain_pg_collection"
 EMBEDDING = "langchain_pg_embedding"
@@ -165,3 +174,15 @@ def generation_for(headers: Mapping[str, tuple[str, ...]]) -> Generation | None:
         else:
             return generation
     return None
+
+
+def shape_of(table: str, header: Sequence[str]) -> TableSchema | None:
+    """The known shape of a table that has most of a header's columns, the newest of several."""
+    known = [t for generation in GENERATIONS if (t := generation.table(table)) is not None]
+    return max(known, key=lambda t: len({c.name for c in t.columns} & set(header)), default=None)
+
+
+def columns_of(shape: TableSchema | None, header: Sequence[str]) -> tuple[TargetColumn, ...]:
+    """A header's columns as the shape has them; text without a type's name where it has not."""
+    known = {} if shape is None else {c.name: c for c in shape.as_target("").columns}
+    return tuple(known.get(name) or TargetColumn(name, "", "text") for name in header)

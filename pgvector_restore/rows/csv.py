@@ -70,10 +70,14 @@ class Fields:
     def __len__(self) -> int:
         return len(self.columns[0])
 
-    def rows(self, start: int, stop: int) -> Fields:
-        """Some of the records; ``source`` stays that of all."""
-        columns = tuple(cells[start:stop] for cells in self.columns)
-        return evolve(self, columns=columns, first_record=self.first_record + start)
+    def without(self, indexes: Iterable[int]) -> Iterator[Fields]:
+        """The runs of records between those with the indexes; ``source`` stays that of all."""
+        start = 0
+        for index in (*sorted(indexes), len(self)):
+            if start < index:
+                columns = tuple(cells[start:index] for cells in self.columns)
+                yield evolve(self, columns=columns, first_record=self.first_record + start)
+            start = index + 1
 
 
 @frozen

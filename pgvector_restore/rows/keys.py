@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from pgvector_restore.rows.fields import Field
+from pgvector_restore.target import TargetColumn
 
-__all__ = ["canonical_uuid", "orphans"]
+__all__ = ["canonical_uuid", "key_values", "orphans"]
 
 
 def canonical_uuid(text: str) -> str | None:
@@ -33,3 +34,16 @@ def orphans(cells: Sequence[Field], keys: set[str]) -> list[int]:
         else:
             strangers.add(cell)
     return [i for i, cell in enumerate(cells) if cell in strangers] if strangers else []
+
+
+def key_values(column: TargetColumn, cells: Sequence[Field]) -> Sequence[Field]:
+    """Cells of a key column as they are compared: UUIDs have one spelling, and NULL is none."""
+    if column.not_null and column.kind == "text":
+        return [cell or b"" for cell in cells]
+    if column.wire == "uuid":
+        return [None if cell is None else _spelled(cell) for cell in cells]
+    return cells
+
+
+def _spelled(cell: bytes) -> bytes:
+    return (canonical_uuid(cell.decode()) or cell.decode()).encode()

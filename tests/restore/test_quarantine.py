@@ -14,6 +14,7 @@ import pytest
 from pgvector_restore import (
     BadDataError,
     BadRecordError,
+    ContentMismatchError,
     OptionError,
     OutcomeUnknownError,
     RestoreReport,
@@ -270,6 +271,44 @@ def test_the_log_counts_records_that_were_set_aside(g2_dsn: str, tmp_path: Path)
     with pytest.raises(RowCountError, match="has 4 records, the backup log counts 3"):
         restore(store, g2_dsn, mode="replace", **options)
     assert next(files_in(tmp_path / "rejects")) == "rejected_20260102_030405"
+
+
+@pytest.mark.parametrize("road", list(ROADS))
+def test_content_is_verified_without_what_was_set_aside(
+    g2_dsn: str, tmp_path: Path, road: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "PART_BYTES", 64)
+    bad = ("x", SQL_ID, '"[1,2"', "", "")
+    records = [bad, EMBEDDING_CELLS[1], ("few",), EMBEDDING_CELLS[0], bad, EMBEDDING_CELLS[2]]
+    store = write_set(tmp_path / "store", embedding=embedding_bytes(records=records))
+    options = {"mode": "replace", "on_bad_row": "quarantine", "reject_dir": tmp_path, **ROADS[road]}
+    with ThreadPoolExecutor(2) as executor:
+        report = restore(store, g2_dsn, executor=executor, verify="content", **options)
+        assert (report.rows_rejected, report.rows_loaded) == (3, 5)
+        execute(
+            g2_dsn,
+            "CREATE FUNCTION change() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN NEW.document = 'changed'; RETURN NEW; END $$; "
+            "CREATE TRIGGER t BEFORE INSERT ON langchain_pg_embedding "
+            "FOR EACH ROW WHEN (NEW.id = 'c-doc') EXECUTE FUNCTION change()",
+        )
+        if road != "parallel":  # there no trigger fires
+            with pytest.raises(ContentMismatchError, match="record 6") as caught:
+                restore(store, g2_dsn, verify="content", **options)
+            assert [one["record"] for one in caught.value.differences] == [6]
+
+
+def test_one_table_of_a_set_has_its_rejects_in_a_whole_set(g2_dsn: str, tmp_path: Path) -> None:
+    store = write_set(tmp_path / "store", embedding=with_cell(2, "embedding", quote("[1")))
+    restore(store, g2_dsn, tables=COLLECTION)
+    report = restore(store, g2_dsn, tables=EMBEDDING, on_bad_row="quarantine", reject_dir=tmp_path)
+    folder = Path(report.reject_folder or "")
+    assert list(files_in(folder)) == [
+        COLLECTION_FILE,
+        EMBEDDING_FILE,
+        EMBEDDING_FILE.replace(".csv", ".reasons.jsonl"),
+    ]
+    assert (folder / COLLECTION_FILE).read_bytes() == b"uuid,name,cmetadata\r\n"
 
 
 def test_a_second_folder_gets_a_number(g2_dsn: str, tmp_path: Path) -> None:

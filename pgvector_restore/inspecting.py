@@ -27,7 +27,7 @@ from pgvector_restore.rows.keys import key_values, orphans
 from pgvector_restore.rows.rejects import Reject
 from pgvector_restore.rows.repair import shown_cell
 from pgvector_restore.rows.survey import Survey
-from pgvector_restore.schema import GENERATIONS, TableSchema, columns_of, shape_of
+from pgvector_restore.schema import TableSchema, columns_of, is_parent, shape_of
 from pgvector_restore.spill import RUN_VALUES, Spill, SpillError
 from pgvector_restore.storage import BackupLog, BackupStore
 from pgvector_restore.target import TargetColumn
@@ -165,11 +165,7 @@ class _Reading:
         for name in _key_columns(self.schema, names):
             spill = stack.enter_context(Spill(self.call.folder, self.call.run_values))
             self.spills.append((names.index(name), spill))
-        self.is_parent = any(
-            t.parent is not None and t.parent[1] == self.file.table
-            for generation in GENERATIONS
-            for t in generation.tables
-        )
+        self.is_parent = is_parent(self.file.table)
         if self._parent() is None and self.schema is not None and self.schema.parent is not None:
             self.orphans = None
 
@@ -226,7 +222,7 @@ class _Reading:
         found: dict[bytes, tuple[int, list[int]]] = {}
         with closing(self.call.store.blocks(self.file, limits=self.call.limits)) as blocks:
             reader = self._reader(blocks)
-            reader_survey, self.survey = self.survey, None  # they were counted the first time
+            survey, self.survey = self.survey, None  # what is malformed was counted already
             try:
                 for fields in reader:
                     values = key_values(self.columns[place], fields.columns[place])
@@ -237,7 +233,7 @@ class _Reading:
                                 records.append(record)
                             found[value] = (count + 1, records)
             finally:
-                self.survey = reader_survey
+                self.survey = survey
         return {value: seen for value, seen in found.items() if seen[0] > 1}
 
     def _shown(self, named: dict[bytes, tuple[int, list[int]]]) -> tuple[RepeatedKey, ...]:

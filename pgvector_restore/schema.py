@@ -21,6 +21,7 @@ __all__ = [
     "TableSchema",
     "columns_of",
     "generation_for",
+    "is_parent",
     "shape_of",
 ]
 
@@ -180,6 +181,15 @@ def shape_of(table: str, header: Sequence[str]) -> TableSchema | None:
     """The known shape of a table that has most of a header's columns, the newest of several."""
     known = [t for generation in GENERATIONS if (t := generation.table(table)) is not None]
     return max(known, key=lambda t: len({c.name for c in t.columns} & set(header)), default=None)
+
+
+def is_parent(table: str) -> bool:
+    """Whether rows of another known table refer to this one."""
+    return any(
+        t.parent is not None and t.parent[1] == table
+        for generation in GENERATIONS
+        for t in generation.tables
+    )
 
 
 def columns_of(shape: TableSchema | None, header: Sequence[str]) -> tuple[TargetColumn, ...]:

@@ -10,6 +10,9 @@ from pgvector_restore.target import TargetColumn
 
 __all__ = ["canonical_uuid", "key_values", "orphans"]
 
+#: Spellings of keys are remembered up to so many; there may be millions of one UUID.
+_MAX_SPELLINGS = 400_000
+
 
 def canonical_uuid(text: str) -> str | None:
     """A UUID as the server prints it, or ``None`` for what is none."""
@@ -30,7 +33,8 @@ def orphans(cells: Sequence[Field], keys: set[str]) -> list[int]:
         if cell is None or (key := cell.decode()) in keys:
             continue
         if canonical_uuid(key) in keys:
-            keys.add(key)
+            if len(keys) < _MAX_SPELLINGS:
+                keys.add(key)
         else:
             strangers.add(cell)
     return [i for i, cell in enumerate(cells) if cell in strangers] if strangers else []

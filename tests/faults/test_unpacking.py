@@ -5,10 +5,13 @@ from __future__ import annotations
 import gzip
 import itertools
 import lzma
+import shutil
 import struct
+import subprocess
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lz4.frame
@@ -115,6 +118,29 @@ def test_very_many_tiny_streams(pack: Pack) -> None:
 )  # fmt: skip
 def test_what_tools_write_besides(pack: Pack, data: bytes) -> None:
     assert _read(_holding(pack, data)) == _TEXT
+
+
+@pytest.mark.parametrize(
+    ("pack", "command"),
+    [
+        (GZIP, "gzip -c"),
+        (BZIP2, "bzip2 -c"),
+        (XZ, "xz -c -T2 --block-size=4KiB"),
+        (ZSTD, "zstd -q -c"),
+        (ZSTD, "zstd -q -c --long=27"),
+        (ZSTD, "pzstd -q -c"),
+        (LZ4, "lz4 -q -c"),
+        (LZ4, "lz4 -q -c -BD -BX"),
+    ],
+)
+def test_what_the_usual_commands_write(pack: Pack, command: str, tmp_path: Path) -> None:
+    words = command.split()
+    if shutil.which(words[0]) is None:
+        pytest.skip(f"no command {words[0]} here")
+    plain = tmp_path / "plain"
+    plain.write_bytes(_TEXT)
+    done = subprocess.run([*words, str(plain)], check=True, capture_output=True)
+    assert _read(_holding(pack, done.stdout)) == _TEXT
 
 
 @every_codec

@@ -44,8 +44,8 @@ def grab(low: Low) -> str:
     CREATE FUNCTION grab() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         EXECUTE 'ALTER ROLE {low.name} SUPERUSER'; RETURN new; END $$;
     CREATE FUNCTION calm(anyelement) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
-        PERFORM grab($1); RETURN true; EXCEPTION WHEN insufficient_privilege THEN RETURN true;
-        END $$;
+        PERFORM public.grab($1); RETURN true;
+        EXCEPTION WHEN insufficient_privilege THEN RETURN true; END $$;
     """
 
 
@@ -76,7 +76,7 @@ CODE = {
     ),
     "condition of a trigger": (
         (
-            f"CREATE TRIGGER t BEFORE INSERT ON {EMBEDDING} FOR EACH ROW WHEN (grab(new.id)) "
+            f"CREATE TRIGGER t BEFORE INSERT ON {EMBEDDING} FOR EACH ROW WHEN (NOT grab(new.id)) "
             "EXECUTE FUNCTION suppress_redundant_updates_trigger()"
         ),
         f"trigger t of public.{EMBEDDING}, which calls public.grab(anyelement)",
@@ -88,7 +88,7 @@ CODE = {
     "check through a cast to a domain": (
         (
             "CREATE DOMAIN d AS text CHECK (grab(value)); "
-            f"ALTER TABLE {EMBEDDING} ADD CONSTRAINT c CHECK ((document::d) IS NOT NULL OR true)"
+            f"ALTER TABLE {EMBEDDING} ADD CONSTRAINT c CHECK (coalesce(document::d, '') <> 'x')"
         ),
         f"check c of public.{EMBEDDING}, which calls public.grab(anyelement)",
     ),
@@ -148,8 +148,9 @@ def test_a_superuser_does_not_run_somebody_elses_code(low: Low, tmp_path: Path, 
     assert not is_super(low)
 
 
-#: These do not run in mode append: the second index is built with its owner's rights.
-QUIET = ("truncate trigger", "predicate of an index")
+#: These do not run in mode append, where the second index is built with its owner's rights, or
+#: on servers without XML.
+QUIET = ("truncate trigger", "predicate of an index", "built-in that runs a query")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CODE if kind not in QUIET])
@@ -234,8 +235,8 @@ HARMLESS = {
     "function of pgvector": f"ALTER TABLE {EMBEDDING} ADD CHECK (vector_dims(embedding) > 0)",
     "domain": "CREATE DOMAIN d AS varchar CHECK (value <> 'x'); "
     f"ALTER TABLE {EMBEDDING} ALTER document TYPE d",
-    "built-in trigger": f"ALTER TABLE {EMBEDDING} ADD words tsvector; CREATE TRIGGER t BEFORE INSERT "
-    f"ON {EMBEDDING} FOR EACH ROW EXECUTE FUNCTION "
+    "built-in trigger": f"ALTER TABLE {EMBEDDING} ADD words tsvector; "
+    f"CREATE TRIGGER t BEFORE INSERT ON {EMBEDDING} FOR EACH ROW EXECUTE FUNCTION "
     "tsvector_update_trigger(words, 'pg_catalog.english', document)",
     "trigger on UPDATE": "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql "
     f"AS 'BEGIN RETURN new; END'; CREATE TRIGGER t BEFORE UPDATE ON {EMBEDDING} FOR EACH ROW "

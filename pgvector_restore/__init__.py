@@ -29,6 +29,8 @@ from pgvector_restore.errors import (
     TargetError,
     TargetMismatchError,
 )
+from pgvector_restore.findings import Finding
+from pgvector_restore.forecast import Forecast, IndexBuild, TableLock
 from pgvector_restore.model import (
     BackupFile,
     BackupSet,
@@ -45,11 +47,13 @@ from pgvector_restore.report import RestoreReport, TableReport, format_size
 from pgvector_restore.restorer import Restorer
 from pgvector_restore.settings import environment_target, resolve_target
 from pgvector_restore.storage import DEFAULT_LAYOUT, BackupStore, Layout, open_store
+from pgvector_restore.target import AttachedCode
 
 __version__ = "0.1.0"
 
 __all__ = [
     "DEFAULT_LAYOUT",
+    "AttachedCode",
     "BackupFile",
     "BackupNotFoundError",
     "BackupSet",
@@ -61,8 +65,11 @@ __all__ = [
     "CancelledError",
     "Catalog",
     "ConnectError",
+    "Finding",
+    "Forecast",
     "IncompleteBackupError",
     "IncompleteSet",
+    "IndexBuild",
     "Layout",
     "Location",
     "LoggingProgress",
@@ -82,6 +89,7 @@ __all__ = [
     "ServerStep",
     "StoreChangedError",
     "StoreError",
+    "TableLock",
     "TablePlan",
     "TableReport",
     "TargetBusyError",

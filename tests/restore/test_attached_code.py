@@ -140,7 +140,9 @@ def test_a_superuser_does_not_run_somebody_elses_code(low: Low, tmp_path: Path, 
     with pytest.raises(TargetMismatchError) as caught:
         restore(write_set(tmp_path), low.dsn, mode="replace")
     assert phrase in caught.value.message
-    assert f'would run as "postgres", and "{low.name}" may have written it' in caught.value.message
+    assert (
+        f', would run as "postgres", and "{low.name}" may have written it' in caught.value.message
+    )
     assert caught.value.hint == (
         f'restore as "{low.name}", or look at the code and use allow_attached_code'
     )
@@ -162,7 +164,7 @@ def test_with_the_option_it_runs_as_asked(low: Low, tmp_path: Path, kind: str) -
     assert count(low.dsn, EMBEDDING) == 4
     (warning,) = report.warnings
     assert warning.startswith(phrase)
-    assert warning.endswith(f' runs as "postgres": "{low.name}" may have written it')
+    assert warning.endswith(f', runs as "postgres": "{low.name}" may have written it')
 
 
 def test_the_owner_runs_its_own_code(low: Low, tmp_path: Path) -> None:
@@ -176,7 +178,7 @@ def test_the_owner_runs_its_own_code(low: Low, tmp_path: Path) -> None:
     with Restorer(open_store(write_set(tmp_path)), low.own) as restorer:
         plan = restorer.plan()
         assert plan.warnings == ()
-        eye = f'trigger eye of public.{EMBEDDING}, which calls public.see() runs as "{low.name}"'
+        eye = f'trigger eye of public.{EMBEDDING}, which calls public.see(), runs as "{low.name}"'
         assert eye in plan.notes
         assert restorer.run(plan).rows_loaded == 6
 

@@ -183,7 +183,7 @@ def test_index_builds(g2_dsn: str, tmp_path: Path) -> None:
     near = builds["near"]
     # 4 rows of 3 dimensions with m = 8: 4 * (4*3 + 8*48 + 320) * 5/4 bytes (hnswutils.c).
     assert (near.method, near.memory_bytes, near.workers) == ("hnsw", 3580, 2)
-    assert "  build near (hnsw, up to 3.5 KB, 2 workers)\n" in str(plan)
+    assert "  build near (hnsw, 3.5 KB of memory, 2 workers)\n" in str(plan)
     swap = planned(root, g2_dsn, mode="replace", strategy="swap")
     assert {build.index for build in swap.forecast.builds} == {
         "near",
@@ -234,7 +234,7 @@ def test_an_empty_file_that_would_empty_a_table(
 def test_files_that_no_log_counts(g2_dsn: str, tmp_path: Path) -> None:
     plan = planned(write_set(tmp_path, log={COLLECTION_FILE: 2}), g2_dsn)
     assert of_code(plan, "row-counts") == [
-        ("note", f"no log counts the rows of {EMBEDDING_FILE}: nothing shows whether it is whole")
+        ("note", f"no log counts the rows of {EMBEDDING_FILE}: nothing shows that none is lacking")
     ]
     assert of_code(planned(tmp_path, g2_dsn, check_log=False), "row-counts") == []
 
@@ -296,10 +296,10 @@ def test_a_column_that_only_looks_the_same(g2_dsn: str, tmp_path: Path) -> None:
     execute(g2_dsn, f'ALTER TABLE {EMBEDDING} ADD "{NFC}" text, ADD "{NFD}" text')
     records = [(*cells, "x") for cells in EMBEDDING_CELLS]
     root = write_set(tmp_path, embedding=raw_file((*EMBEDDING_HEADER, NFC), records))
-    plan = planned(root, g2_dsn)
-    assert plan.warnings == (
-        f'{EMBEDDING} has a column that looks like "größe" and is spelled with other characters: '
-        "gro\\u0308\\xdfe",
+    (warning,) = planned(root, g2_dsn).warnings
+    assert warning == (
+        f'{EMBEDDING} has a column that looks like "größe" and is spelled with other '
+        "characters: gro\\u0308\\xdfe"
     )
     execute(g2_dsn, f'ALTER TABLE {EMBEDDING} DROP "{NFC}"')
     with pytest.raises(BadHeaderError, match='has no column "größe"') as caught:
@@ -333,8 +333,8 @@ def test_code_that_does_not_run_is_told_as_well(g2_dsn: str, tmp_path: Path) -> 
     )
     plan = planned(write_set(tmp_path), g2_dsn)
     assert of_code(plan, "attached-code") == [
-        ("note", f"policy p of public.{EMBEDDING} does not run"),
-        ("note", f"rule r of public.{EMBEDDING} does not run"),
+        ("note", f"policy p of public.{EMBEDDING}, does not run"),
+        ("note", f"rule r of public.{EMBEDDING}, does not run"),
     ]
     assert restore(tmp_path, g2_dsn).rows_loaded == 6
 

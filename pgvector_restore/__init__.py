@@ -34,6 +34,8 @@ from pgvector_restore.errors import (
     TargetMismatchError,
     TooManyBadRowsError,
 )
+from pgvector_restore.findings import Finding
+from pgvector_restore.forecast import Forecast, IndexBuild, TableLock
 from pgvector_restore.inspecting import inspect_set
 from pgvector_restore.inspection import (
     BadCell,
@@ -45,8 +47,6 @@ from pgvector_restore.inspection import (
     RepeatedKeys,
     RowClaim,
 )
-from pgvector_restore.findings import Finding
-from pgvector_restore.forecast import Forecast, IndexBuild, TableLock
 from pgvector_restore.model import (
     BackupFile,
     BackupSet,

@@ -107,6 +107,7 @@ def test_extras_are_not_needed_to_import_the_package() -> None:
                 "pgvector_restore.cli.sets",
                 "pgvector_restore.cli.options",
                 "pgvector_restore.cli.output",
+                "pgvector_restore.cli.verify_command",
             ):
                 names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
                 names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

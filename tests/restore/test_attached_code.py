@@ -234,8 +234,8 @@ HARMLESS = {
     "function of pgvector": f"ALTER TABLE {EMBEDDING} ADD CHECK (vector_dims(embedding) > 0)",
     "domain": "CREATE DOMAIN d AS varchar CHECK (value <> 'x'); "
     f"ALTER TABLE {EMBEDDING} ALTER document TYPE d",
-    "built-in trigger": f"ALTER TABLE {EMBEDDING} ADD words tsvector; CREATE TRIGGER t BEFORE INSERT "
-    f"ON {EMBEDDING} FOR EACH ROW EXECUTE FUNCTION "
+    "built-in trigger": f"ALTER TABLE {EMBEDDING} ADD words tsvector; "
+    f"CREATE TRIGGER t BEFORE INSERT ON {EMBEDDING} FOR EACH ROW EXECUTE FUNCTION "
     "tsvector_update_trigger(words, 'pg_catalog.english', document)",
     "trigger on UPDATE": "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql "
     f"AS 'BEGIN RETURN new; END'; CREATE TRIGGER t BEFORE UPDATE ON {EMBEDDING} FOR EACH ROW "

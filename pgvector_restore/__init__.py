@@ -34,6 +34,8 @@ from pgvector_restore.errors import (
     TargetMismatchError,
     TooManyBadRowsError,
 )
+from pgvector_restore.findings import Finding
+from pgvector_restore.forecast import Forecast, IndexBuild, TableLock
 from pgvector_restore.inspecting import inspect_set
 from pgvector_restore.inspection import (
     BadCell,
@@ -62,10 +64,12 @@ from pgvector_restore.report import RestoreReport, TableReport, format_size
 from pgvector_restore.restorer import Restorer
 from pgvector_restore.settings import environment_target, resolve_target
 from pgvector_restore.storage import DEFAULT_LAYOUT, BackupStore, Layout, open_store
+from pgvector_restore.target import AttachedCode
 from pgvector_restore.verify_report import RowDifference, TableComparison, VerifyReport
 
 __all__ = [
     "DEFAULT_LAYOUT",
+    "AttachedCode",
     "BackupFile",
     "BackupNotFoundError",
     "BackupSet",
@@ -83,8 +87,11 @@ __all__ = [
     "ConnectError",
     "ContentMismatchError",
     "FileInspection",
+    "Finding",
+    "Forecast",
     "IncompleteBackupError",
     "IncompleteSet",
+    "IndexBuild",
     "InspectReport",
     "Layout",
     "Location",
@@ -111,6 +118,7 @@ __all__ = [
     "StoreChangedError",
     "StoreError",
     "TableComparison",
+    "TableLock",
     "TablePlan",
     "TableReport",
     "TargetBusyError",

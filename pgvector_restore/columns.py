@@ -65,9 +65,12 @@ def match_columns(
 
 
 def _lacking(source: SourceFacts, target: TargetTable, lacking: Sequence[str]) -> BadHeaderError:
+    names = [column.name for column in target.columns]
+    others = [other for name in lacking if (other := lookalike(name, names)) is not None]
+    alike = f"; spelled with other characters: {', '.join(map(_spelled, others))}" if others else ""
     return BadHeaderError(
         f"table {target.schema}.{target.name} has no column {', '.join(map(quoted, lacking))}",
-        hint=f"it has {', '.join(c.name for c in target.columns)}",
+        hint=f"it has {', '.join(c.name for c in target.columns)}{alike}",
         file=source.file.name,
         record=0,
         column=lacking[0],
@@ -82,10 +85,15 @@ def _find_lookalikes(source: SourceFacts, target: TargetTable, findings: Finding
             findings.warn(
                 "names",
                 f"{target.name} has a column that looks like {quoted(name)} and is spelled with "
-                f"other characters: {ascii(other)[1:-1]}",
+                f"other characters: {_spelled(other)}",
                 hint="the two differ in Unicode normalisation only; PostgreSQL tells them apart",
                 table=target.name,
             )
+
+
+def _spelled(name: str) -> str:
+    """The name in ASCII, other characters by their numbers."""
+    return ascii(name)[1:-1]
 
 
 def lookalike(name: str, among: Iterable[str]) -> str | None:

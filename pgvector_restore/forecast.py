@@ -52,7 +52,7 @@ class IndexBuild:
 
     def __str__(self) -> str:
         workers = f", {self.workers} workers" if self.workers else ""
-        return f"{self.index} ({self.method}, up to {format_size(self.memory_bytes)}{workers})"
+        return f"{self.index} ({self.method}, {format_size(self.memory_bytes)} of memory{workers})"
 
 
 @frozen
@@ -78,7 +78,9 @@ class Forecast:
         free = "free space unknown: the server does not tell"
         if self.free_bytes is not None:
             free = f"{format_size(self.free_bytes)} free"
-        beside = f" beside {format_size(self.present_bytes)}" if self.present_bytes else ""
+        beside = (
+            f", beside {format_size(self.present_bytes)} there now" if self.present_bytes else ""
+        )
         return f"up to {format_size(self.disk_bytes)}{beside}; {free}"
 
     def to_dict(self) -> dict[str, Any]:

@@ -201,7 +201,7 @@ class RestoreOptions:
     max_record_bytes: int = field(default=64 << 20, validator=_between(1, 1 << 30, int))
     #: A compressed file that unpacks to more than so many times its size, and to more than 64 MiB,
     #: is refused, 1 to 1,000,000; see :class:`~pgvector_restore.UnpackLimits`.
-    max_unpack_ratio: int = field(default=100, validator=_between(1, 1_000_000, int))
+    max_unpack_ratio: int = field(default=200, validator=_between(1, 1_000_000, int))
     #: A compressed file that unpacks to more bytes is refused, 1 to 2**60.
     max_unpacked_bytes: int = field(default=1 << 40, validator=_between(1, 1 << 60, int))
     #: ``quarantine`` sets records aside that cannot be restored, and loads the others.

@@ -16,6 +16,7 @@ from pgvector_restore.options import RestoreOptions, check_identifier
 from pgvector_restore.plan import RestorePlan, TablePlan
 from pgvector_restore.preflight import (
     check_code,
+    check_counts,
     check_disk,
     check_names,
     check_neighbours,
@@ -81,6 +82,7 @@ def make_plan(
     check_server(facts, findings)
     check_names(facts, sources, findings)
     check_neighbours(backup, catalog, findings)
+    check_counts(sources, options, findings)
     targets, generation = _targets(options, sources, facts, findings)
     created = [target for target in targets.values() if target.oid is None]
     check_privileges(facts, options, sources, created, findings)

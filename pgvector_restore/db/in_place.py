@@ -68,7 +68,7 @@ def restore_in_place(conn: psycopg.Connection[Any], work: Work) -> list[LoadResu
             _begin(cur, work, replace=replace)
             if replace:  # of several that begin together one goes on and none waits for its locks
                 claim(cur, work.facts.schema, work.names)
-            # Before the first SELECT: the one snapshot of an append must not be older than a
+            # An append locks before its first SELECT: its one snapshot must not be older than a
             # change of the tables that the locks had to wait for.
             _lock(cur, work.loads, replace=replace)
             claim(cur, work.facts.schema, work.names)

@@ -21,8 +21,10 @@ SELECT current_setting('server_version_num')::int,
                 (SELECT default_version FROM pg_available_extensions WHERE name = 'vector')),
        has_database_privilege(current_database(), 'CREATE'),
        current_user::text,
-       has_schema_privilege(%(schema)s, 'USAGE'),
-       has_schema_privilege(%(schema)s, 'CREATE'),
+       EXISTS (SELECT FROM pg_namespace
+               WHERE nspname = %(schema)s AND has_schema_privilege(oid, 'USAGE')),
+       EXISTS (SELECT FROM pg_namespace
+               WHERE nspname = %(schema)s AND has_schema_privilege(oid, 'CREATE')),
        EXISTS (SELECT FROM pg_extension WHERE extname = 'vector')
            OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
            OR (has_database_privilege(current_database(), 'CREATE')

@@ -33,11 +33,11 @@ Canonical = Callable[[bytes], bytes]
 #: Bytes of a field's length.
 _HEAD = 4
 
-#: Numbers that a JSON parser's int64 and double may not hold, or that have several spellings. What
-#: looks like one inside of a string only takes the longer way.
-_HARD_NUMBER = re.compile(rb"(?:\A|[\[,:\s])(?:-0|-?[0-9]+[.eE]|-?[0-9]{19})").search
+#: All digits to one, all that follows the digits of a number with several spellings to one.
+_TO_SHAPE = bytes.maketrans(b"123456789eE", b"000000000..")
 #: Digits of the integers that are written out; longer ones get an exponent.
 _PLAIN_DIGITS = 18
+_LONG_NUMBER = b"0" * (_PLAIN_DIGITS + 1)
 _NUMBER = re.compile(r"(-?)0*([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
 
 
@@ -55,7 +55,7 @@ def canonical_json(text: bytes) -> bytes:
 
     Measured with LangChain's metadata: 1.2 µs, 8 µs where a number has a fraction.
     """
-    if not _HARD_NUMBER(text):
+    if not _has_hard_number(text):
         try:
             return orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS)
         except (orjson.JSONDecodeError, TypeError):
@@ -66,6 +66,18 @@ def canonical_json(text: bytes) -> bytes:
     except (ValueError, RecursionError):
         return text  # no parser of ours takes it: compared as it stands
     return "".join(parts).encode()
+
+
+def _has_hard_number(text: bytes) -> bool:
+    """One that an int64 or double may not hold, or that has several spellings.
+
+    Looked for outside of strings; where a string has an escape, everywhere: a match that is none
+    only takes the longer way. Measured: half of what a regular expression takes.
+    """
+    if b"\\" not in text:
+        text = b"".join(text.split(b'"')[::2])
+    shape = text.translate(_TO_SHAPE)
+    return b"0." in shape or b"-0" in text or _LONG_NUMBER in shape
 
 
 class _Number:

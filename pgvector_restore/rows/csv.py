@@ -274,10 +274,13 @@ class CsvReader:
 
 def _first_record_end(data: bytes) -> int:
     """Index after the first newline outside of quotes; the data ends with one."""
-    end = data.find(b"\n") + 1
-    while data.count(b'"', 0, end) % 2:
-        end = data.find(b"\n", end) + 1
-    return end
+    end = quotes = 0
+    while True:
+        newline = data.find(b"\n", end) + 1
+        quotes += data.count(b'"', end, newline)
+        end = newline
+        if quotes % 2 == 0:
+            return end
 
 
 def _foreign_format(data: bytes) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ def arenas(
     place: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[int], Arena]]:
     """The arena of a version, built when it is first asked for."""
+    if sys.platform != "linux":
+        pytest.skip("signals, /proc and packet filters are those of Linux")
     built: dict[int, Arena] = {}
 
     def arena(version: int) -> Arena:

@@ -44,8 +44,8 @@ def grab(low: Low) -> str:
     CREATE FUNCTION grab() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         EXECUTE 'ALTER ROLE {low.name} SUPERUSER'; RETURN new; END $$;
     CREATE FUNCTION calm(anyelement) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
-        PERFORM grab($1); RETURN true; EXCEPTION WHEN insufficient_privilege THEN RETURN true;
-        END $$;
+        PERFORM public.grab($1); RETURN true;
+        EXCEPTION WHEN insufficient_privilege THEN RETURN true; END $$;
     """
 
 
@@ -76,7 +76,7 @@ CODE = {
     ),
     "condition of a trigger": (
         (
-            f"CREATE TRIGGER t BEFORE INSERT ON {EMBEDDING} FOR EACH ROW WHEN (grab(new.id)) "
+            f"CREATE TRIGGER t BEFORE INSERT ON {EMBEDDING} FOR EACH ROW WHEN (NOT grab(new.id)) "
             "EXECUTE FUNCTION suppress_redundant_updates_trigger()"
         ),
         f"trigger t of public.{EMBEDDING}, which calls public.grab(anyelement)",
@@ -88,7 +88,7 @@ CODE = {
     "check through a cast to a domain": (
         (
             "CREATE DOMAIN d AS text CHECK (grab(value)); "
-            f"ALTER TABLE {EMBEDDING} ADD CONSTRAINT c CHECK ((document::d) IS NOT NULL OR true)"
+            f"ALTER TABLE {EMBEDDING} ADD CONSTRAINT c CHECK (coalesce(document::d, '') <> 'x')"
         ),
         f"check c of public.{EMBEDDING}, which calls public.grab(anyelement)",
     ),
@@ -140,7 +140,9 @@ def test_a_superuser_does_not_run_somebody_elses_code(low: Low, tmp_path: Path, 
     with pytest.raises(TargetMismatchError) as caught:
         restore(write_set(tmp_path), low.dsn, mode="replace")
     assert phrase in caught.value.message
-    assert f'would run as "postgres", and "{low.name}" may have written it' in caught.value.message
+    assert (
+        f', would run as "postgres", and "{low.name}" may have written it' in caught.value.message
+    )
     assert caught.value.hint == (
         f'restore as "{low.name}", or look at the code and use allow_attached_code'
     )
@@ -148,8 +150,9 @@ def test_a_superuser_does_not_run_somebody_elses_code(low: Low, tmp_path: Path, 
     assert not is_super(low)
 
 
-#: These do not run in mode append: the second index is built with its owner's rights.
-QUIET = ("truncate trigger", "predicate of an index")
+#: These do not run in mode append, where the second index is built with its owner's rights, or
+#: on servers without XML.
+QUIET = ("truncate trigger", "predicate of an index", "built-in that runs a query")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CODE if kind not in QUIET])
@@ -161,7 +164,7 @@ def test_with_the_option_it_runs_as_asked(low: Low, tmp_path: Path, kind: str) -
     assert count(low.dsn, EMBEDDING) == 4
     (warning,) = report.warnings
     assert warning.startswith(phrase)
-    assert warning.endswith(f' runs as "postgres": "{low.name}" may have written it')
+    assert warning.endswith(f', runs as "postgres": "{low.name}" may have written it')
 
 
 def test_the_owner_runs_its_own_code(low: Low, tmp_path: Path) -> None:
@@ -175,7 +178,7 @@ def test_the_owner_runs_its_own_code(low: Low, tmp_path: Path) -> None:
     with Restorer(open_store(write_set(tmp_path)), low.own) as restorer:
         plan = restorer.plan()
         assert plan.warnings == ()
-        eye = f'trigger eye of public.{EMBEDDING}, which calls public.see() runs as "{low.name}"'
+        eye = f'trigger eye of public.{EMBEDDING}, which calls public.see(), runs as "{low.name}"'
         assert eye in plan.notes
         assert restorer.run(plan).rows_loaded == 6
 

@@ -97,6 +97,70 @@ def test_unfinished_file_beside_a_complete_set() -> None:
     assert leftover.reason.startswith(f"{_E}_{_T1}.csv.tmp is unfinished")
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [(".gz", "gzip"), (".bz2", "bzip2"), (".xz", "xz"), (".zst", "zstd"), (".lz4", "lz4")],
+)
+def test_compressed_set(suffix: str, codec: str) -> None:
+    plain, packed = _pair("vector_bak", _T1)
+    found = _catalog([plain, packed + suffix])
+    assert [file.codec for file in found.latest().files] == [None, codec]
+    assert found.latest().files[1].name == f"{_E}_{_T1}.csv{suffix}"
+    assert found.incomplete == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (
+            [f"{_C}_{_T1}.csv", f"{_E}_{_T1}.csv", f"{_E}_{_T1}.csv.gz"],
+            f"{_E} has 2 files, {_E}_{_T1}.csv, {_E}_{_T1}.csv.gz: keep one",
+        ),
+        (
+            [f"{_C}_{_T1}.csv.gz", f"{_C}_{_T1}.csv.xz", f"{_C}_{_T1}.csv.zst"],
+            (
+                f"{_E}_{_T1}.csv missing; {_C} has 3 files, {_C}_{_T1}.csv.gz, {_C}_{_T1}.csv.xz, "
+                f"{_C}_{_T1}.csv.zst: keep one"
+            ),
+        ),
+        (
+            [f"{_C}_{_T1}.csv.gz", f"{_E}_{_T1}.csv.gz.tmp"],
+            f"{_E}_{_T1}.csv missing; unfinished: {_E}_{_T1}.csv.gz.tmp",
+        ),
+        (
+            [f"{_C}_{_T1}.csv", f"{_E}_{_T1}.csv.7z", f"{_E}_{_T1}.csv.zip"],
+            (
+                f"{_E}_{_T1}.csv missing; cannot be read, unpack it first: "
+                f"{_E}_{_T1}.csv.7z (7z), {_E}_{_T1}.csv.zip (zip)"
+            ),
+        ),
+    ],
+)
+def test_no_set_of_doubtful_files(names: list[str], reason: str) -> None:
+    keys = [f"vector_bak/{name}" for name in names]
+    for order in (keys, keys[::-1]):
+        catalog = _catalog(order)
+        assert catalog.sets == ()
+        (leftover,) = catalog.incomplete
+        assert leftover.reason == reason
+        assert [info.key for info in leftover.objects] == keys
+        with pytest.raises(IncompleteBackupError) as caught:
+            catalog.get(f"vector_bak/{_T1}")
+        assert reason in caught.value.message
+
+
+def test_unreadable_file_beside_a_complete_set() -> None:
+    others = [f"vector_bak/{_C}_{_T1}.csv.br", f"vector_bak/{_E}_{_T1}.csv.gz.tmp"]
+    catalog = _catalog([*_pair("vector_bak", _T1), *others])
+    assert [file.codec for file in catalog.get(f"vector_bak/{_T1}").files] == [None, None]
+    (leftover,) = catalog.incomplete
+    assert [info.key for info in leftover.objects] == others
+    assert leftover.reason == (
+        f"{_E}_{_T1}.csv.gz.tmp is unfinished and {_C}_{_T1}.csv.br (brotli) cannot be read, "
+        "beside a complete set of that time"
+    )
+
+
 def test_one_task_or_global_only() -> None:
     folders = ["vector_bak", "task_1/vector_bak", "task_11/vector_bak", ""]
     keys = [key for folder in folders for key in [*_pair(folder, _T1), *_pair(folder, _T2)[:1]]]
@@ -128,7 +192,20 @@ _PART = st.sampled_from(
     ["", "vector_bak", "global_vector_bak", "task_1", "manual_2", "task_\n", "..", "x\x1b[0m"]
 )
 _STAMP = st.sampled_from([_T1, _T2, "20250230_000000", "2025", "20250721_20353９"])  # noqa: RUF001
-_END = st.sampled_from([".csv", ".CSV", ".csv.tmp", ".csv\n", ".tmp", ""])
+_END = st.sampled_from(
+    [
+        ".csv",
+        ".csv.gz",
+        ".csv.zst",
+        ".csv.br",
+        ".CSV",
+        ".csv.tmp",
+        ".csv.gz.tmp",
+        ".csv\n",
+        ".tmp",
+        "",
+    ]
+)
 _NAME = st.builds("{}_{}{}".format, st.sampled_from([_C, _E, "other"]), _STAMP, _END)
 _KEY = st.builds(
     lambda folder, name: "/".join([*folder, name]),

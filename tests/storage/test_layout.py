@@ -25,6 +25,34 @@ def test_file_names(name: str, state: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("end", "state", "codec"),
+    [
+        (".gz", "final", "gzip"), (".bz2", "final", "bzip2"), (".xz", "final", "xz"),
+        (".zst", "final", "zstd"), (".zstd", "final", "zstd"), (".lz4", "final", "lz4"),
+        (".gz.tmp", "partial", "gzip"), (".br.tmp", "partial", "brotli"),
+        (".br", "unreadable", "brotli"), (".zip", "unreadable", "zip"), (".7z", "unreadable", "7z"),
+        (".Z", "unreadable", "compress"), (".lzma", "unreadable", "lzma"),
+        (".sz", "unreadable", "snappy"), (".lz", "unreadable", "lzip"),
+    ],
+)  # fmt: skip
+def test_compressed_file_names(end: str, state: str, codec: str) -> None:
+    parsed = DEFAULT_LAYOUT.parse_file_name(f"langchain_pg_embedding_{_STAMP}.csv{end}")
+    assert parsed == ("langchain_pg_embedding", _STAMP, state, codec)
+
+
+def test_suffix_that_is_a_codecs() -> None:
+    layout = Layout(suffix=".csv.gz")
+    assert layout.parse_file_name(f"langchain_pg_embedding_{_STAMP}.csv.gz") == (
+        "langchain_pg_embedding", _STAMP, "final", "gzip",
+    )  # fmt: skip
+    assert layout.parse_file_name(f"langchain_pg_embedding_{_STAMP}.csv") is None
+    again = pickle.loads(pickle.dumps(layout))  # noqa: S301 - made right here
+    assert again == layout
+    with pytest.raises(OptionError, match=r"layout: partial_suffix cannot be '\.gz'"):
+        Layout(partial_suffix=".gz")
+
+
+@pytest.mark.parametrize(
     "name",
     [
         f"langchain_pg_embedding_{_STAMP}.csv\n",

@@ -42,6 +42,9 @@ def test_counts_are_of_the_named_file_only() -> None:
     log = parse_log(_LOG.encode())
     assert log is not None
     assert log.rows_of("langchain_pg_collection_20250722_173950.csv") == 4
+    assert log.rows_of("langchain_pg_collection_20250722_173950.csv.gz") == 4
+    assert log.rows_of("langchain_pg_collection_20250722_173950.csv.zst") == 4
+    assert log.rows_of("langchain_pg_collection_20250722_173950.csv.old") is None
     assert log.rows_of("langchain_pg_collection_20250722_010318.csv") is None
 
 

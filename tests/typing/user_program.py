@@ -19,6 +19,7 @@ from pgvector_restore import (
     Restorer,
     RestoreReport,
     TqdmProgress,
+    VerifyReport,
     open_store,
     resolve_target,
 )
@@ -36,6 +37,9 @@ def targets(pool: ConnectionPool[Any], mapping: Mapping[str, Any]) -> None:
         with Restorer(store, target) as restorer:
             plan: RestorePlan = restorer.plan("latest", mode="replace", tables=["a", "b"])
             report: RestoreReport = restorer.run(plan, progress=by_hand)
+            found: VerifyReport = restorer.verify("latest", tables=["a"], limit=3)
+            named: list[tuple[str, ...]] = [d.key for t in found.tables for d in t.differences]
+            print(found.equal, named)  # noqa: T201 - a user may
             size: str = report.to_dict()["tables"]["a"]["size"]
             print(plan, size)  # noqa: T201 - a user may
 

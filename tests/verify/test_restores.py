@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pgvector_restore import (
+    CancelledError,
     ContentMismatchError,
     OptionError,
     ProgressEvent,
@@ -169,6 +170,52 @@ def test_parts_of_a_file_add_up(
     assert found.equal
     assert [t.digest for t in report.tables] == [t.file_digest for t in found.tables]
     assert report.tables[1].rows_loaded == 500
+
+
+def test_partitions(tmp_path: Path, g2_dsn: str) -> None:
+    execute(
+        g2_dsn,
+        f"""
+        DROP TABLE {EMBEDDING};
+        CREATE TABLE {EMBEDDING} (id varchar PRIMARY KEY, collection_id uuid, embedding vector,
+                                  document varchar, cmetadata jsonb) PARTITION BY RANGE (id);
+        CREATE TABLE low PARTITION OF {EMBEDDING} FOR VALUES FROM (MINVALUE) TO ('c');
+        CREATE TABLE high PARTITION OF {EMBEDDING} FOR VALUES FROM ('c') TO (MAXVALUE);
+        INSERT INTO {EMBEDDING} VALUES ('old'), ('also old');
+        """,
+    )
+    root = write_set(tmp_path)
+    report = restore(root, g2_dsn, verify="content")
+    assert report.table(EMBEDDING).rows_after == 6
+    write_set(root, collection=collection_bytes(records=[]))
+    execute(g2_dsn, f"DELETE FROM {EMBEDDING} WHERE id NOT LIKE '%old'")
+    execute(g2_dsn, MEDDLING)
+    with pytest.raises(ContentMismatchError, match="b-sql"):
+        restore(root, g2_dsn, verify="content")
+    assert count(g2_dsn, EMBEDDING) == 2
+
+
+IDLE = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND state LIKE 'idle in%'
+"""
+
+
+def test_comparing_can_be_called_off(tmp_path: Path, g2_dsn: str) -> None:
+    rows = [(f"k{n}", None, "[1]", "", None) for n in range(5_000)]
+    header = ("id", "collection_id", "embedding", "document", "cmetadata")
+    root = write_set(tmp_path, embedding=written(header, rows))
+    restore(root, g2_dsn)
+
+    def impatient(event: ProgressEvent) -> None:
+        if event.phase == "verify" and 1_000 < event.rows_done < 5_000:
+            raise CancelledError("called off")
+
+    with Restorer(open_store(root), g2_dsn) as restorer:
+        with pytest.raises(CancelledError, match="called off"):
+            restorer.verify(progress=impatient)
+        assert restorer.verify().equal
+        assert query(g2_dsn, IDLE) == [(0,)]
 
 
 def test_levels(tmp_path: Path, g2_dsn: str) -> None:

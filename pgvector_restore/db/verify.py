@@ -90,9 +90,12 @@ class TableReader:
         ``None``: the server refuses one of them. The transaction goes on.
 
         The type's input function gets each cell with the column's type modifier, as COPY does it;
-        a cast would cut what is too long.
+        a cast would cut what is too long. Only for what is json at heart it has to be a cast:
+        there a string would be taken for a JSON string.
         """
-        value = sql.SQL("r.x" if column.wire is not None else "r.x::text")
+        kind, is_json = self._types[column.name]
+        read = sql.SQL("(u.cell::{})" if is_json else "r.x").format(written(kind))
+        value = read if column.wire is not None else sql.SQL("{}::text").format(read)
         statement = sql.SQL(
             "COPY (SELECT {} FROM unnest({}::text[]) WITH ORDINALITY AS u (cell, place),"
             " json_to_record(json_build_object('x', u.cell)) AS r (x {})"
@@ -100,7 +103,7 @@ class TableReader:
         ).format(
             value,
             sql.Literal([cell.decode() for cell in cells]),
-            written(self._types[column.name]),
+            written("text" if is_json else kind),
         )
         try:
             with self._conn.transaction(), self._cur.copy(statement) as copy:
@@ -125,15 +128,23 @@ class TableReader:
         )
         return tuple(row[0] for row in self._cur.fetchall())
 
-    def _column_types(self) -> dict[str, str]:
+    def _column_types(self) -> dict[str, tuple[str, bool]]:
+        """Each column's type as the server writes it, and whether json or jsonb is under it."""
         self._cur.execute(
             """
-            SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
-            WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
+            WITH RECURSIVE under (name, kind, base) AS (
+                SELECT attname, format_type(atttypid, atttypmod), atttypid FROM pg_attribute
+                WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
+                UNION ALL
+                SELECT u.name, u.kind, t.typbasetype FROM under u
+                JOIN pg_type t ON t.oid = u.base WHERE t.typbasetype <> 0
+            )
+            SELECT name, kind, bool_or(base IN ('json'::regtype, 'jsonb'::regtype))
+            FROM under GROUP BY name, kind
             """,
             [self._table.as_string(self._conn)],
         )
-        return dict(self._cur.fetchall())
+        return {name: (kind, is_json) for name, kind, is_json in self._cur.fetchall()}
 
 
 def _rows(messages: Iterator[Any]) -> Iterator[bytes]:

@@ -43,12 +43,18 @@ SPELLINGS: dict[str, list[str]] = USUAL | {
     "mood": ["happy", "sad"],
     "short": ["ab", "c "],
     "even": ["2", " 40 "],
+    "nested": ['{"b": 1, "a": [2]}', '"text"', "7"],
+    "jsonb[]": ['{"{\\"b\\": 1, \\"a\\": 2}",NULL}'],
+    "pair": ["(1,x)", '(,"a b")'],
     "int4range": ["[1,3)", "[1,2]", "empty"],
     "pg_lsn": ["16/B374D848"],
 }
 TYPES = """
 CREATE TYPE mood AS ENUM ('sad', 'happy');
 CREATE DOMAIN short AS varchar(3);
+CREATE DOMAIN inner_json AS jsonb;
+CREATE DOMAIN nested AS inner_json;
+CREATE TYPE pair AS (a int, b text);
 CREATE DOMAIN even AS int CHECK (VALUE % 2 = 0);
 """
 COLUMNS = {f"c{n}": name for n, name in enumerate(SPELLINGS)}

@@ -101,13 +101,21 @@ def test_error_of_a_row_travels(g2_dsn: str, tmp_path: Path) -> None:
     assert json.loads(json.dumps(copy.to_dict()))["record"] == 1
 
 
-@pytest.mark.parametrize("label", ["vector_bak/20990101_000000", "nowhere/latest", "", "../x"])
+@pytest.mark.parametrize("label", ["vector_bak/20990101_000000", "nowhere/latest", ""])
 def test_label_that_is_not_there(tmp_path: Path, label: str) -> None:
     with (
         Restorer(open_store(write_set(tmp_path)), "host=127.0.0.1 port=1") as restorer,
         pytest.raises(BackupNotFoundError),
     ):
         restorer.plan(label)
+
+
+def test_label_that_leads_out_of_the_store(tmp_path: Path) -> None:
+    with (
+        Restorer(open_store(write_set(tmp_path)), "host=127.0.0.1 port=1") as restorer,
+        pytest.raises(OptionError, match="leads upwards"),
+    ):
+        restorer.plan("../x")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ from pgvector_restore.db.watch import Watcher
 from pgvector_restore.db.work import LoadResult, TableLoad, Work
 from pgvector_restore.failpoints import reach
 from pgvector_restore.feed import TableFeed
-from pgvector_restore.pieces import Lane, Loaded, Task, cut, lanes, load_parallel, sendable
+from pgvector_restore.lanes import Lane, lanes, load_parallel, sendable
+from pgvector_restore.pieces import Loaded, Task, cut
 from pgvector_restore.plan import RestorePlan, TablePlan
 from pgvector_restore.progress import ServerStep
 from pgvector_restore.quarantine import Quarantine, quarantine

@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("plan", "columns"),
     ("strategy", "feed", "tracking", "quarantine", "spill", "estimate", "grants", "preflight"),
     ("planning", "pieces", "comparing", "inspecting"),
+    ("lanes",),
     ("runs", "verifying"),
     ("restorer",),
     ("settings",),

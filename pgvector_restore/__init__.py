@@ -10,11 +10,13 @@
 from pgvector_restore._version import __version__
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.errors import (
+    BackupExistsError,
     BackupNotFoundError,
     BadCellError,
     BadCompressionError,
     BadDataError,
     BadHeaderError,
+    BadManifestError,
     BadRecordError,
     CancelledError,
     ConnectError,
@@ -47,6 +49,14 @@ from pgvector_restore.inspection import (
     RepeatedKeys,
     RowClaim,
 )
+from pgvector_restore.manifest import (
+    Manifest,
+    ManifestColumn,
+    ManifestFile,
+    ManifestIndex,
+    ManifestKey,
+    ManifestTable,
+)
 from pgvector_restore.model import (
     BackupFile,
     BackupSet,
@@ -63,13 +73,14 @@ from pgvector_restore.progress import LoggingProgress, ProgressEvent, ServerStep
 from pgvector_restore.report import RestoreReport, TableReport, format_size
 from pgvector_restore.restorer import Restorer
 from pgvector_restore.settings import environment_target, resolve_target
-from pgvector_restore.storage import DEFAULT_LAYOUT, BackupStore, Layout, open_store
+from pgvector_restore.storage import DEFAULT_LAYOUT, BackupStore, Layout, WritableStore, open_store
 from pgvector_restore.target import AttachedCode
 from pgvector_restore.verify_report import RowDifference, TableComparison, VerifyReport
 
 __all__ = [
     "DEFAULT_LAYOUT",
     "AttachedCode",
+    "BackupExistsError",
     "BackupFile",
     "BackupNotFoundError",
     "BackupSet",
@@ -79,6 +90,7 @@ __all__ = [
     "BadCompressionError",
     "BadDataError",
     "BadHeaderError",
+    "BadManifestError",
     "BadRecordError",
     "CancelToken",
     "CancelledError",
@@ -96,6 +108,12 @@ __all__ = [
     "Layout",
     "Location",
     "LoggingProgress",
+    "Manifest",
+    "ManifestColumn",
+    "ManifestFile",
+    "ManifestIndex",
+    "ManifestKey",
+    "ManifestTable",
     "MissingExtraError",
     "ObjectInfo",
     "OptionError",
@@ -129,6 +147,7 @@ __all__ = [
     "TqdmProgress",
     "UnpackLimits",
     "VerifyReport",
+    "WritableStore",
     "__version__",
     "environment_target",
     "format_size",

@@ -6,6 +6,7 @@
     ├── OptionError                                 2   ValueError
     │   └── MissingExtraError                       2   ImportError
     ├── StoreError                                  3   OSError
+    │   ├── BackupExistsError                       3   FileExistsError
     │   ├── BackupNotFoundError                     3   FileNotFoundError
     │   ├── IncompleteBackupError                   3
     │   └── StoreChangedError                       3
@@ -14,6 +15,7 @@
     │   ├── BadRecordError                          4
     │   ├── BadCellError                            4
     │   ├── BadCompressionError                     4
+    │   ├── BadManifestError                        4
     │   ├── RowRejectedError                        4
     │   ├── RowCountError                           4
     │   └── TooManyBadRowsError                     4
@@ -38,11 +40,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 __all__ = [
+    "BackupExistsError",
     "BackupNotFoundError",
     "BadCellError",
     "BadCompressionError",
     "BadDataError",
     "BadHeaderError",
+    "BadManifestError",
     "BadRecordError",
     "CancelledError",
     "ConnectError",
@@ -132,6 +136,10 @@ class StoreError(PgvectorRestoreError, OSError):
         PgvectorRestoreError.__init__(self, message, hint=hint)
 
 
+class BackupExistsError(StoreError, FileExistsError):
+    """An object of that key is there already."""
+
+
 class BackupNotFoundError(StoreError, FileNotFoundError):
     """No such backup set, location or file."""
 
@@ -195,6 +203,10 @@ class BadCellError(BadDataError):
 
 class BadCompressionError(BadDataError):
     """A compressed file is cut, damaged, not what its name says, or too large inside."""
+
+
+class BadManifestError(BadDataError):
+    """A manifest cannot be read, or says something else of a file than what is there."""
 
 
 class RowRejectedError(BadDataError):

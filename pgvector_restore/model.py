@@ -6,12 +6,14 @@ import re
 from datetime import datetime
 from typing import Literal
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from pgvector_restore.errors import BackupNotFoundError, IncompleteBackupError, quoted
 from pgvector_restore.names import check_place
 
 LocationKind = Literal["global", "task"]
+#: ``csv``: text with a header; ``binary``: PostgreSQL's COPY BINARY, columns as the manifest says.
+FileFormat = Literal["csv", "binary"]
 
 #: ``YYYYMMDD_HHMMSS``: how backup sets are stamped.
 TIMESTAMP_FORMAT = "%Y%m%d_%H%M%S"
@@ -70,14 +72,28 @@ class Location:
 
 @frozen
 class BackupFile:
-    """One table's file of a backup set."""
+    """One table's file of a backup set; a file in parts counts as one."""
 
     #: Table the file is for.
     table: str
-    #: The stored object.
+    #: The stored object. Of a file in parts: the name without the part, the bytes of all.
     info: ObjectInfo
     #: How it is compressed: a name of the table in ``storage/compression.py``; ``None``: it is not.
     codec: str | None = None
+    #: What is in it once it is unpacked.
+    format: FileFormat = "csv"
+    #: The stored objects of a file in parts, in order; empty for any other.
+    parts: tuple[ObjectInfo, ...] = field(default=(), repr=False)
+
+    @property
+    def objects(self) -> tuple[ObjectInfo, ...]:
+        """All stored objects, in order."""
+        return self.parts or (self.info,)
+
+    @property
+    def pieces(self) -> tuple[BackupFile, ...]:
+        """The parts as files of their own; a file that has none is its only piece."""
+        return tuple(evolve(self, info=info, parts=()) for info in self.objects)
 
     @property
     def key(self) -> str:
@@ -121,6 +137,8 @@ class BackupSet:
     timestamp: str
     #: One file per table, in the order of the layout (parents before children).
     files: tuple[BackupFile, ...]
+    #: The manifest beside the files; ``None`` for sets of tools that write none.
+    manifest: ObjectInfo | None = None
 
     @property
     def label(self) -> str:

@@ -27,7 +27,6 @@ from pgvector_restore.room import free_bytes
 from pgvector_restore.rows.csv import DEFAULT_MAX_RECORD_BYTES
 from pgvector_restore.runs import Run
 from pgvector_restore.storage import BackupStore
-from pgvector_restore.storage.discover import build_catalog
 from pgvector_restore.target import TargetFacts
 from pgvector_restore.tracking import Tracker
 from pgvector_restore.verify_report import VerifyReport
@@ -251,9 +250,7 @@ class Restorer:
             )
         if isinstance(backup, str):
             return self.store.catalog()
-        folder = f"{backup.location.key}/" if backup.location.key else ""
-        objects = self.store.list(folder, max_depth=folder.count("/") + 1)
-        return build_catalog(objects, self.store.layout)
+        return self.store.catalog_of(backup.location)
 
     def _sources(
         self, backup: BackupSet, files: Sequence[BackupFile], options: RestoreOptions

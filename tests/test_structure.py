@@ -18,7 +18,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "_version", "backoff"),
     ("failpoints",),
     (
-        *("cancel", "model", "names", "target", "schema", "options", "progress", "report"),
+        *(
+            "cancel",
+            "manifest",
+            "model",
+            "names",
+            "target",
+            "schema",
+            "options",
+            "progress",
+            "report",
+        ),
         *("verify_report", "inspection", "findings", "forecast", "room"),
     ),
     ("rows", "storage", "db"),

@@ -12,8 +12,9 @@ from pgvector_restore.storage._retry import RetryingStore
 from pgvector_restore.storage.base import BackupStore
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
 from pgvector_restore.storage.log import BackupLog
+from pgvector_restore.storage.writing import WritableStore
 
-__all__ = ["DEFAULT_LAYOUT", "BackupLog", "BackupStore", "Layout", "open_store"]
+__all__ = ["DEFAULT_LAYOUT", "BackupLog", "BackupStore", "Layout", "WritableStore", "open_store"]
 
 
 def open_store(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -19,9 +20,21 @@ from pgvector_restore.errors import (
 from pgvector_restore.model import ObjectInfo
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
-__all__ = ["GuardedStream", "Source", "check_key", "check_range", "is_key", "translated", "walk"]
+__all__ = [
+    "GuardedStream",
+    "Sink",
+    "Source",
+    "WritingStream",
+    "check_key",
+    "check_range",
+    "check_writable_key",
+    "is_key",
+    "translated",
+    "translated_writing",
+    "walk",
+]
 
 T = TypeVar("T")
 
@@ -42,6 +55,19 @@ def check_key(key: str) -> None:
     """
     if not is_key(key):
         raise BackupNotFoundError(
+            f"{quoted(key)} is no key of a store",
+            hint='a key is a relative path with "/" between its parts and without ".."',
+        )
+
+
+def check_writable_key(key: str) -> None:
+    """Refuse what can be no key, before anything is written.
+
+    Raises:
+        OptionError: Always the same for all that is no key.
+    """
+    if not is_key(key) or not key.isprintable():
+        raise OptionError(
             f"{quoted(key)} is no key of a store",
             hint='a key is a relative path with "/" between its parts and without ".."',
         )
@@ -70,6 +96,30 @@ def translated(what: str) -> Iterator[None]:
     except Exception as exc:
         why = (isinstance(exc, OSError) and exc.errno and exc.strerror) or type(exc).__name__
         raise StoreError(f"cannot read {quoted(what)}: {why}") from exc
+
+
+@contextmanager
+def translated_writing(what: str) -> Iterator[None]:
+    """As :func:`translated`, for what writes or removes ``what``."""
+    try:
+        yield
+    except PgvectorRestoreError:
+        raise
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
+        raise BackupNotFoundError(f"no such file: {quoted(what)}") from exc
+    except PermissionError as exc:
+        raise StoreError(f"no permission to write {quoted(what)}") from exc
+    except Exception as exc:
+        why = (isinstance(exc, OSError) and exc.errno and exc.strerror) or type(exc).__name__
+        full = isinstance(exc, OSError) and exc.errno in _NO_ROOM
+        raise StoreError(
+            f"cannot write {quoted(what)}: {why}",
+            hint="make room there; nothing was published" if full else None,
+        ) from exc
+
+
+#: The disk is full, the quota is, or the file is as large as it may be.
+_NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 
 
 class Source(Protocol):
@@ -120,6 +170,51 @@ class GuardedStream(io.RawIOBase):
             super().close()
             with translated(self._what):
                 self._source.close()
+
+
+class Sink(Protocol):
+    """The part of a file open for writing that is needed here."""
+
+    def write(self, data: ReadableBuffer, /) -> int | None:
+        """Write some of it; how many bytes, or ``None`` for all."""
+
+    def close(self) -> None:
+        """Finish the file."""
+
+
+class WritingStream(io.RawIOBase):
+    """A file being written, whose errors are ``StoreError``; ``write`` takes all it is given.
+
+    Args:
+        sink: The open file.
+        what: How errors name it.
+    """
+
+    def __init__(self, sink: Sink, what: str) -> None:
+        super().__init__()
+        self._sink = sink
+        self._what = what
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write all of it."""
+        view = memoryview(data).cast("B")
+        size = len(view)
+        with translated_writing(self._what):
+            while view:
+                count = self._sink.write(view)
+                view = view[len(view) if count is None else count :]
+        return size
+
+    def close(self) -> None:
+        """Close the file; harmless when it is."""
+        if not self.closed:
+            super().close()
+            with translated_writing(self._what):
+                self._sink.close()
 
 
 def walk(

@@ -1,7 +1,8 @@
 """Backups in a folder of this machine or of a mounted network drive."""
 
 # Strings, not Path objects: a listing makes hundreds of thousands of them.
-# ruff: noqa: PTH100, PTH116, PTH118
+# ruff: noqa: PTH100, PTH102, PTH103, PTH104, PTH105, PTH108, PTH112, PTH114, PTH116, PTH118
+# ruff: noqa: PTH119, PTH120
 
 from __future__ import annotations
 
@@ -11,20 +12,24 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, cast
 
-from pgvector_restore.errors import BackupNotFoundError, StoreError, quoted
+from pgvector_restore.errors import BackupExistsError, BackupNotFoundError, StoreError, quoted
 from pgvector_restore.model import ObjectInfo
 from pgvector_restore.storage._guard import (
     GuardedStream,
+    WritingStream,
     check_key,
     check_range,
+    check_writable_key,
     translated,
+    translated_writing,
     walk,
 )
 from pgvector_restore.storage._paths import Place
-from pgvector_restore.storage.base import BackupStore
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
+from pgvector_restore.storage.writing import WritableStore
 
 __all__ = ["LocalStore"]
 
@@ -36,7 +41,12 @@ for _flag in ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NOINHERIT", "O_NONBLOCK"
     _FLAGS |= getattr(os, _flag, 0)
 
 
-class LocalStore(BackupStore):
+_WRITE_FLAGS = os.O_WRONLY | os.O_CREAT
+for _flag in ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NOINHERIT"):
+    _WRITE_FLAGS |= getattr(os, _flag, 0)
+
+
+class LocalStore(WritableStore):
     """A folder.
 
     Links never lead anywhere else: a link to a file inside of the folder counts as that file,
@@ -94,6 +104,69 @@ class LocalStore(BackupStore):
         guarded = GuardedStream(source, limit, f"{self._url}/{key}")
         return cast("BinaryIO", io.BufferedReader(guarded))
 
+    @contextmanager
+    def create(self, key: str, *, replace: bool = False) -> Iterator[BinaryIO]:
+        """Write beside it, then rename, both brought to the disk; see :meth:`WritableStore.create`.
+
+        A file that is being written carries the layout's ``partial_suffix``.
+        """
+        check_writable_key(key)
+        what = f"{self._url}/{key}"
+        path = self._place_for(key)
+        if not replace and os.path.lexists(path):
+            raise BackupExistsError(f"{quoted(what)} is there already")
+        partial = path + self.layout.partial_suffix
+        with translated_writing(what):
+            flags = os.O_TRUNC if replace else os.O_EXCL
+            try:
+                descriptor = os.open(partial, _WRITE_FLAGS | flags, 0o666)
+            except FileExistsError as exc:
+                raise BackupExistsError(
+                    f"{quoted(what)} is being written, or was left unfinished",
+                    hint="remove what ends in .tmp if nothing is running",
+                ) from exc
+        try:
+            with WritingStream(io.FileIO(descriptor, "w"), what) as stream:
+                yield cast("BinaryIO", stream)
+                with translated_writing(what):
+                    os.fsync(descriptor)
+            with translated_writing(what):
+                _put_in_place(partial, path, replace=replace)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(partial)
+            raise
+
+    def delete(self, key: str) -> None:
+        """Remove a file; see :meth:`WritableStore.delete`."""
+        check_key(key)
+        with translated_writing(f"{self._url}/{key}"):
+            root = self._real_root()
+            *folders, name = key.split("/")
+            parent = os.path.join(root, *folders)
+            if os.path.realpath(parent, strict=True) != os.path.normpath(parent):
+                raise BackupNotFoundError(f"{quoted(key)} leads out of {quoted(self._url)}")
+            path = os.path.join(parent, name)  # a link itself, not what it leads to
+            if os.path.isdir(path) and not os.path.islink(path):
+                raise BackupNotFoundError(f"{quoted(key)} is not a regular file")
+            os.unlink(path)
+            _sync_folder(parent)
+
+    def _place_for(self, key: str) -> str:
+        """Path of a new file, its folders made; none of them may be a link."""
+        with translated_writing(f"{self._url}/{key}"):
+            os.makedirs(self._root, exist_ok=True)
+            folder = self._real_root()
+            *folders, name = key.split("/")
+            for part in folders:
+                parent, folder = folder, os.path.join(folder, part)
+                with suppress(FileExistsError):
+                    os.mkdir(folder)
+                    _sync_folder(parent)
+                if os.path.realpath(folder, strict=True) != os.path.normpath(folder):
+                    raise StoreError(f"{quoted(key)} leads out of {quoted(self._url)}")
+            return os.path.join(folder, name)
+
     def _real_root(self) -> str:
         try:
             root = os.path.realpath(self._root, strict=True)
@@ -149,6 +222,36 @@ class LocalStore(BackupStore):
         if not stat.S_ISREG(found.st_mode):
             return None
         return ObjectInfo(key, found.st_size, None, found.st_mtime)
+
+
+def _put_in_place(partial: str, path: str, *, replace: bool) -> None:
+    """Give a finished file its name; a crash leaves the old name or the new one."""
+    if replace:
+        os.replace(partial, path)
+    elif sys.platform == "win32":
+        os.rename(partial, path)  # refuses a name that is taken
+    else:
+        try:
+            os.link(partial, path)  # refuses it as well, which rename does not
+        except FileExistsError as exc:
+            raise BackupExistsError(f"{quoted(os.path.basename(path))} is there already") from exc
+        except OSError:  # a file system without hard links
+            os.rename(partial, path)
+        else:
+            os.unlink(partial)
+    _sync_folder(os.path.dirname(path))
+
+
+def _sync_folder(path: str) -> None:
+    """Bring a folder's names to the disk, where the system can."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network drives cannot
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _is_junction(entry: os.DirEntry[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -10,12 +11,15 @@ from typing import BinaryIO
 from pgvector_restore.errors import (
     BackupNotFoundError,
     BadCompressionError,
+    BadManifestError,
     OptionError,
     StoreChangedError,
 )
+from pgvector_restore.manifest import Manifest, parse_manifest
 from pgvector_restore.model import (
     DEFAULT_LIMITS,
     BackupFile,
+    BackupSet,
     Catalog,
     Location,
     ObjectInfo,
@@ -28,6 +32,8 @@ from pgvector_restore.storage.unpack import check_plain, unpack
 
 __all__ = ["BLOCK_BYTES", "BackupStore"]
 
+_log = logging.getLogger(__name__)
+
 #: Bytes per read of a file. Larger blocks save calls; smaller ones stay in the processor's cache
 #: while they are decoded: with 512 KiB that took 6% less time than with 1 MiB. What is read of a
 #: remote object at a time is for its file system to say.
@@ -35,6 +41,11 @@ BLOCK_BYTES = 512 << 10
 
 #: A log describes a handful of tables; whatever is longer is not one.
 _MAX_LOG_BYTES = 1 << 20
+#: A manifest takes some 300 bytes for each file: 100,000 parts fit.
+_MAX_MANIFEST_BYTES = 32 << 20
+
+#: What to do about a manifest and files that do not belong together.
+_MANIFEST_HINT = "files or manifest were changed after the backup; take another set"
 
 
 class BackupStore(ABC):
@@ -93,8 +104,18 @@ class BackupStore(ABC):
         prefix = f"{task_id}/" if task_id is not None else ""
         objects = self.list(prefix, max_depth=self.layout.max_depth)
         return build_catalog(
-            objects, self.layout, task_id=task_id, global_only=global_only and task_id is None
+            objects,
+            self.layout,
+            task_id=task_id,
+            global_only=global_only and task_id is None,
+            manifest_of=self._manifest_of,
         )
+
+    def catalog_of(self, location: Location) -> Catalog:
+        """What one location holds, from a listing of its folder alone."""
+        folder = f"{location.key}/" if location.key else ""
+        objects = self.list(folder, max_depth=folder.count("/") + 1)
+        return build_catalog(objects, self.layout, manifest_of=self._manifest_of)
 
     def blocks(
         self,
@@ -126,6 +147,8 @@ class BackupStore(ABC):
             MissingExtraError: The codec's package is not installed.
             OptionError: A range of a compressed file.
         """
+        if file.parts:
+            raise OptionError(f"{file.name} is in parts: read its pieces one by one")
         with closing(self._stored(file, start, end, block_bytes, on_read)) as stored:
             if file.codec is None:
                 yield from stored if start else check_plain(stored, file)
@@ -165,7 +188,14 @@ class BackupStore(ABC):
             )
 
     def check_unchanged(self, file: BackupFile) -> None:
-        """Raise unless the object is still the one that was listed: size, version, time."""
+        """Raise unless the object is still the one that was listed: size, version, time.
+
+        Of a file in parts, each of them.
+        """
+        if file.parts:
+            for piece in file.pieces:
+                self.check_unchanged(piece)
+            return
         for info in self.list(file.key, max_depth=file.key.count("/") + 1):
             if info.key == file.key:
                 if info != file.info:
@@ -183,3 +213,53 @@ class BackupStore(ABC):
             return None
         with self.open(location.log.key, 0, _MAX_LOG_BYTES) as stream:
             return parse_log(stream.read(_MAX_LOG_BYTES))
+
+    def read_manifest(self, backup: BackupSet) -> Manifest | None:
+        """The set's manifest, compared with the listing; ``None`` for a set without one.
+
+        Raises:
+            BadManifestError: It cannot be read, or names other files or sizes than were listed.
+            StoreError: It has gone, or its storage does not answer.
+        """
+        if backup.manifest is None:
+            return None
+        name = backup.manifest.key.rpartition("/")[2]
+        manifest = parse_manifest(self._read(backup.manifest, _MAX_MANIFEST_BYTES), name)
+        if manifest.timestamp != backup.timestamp:
+            raise BadManifestError(
+                f"manifest is of the backup {manifest.timestamp}", file=name, hint=_MANIFEST_HINT
+            )
+        listed = {info.key.rpartition("/")[2]: info for f in backup.files for info in f.objects}
+        for table in manifest.tables:
+            for file in table.files:
+                info = listed.pop(file.name, None)
+                if info is None:
+                    raise BadManifestError(
+                        f"manifest names {file.name}, which is not there",
+                        hint="a part of the backup was deleted or not copied; take another set",
+                        file=name,
+                    )
+                if info.size_bytes != file.size_bytes:
+                    raise BadManifestError(
+                        f"{file.name} has {info.size_bytes} bytes, the manifest says"
+                        f" {file.size_bytes}",
+                        hint=_MANIFEST_HINT,
+                        file=name,
+                    )
+        if listed:
+            raise BadManifestError(
+                f"manifest does not name {', '.join(listed)}", hint=_MANIFEST_HINT, file=name
+            )
+        return manifest
+
+    def _manifest_of(self, info: ObjectInfo) -> Manifest | None:
+        name = info.key.rpartition("/")[2]
+        try:
+            return parse_manifest(self._read(info, _MAX_MANIFEST_BYTES), name)
+        except (BadManifestError, BackupNotFoundError) as exc:
+            _log.warning("%s", exc)
+            return None
+
+    def _read(self, info: ObjectInfo, most: int) -> bytes:
+        with self.open(info.key, 0, most) as stream:
+            return stream.read(most)

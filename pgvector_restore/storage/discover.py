@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 
-from attrs import define, evolve, field, frozen
+from attrs import evolve, frozen
 
 from pgvector_restore.errors import OptionError, quoted
 from pgvector_restore.model import (
@@ -13,9 +12,10 @@ from pgvector_restore.model import (
     BackupSet,
     Catalog,
     IncompleteSet,
-    Location,
     ObjectInfo,
 )
+from pgvector_restore.storage._folder import Folder, is_moment, name_of
+from pgvector_restore.storage.described import ManifestOf, judge_described, unfinished
 from pgvector_restore.storage.layout import FileName, FileState, Layout, is_task_id
 
 __all__ = ["build_catalog", "check_task_id"]
@@ -34,32 +34,13 @@ def check_task_id(text: str) -> None:
         )
 
 
-@define
-class _Folder:
-    """What was seen of one location so far."""
-
-    #: The location, still without its log.
-    location: Location
-    #: The backup log, if it was seen.
-    log: ObjectInfo | None = None
-    #: Finished files by timestamp, one place per table of the layout.
-    final: dict[str, list[BackupFile | None]] = field(factory=dict)
-    #: What else there is of a timestamp: unfinished files, files that cannot be read, and second
-    #: files of a table.
-    beside: dict[str, list[tuple[FileName, ObjectInfo]]] = field(factory=dict)
-
-    @property
-    def newest(self) -> str:
-        """The latest timestamp of all files, real or not; ``""`` where there are none."""
-        return max((*self.final, *self.beside), default="")
-
-
 def build_catalog(
     objects: Iterable[ObjectInfo],
     layout: Layout,
     *,
     task_id: str | None = None,
     global_only: bool = False,
+    manifest_of: ManifestOf = lambda _: None,
 ) -> Catalog:
     """The catalog of the listed objects; their order does not matter, each key counts once.
 
@@ -68,8 +49,9 @@ def build_catalog(
         layout: Naming rules.
         task_id: Only this task's location.
         global_only: Only global locations.
+        manifest_of: Asked about sets whose tables are not just those of the layout.
     """
-    folders: list[_Folder] = []
+    folders: list[Folder] = []
     sets: list[BackupSet] = []
     incomplete: list[IncompleteSet] = []
     for folder in _collect(objects, layout):
@@ -81,8 +63,13 @@ def build_catalog(
     folders.sort(key=lambda folder: (folder.location.kind != "global", folder.location.names))
     for folder in folders:
         folder.location = evolve(folder.location, log=folder.log)
-        for timestamp in folder.final.keys() | folder.beside.keys():
-            _judge(folder, timestamp, layout, sets, incomplete)
+        for timestamp in folder.timestamps:
+            if timestamp in folder.manifests:
+                judge_described(folder, timestamp, layout, manifest_of, sets, incomplete)
+            elif timestamp in folder.markers:
+                incomplete.append(unfinished(folder, timestamp))
+            else:
+                _judge(folder, timestamp, layout, sets, incomplete)
     # Sorting is stable, reversed too: at equal times the order of the folders remains.
     sets.sort(key=lambda one: one.timestamp, reverse=True)
     incomplete.sort(key=lambda one: one.timestamp, reverse=True)
@@ -91,10 +78,9 @@ def build_catalog(
     return Catalog(tuple(f.location for f in folders), tuple(sets), tuple(incomplete))
 
 
-def _collect(objects: Iterable[ObjectInfo], layout: Layout) -> Iterator[_Folder]:
+def _collect(objects: Iterable[ObjectInfo], layout: Layout) -> Iterator[Folder]:
     """Sort objects into their folders; give back those that hold files of sets."""
-    folders: dict[str, _Folder | None] = {}
-    places = {table: place for place, table in enumerate(layout.tables)}
+    folders: dict[str, Folder | None] = {}
     for info in objects:
         parent, slash, name = info.key.rpartition("/")
         if slash and not parent:
@@ -103,39 +89,36 @@ def _collect(objects: Iterable[ObjectInfo], layout: Layout) -> Iterator[_Folder]
             folder = folders[parent]
         else:
             location = layout.parse_folder(parent)
-            folder = folders[parent] = _Folder(location) if location else None
-        if folder is None:
-            continue
-        if name == layout.log_name:
-            folder.log = info
-            continue
-        parsed = layout.parse_file_name(name)
-        if parsed is None:
-            continue
-        if parsed.state == "final":
-            files = folder.final.get(parsed.timestamp)
-            if files is None:
-                files = folder.final[parsed.timestamp] = [None] * len(places)
-            place = places[parsed.table]
-            if files[place] is None:
-                files[place] = BackupFile(parsed.table, info, parsed.codec)
-                continue
-        folder.beside.setdefault(parsed.timestamp, []).append((parsed, info))
-    return (folder for folder in folders.values() if folder and (folder.final or folder.beside))
+            folder = folders[parent] = Folder(location) if location else None
+        if folder is not None:
+            folder.add(name, info, layout)
+    return (folder for folder in folders.values() if folder and folder.timestamps)
 
 
 def _judge(
-    folder: _Folder,
+    folder: Folder,
     timestamp: str,
     layout: Layout,
     sets: list[BackupSet],
     incomplete: list[IncompleteSet],
 ) -> None:
     """Put one timestamp's files where they belong: a set, a leftover, or both."""
+    orphaned = [
+        (parsed, info)
+        for parsed, info in folder.explained.get(timestamp, ())
+        if parsed.format == "binary"
+    ]
+    if orphaned:
+        objects = tuple(sorted((info for _, info in orphaned), key=lambda info: info.key))
+        names = ", ".join(name_of(info) for info in objects)
+        reason = f"{layout.manifest_name(timestamp)} missing, without which {names} cannot be read"
+        incomplete.append(IncompleteSet(folder.location, timestamp, objects, reason))
+        if timestamp not in folder.final and timestamp not in folder.beside:
+            return
     final = folder.final.get(timestamp) or [None] * len(layout.tables)
     beside = folder.beside.get(timestamp)
     files = tuple(file for file in final if file is not None)
-    complete = len(files) == len(layout.tables) and _is_moment(timestamp)
+    complete = len(files) == len(layout.tables) and is_moment(timestamp)
     if complete and not beside:
         sets.append(BackupSet(folder.location, timestamp, files))
         return
@@ -152,7 +135,7 @@ def _judge(
         ]
         reason = leftover.reason(missing)
         objects = leftover.objects
-    if not _is_moment(timestamp):
+    if not is_moment(timestamp):
         reason = f"{timestamp} is no date and time"
     incomplete.append(IncompleteSet(folder.location, timestamp, objects, reason))
 
@@ -187,7 +170,7 @@ class _Leftover:
         """Why it is no set."""
         parts = [", ".join(missing) + " missing"] if missing else []
         for file in self.files:
-            names = [_name(info) for info in self._of(file)]
+            names = [name_of(info) for info in self._of(file)]
             if len(names) > 1:
                 parts.append(f"{file.table} has {len(names)} files, {', '.join(names)}: keep one")
         unfinished = self._names("partial")
@@ -206,26 +189,7 @@ class _Leftover:
     def _names(self, state: FileState) -> list[str]:
         codecs = state == "unreadable"
         return [
-            _name(info) + (f" ({parsed.codec})" if codecs else "")
+            name_of(info) + (f" ({parsed.codec})" if codecs else "")
             for parsed, info in self.beside
             if parsed.state == state
         ]
-
-
-def _name(info: ObjectInfo) -> str:
-    return info.key.rpartition("/")[2]
-
-
-def _is_moment(stamp: str) -> bool:
-    """Whether a stamp of the right form is a real date and time.
-
-    As ``parse_timestamp`` decides, at a sixth of the time: strptime was a quarter of a catalog.
-    """
-    try:
-        datetime(  # noqa: DTZ001 - stamps carry no zone
-            int(stamp[:4]), int(stamp[4:6]), int(stamp[6:8]),
-            int(stamp[9:11]), int(stamp[11:13]), int(stamp[13:]),
-        )  # fmt: skip
-    except ValueError:
-        return False
-    return True

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from attrs import Attribute, field, frozen, validators
 
 from pgvector_restore.errors import OptionError, quoted
-from pgvector_restore.model import Location
+from pgvector_restore.model import FileFormat, Location
 from pgvector_restore.storage.compression import CODEC_BY_SUFFIX, codec_named
 
 __all__ = ["DEFAULT_LAYOUT", "FileName", "FileState", "Layout", "is_task_id"]
@@ -33,6 +33,10 @@ class FileName(NamedTuple):
     state: FileState
     #: Name of its codec in ``storage/compression.py``; ``None`` for plain text.
     codec: str | None = None
+    #: What is in it.
+    format: FileFormat = "csv"
+    #: Number of the part, from 1; ``None``: it is the whole file.
+    part: int | None = None
 
 
 def is_task_id(text: str) -> bool:
@@ -89,17 +93,34 @@ class Layout:
     #: Name of the log beside the files.
     log_name: str = field(default="vector_backup_log.txt", validator=_is_name)
 
+    #: How a finished file in PostgreSQL's binary format ends. Its parts have ``.part00001`` and so
+    #: on before that.
+    binary_suffix: str = field(default=".pgcopy", validator=_is_name)
+    #: How the name of a manifest begins; ``_<timestamp>.json`` follows.
+    manifest_prefix: str = field(default="manifest", validator=_is_name)
+
     _file_name: re.Pattern[str] = field(
         init=False, repr=False, eq=False, validator=validators.instance_of(re.Pattern)
     )
 
     @_file_name.default
     def _compile(self) -> re.Pattern[str]:
-        tables = "|".join(re.escape(str(table)) for table in self.tables)
         suffix, partial = re.escape(str(self.suffix)), re.escape(str(self.partial_suffix))
+        binary = re.escape(str(self.binary_suffix))
         # [0-9], not \d: other scripts' digits make no timestamp.
         codecs = "|".join(re.escape(end) for end in CODEC_BY_SUFFIX)
-        return re.compile(rf"({tables})_([0-9]{{8}}_[0-9]{{6}}){suffix}({codecs})?({partial})?")
+        return re.compile(
+            rf"(.+)_([0-9]{{8}}_[0-9]{{6}})(?:{suffix}|(\.part[0-9]{{5}})?({binary}))"
+            rf"({codecs})?({partial})?",
+            re.DOTALL,
+        )
+
+    _manifest_name: re.Pattern[str] = field(init=False, repr=False, eq=False)
+
+    @_manifest_name.default
+    def _compile_manifest(self) -> re.Pattern[str]:
+        prefix, partial = re.escape(str(self.manifest_prefix)), re.escape(str(self.partial_suffix))
+        return re.compile(rf"{prefix}_([0-9]{{8}}_[0-9]{{6}})\.json({partial})?")
 
     #: Codec of all files, where ``suffix`` ends in one's.
     _suffix_codec: str | None = field(init=False, repr=False, eq=False)
@@ -118,17 +139,49 @@ class Layout:
         """The name of a table's finished file, not compressed."""
         return f"{table}_{timestamp}{self.suffix}"
 
-    def parse_file_name(self, name: str) -> FileName | None:
-        """What a file's name says, or ``None`` if the file is no part of a backup set."""
+    def binary_name(self, table: str, timestamp: str, part: int | None = None) -> str:
+        """The name of a table's finished file in binary, or of a part of it, not compressed."""
+        number = "" if part is None else f".part{part:05}"
+        return f"{table}_{timestamp}{number}{self.binary_suffix}"
+
+    def manifest_name(self, timestamp: str) -> str:
+        """The name of a set's manifest."""
+        return f"{self.manifest_prefix}_{timestamp}.json"
+
+    def marker_name(self, timestamp: str) -> str:
+        """The name of what lies beside a set that is being written."""
+        return f"{self.manifest_name(timestamp)}{self.partial_suffix}"
+
+    def parse_manifest_name(self, name: str) -> tuple[str, bool] | None:
+        """Timestamp of a manifest, and whether it is finished; ``None`` for any other file."""
+        match = self._manifest_name.fullmatch(name)
+        return (match[1], match[2] is None) if match is not None else None
+
+    def parse_file_name(self, name: str, *, any_table: bool = False) -> FileName | None:
+        """What a file's name says, or ``None`` if the file is no part of a backup set.
+
+        Args:
+            name: Without folder.
+            any_table: Also files of tables that are not the layout's; only a manifest tells that
+                they are part of a backup.
+        """
         match = self._file_name.fullmatch(name)
-        if match is None:
+        if match is None or not (any_table or match[1] in self.tables):
             return None
-        table, timestamp, packed, partial = match.groups()
-        codec = CODEC_BY_SUFFIX[packed].name if packed else self._suffix_codec
-        if partial:
-            return FileName(table, timestamp, "partial", codec)
+        table, timestamp, part, binary, packed, partial = match.groups()
+        codec = CODEC_BY_SUFFIX[packed].name if packed else None
+        if binary is None and codec is None:
+            codec = self._suffix_codec
         readable = codec is None or codec_named(codec).readable
-        return FileName(table, timestamp, "final" if readable else "unreadable", codec)
+        state: FileState = "final" if readable else "unreadable"
+        return FileName(
+            table,
+            timestamp,
+            "partial" if partial else state,
+            codec,
+            "csv" if binary is None else "binary",
+            None if part is None else int(part[5:]),
+        )
 
     def parse_folder(self, key: str) -> Location | None:
         """The location a folder is, or ``None``; ``""`` is the root, a global location."""
@@ -150,6 +203,8 @@ class Layout:
                 f"layout: partial_suffix cannot be {self.partial_suffix!r}",
                 hint="finished files that are compressed end like that",
             )
+        if self.suffix == self.binary_suffix:
+            raise OptionError(f"layout: suffix and binary_suffix are both {self.suffix!r}")
         if self.parse_file_name(self.log_name) is not None:
             raise OptionError(f"layout: the log {quoted(self.log_name)} looks like a table's file")
 

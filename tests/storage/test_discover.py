@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from pgvector_restore.errors import BackupNotFoundError, IncompleteBackupError, OptionError
 from pgvector_restore.model import Catalog, ObjectInfo, parse_timestamp
-from pgvector_restore.storage.discover import _is_moment, build_catalog, check_task_id
+from pgvector_restore.storage._folder import is_moment
+from pgvector_restore.storage.discover import build_catalog, check_task_id
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT
 
 _C, _E = DEFAULT_LAYOUT.tables
@@ -259,4 +260,4 @@ def test_every_backup_file_is_somewhere_once(objects: list[ObjectInfo]) -> None:
     st.from_regex(r"\A(?:0000|0001|2[0-9]{3})[01][0-9][0-3][0-9]_[0-2][0-9][0-6][0-9][0-6][0-9]\Z")
 )
 def test_real_stamps_are_those_that_parse(stamp: str) -> None:
-    assert _is_moment(stamp) == (parse_timestamp(stamp) is not None)
+    assert is_moment(stamp) == (parse_timestamp(stamp) is not None)

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgvector_restore.errors import BadManifestError
+from pgvector_restore.manifest import (
+    Manifest,
+    ManifestColumn,
+    ManifestFile,
+    ManifestIndex,
+    ManifestKey,
+    ManifestTable,
+    parse_manifest,
+)
+
+_FILE = "manifest_20261125_003000.json"
+
+MANIFEST = Manifest(
+    timestamp="20261125_003000",
+    format="binary",
+    codec="zstd",
+    created_at="2026-11-25T00:30:00+00:00",
+    tool_version="0.1.0",
+    server_version=180004,
+    vector_version="0.8.5",
+    tables=(
+        ManifestTable(
+            name="docs",
+            schema="public",
+            rows=3,
+            digest="0" * 32,
+            columns=(
+                ManifestColumn("id", "uuid", not_null=True),
+                ManifestColumn("embedding", "vector(3)", dimensions=3),
+            ),
+            files=(
+                ManifestFile("docs_20261125_003000.part00001.pgcopy.zst", 10, "a" * 64, 2),
+                ManifestFile("docs_20261125_003000.part00002.pgcopy.zst", 9, "b" * 64, 1),
+            ),
+            primary_key=("id",),
+            unique=(("id", "embedding"),),
+            foreign_keys=(ManifestKey("id", "parents", "uuid"),),
+            indexes=(ManifestIndex("docs_pkey", "CREATE UNIQUE INDEX …"),),
+        ),
+    ),
+)
+
+
+def document() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(MANIFEST.to_json())
+    return found
+
+
+def test_what_is_written_is_read() -> None:
+    assert parse_manifest(MANIFEST.to_json(), _FILE) == MANIFEST
+
+
+def test_what_it_does_not_know_is_passed_over() -> None:
+    later = document() | {"later": [1]}
+    later["tables"][0]["later"] = {"x": None}
+    assert parse_manifest(json.dumps(later).encode(), _FILE) == MANIFEST
+
+
+def _set(path: str, value: object) -> Any:
+    found = document()
+    *parents, last = path.split(".")
+    place: Any = found
+    for name in parents:
+        place = place[int(name)] if name.isdigit() else place[name]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("manifest", "other", "manifest is not one of this tool"),
+        ("version", "1", "manifest is not one of this tool"),
+        ("version", True, "manifest is not one of this tool"),
+        ("version", 0, "manifest is not one of this tool"),
+        ("version", 2, "manifest has version 2, this tool reads up to 1"),
+        ("format", "parquet", "manifest: format must be csv or binary, not 'parquet'"),
+        ("timestamp", None, "manifest: timestamp must be text, not None"),
+        ("tables", [], "manifest: tables must be a list that is not empty, not []"),
+        ("tables", [1], "manifest: tables must be a list of objects, not [1]"),
+        ("server_version", -1, "manifest: server_version must be a whole number, not -1"),
+        ("tables.0.rows", 2.0, "manifest: tables[0].rows must be a whole number, not 2.0"),
+        ("tables.0.rows", 4, "manifest: docs has 4 rows, its files have 3"),
+        ("tables.0.digest", "x", "manifest: tables[0].digest must be like [0-9a-f]{32}, not 'x'"),
+        ("tables.0.name", "\ud800", "manifest: tables[0].name must be text without lone"),
+        ("tables.0.primary_key", "id", "manifest: tables[0].primary_key must be a list of texts"),
+        ("tables.0.unique", ["id"], "manifest: tables[0].unique must be a list of lists of texts"),
+        ("tables.0.columns", [], "manifest: tables[0].columns must be a list that is not empty"),
+        (
+            "tables.0.columns.1.name", "id",
+            'manifest: columns of docs has "id" more than once',
+        ),
+        (
+            "tables.0.columns.0.not_null", 1,
+            "manifest: tables[0].columns[0].not_null must be true or false, not 1",
+        ),
+        (
+            "tables.0.files.0.sha256", "A" * 64,
+            "manifest: tables[0].files[0].sha256 must be like [0-9a-f]{64}",
+        ),
+        (
+            "tables.0.files.1.name", "docs_20261125_003000.part00001.pgcopy.zst",
+            'manifest: files has "docs_20261125_003000.part00001.pgcopy.zst" more than once',
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(path: str, value: object, message: str) -> None:
+    data = json.dumps(_set(path, value)).encode()
+    with pytest.raises(BadManifestError) as caught:
+        parse_manifest(data, _FILE)
+    assert caught.value.message.startswith(message)
+    assert caught.value.file == _FILE
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"\xff", b"[1]", b"null", b'"x"', b"[" * 100_000, MANIFEST.to_json()[:-9]]
+)
+def test_what_is_no_manifest(data: bytes) -> None:
+    with pytest.raises(BadManifestError, match="manifest is n"):
+        parse_manifest(data, _FILE)
+
+
+@given(st.data())
+def test_any_change_is_read_or_refused(data: st.DataObject) -> None:
+    text = MANIFEST.to_json()
+    at = data.draw(st.integers(0, len(text) - 1))
+    changed = text[:at] + data.draw(st.binary(max_size=2)) + text[at + 1 :]
+    try:
+        found = parse_manifest(changed, _FILE)
+    except BadManifestError as exc:
+        place = exc.file
+    else:
+        place = _FILE
+        assert parse_manifest(found.to_json(), _FILE) == found
+    assert place == _FILE

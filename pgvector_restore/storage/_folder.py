@@ -29,7 +29,7 @@ class Folder:
     explained: dict[str, list[tuple[FileName, ObjectInfo]]] = field(factory=dict)
     #: Manifests, and what lies beside sets that are being written, by timestamp.
     manifests: dict[str, ObjectInfo] = field(factory=dict)
-    markers: dict[str, ObjectInfo] = field(factory=dict)
+    markers: dict[str, list[ObjectInfo]] = field(factory=dict)
 
     @property
     def timestamps(self) -> set[str]:
@@ -55,7 +55,10 @@ class Folder:
         described = layout.parse_manifest_name(name)
         if described is not None:
             stamp, finished = described
-            (self.manifests if finished else self.markers).setdefault(stamp, info)
+            if finished:
+                self.manifests.setdefault(stamp, info)
+            else:
+                self.markers.setdefault(stamp, []).append(info)
             return
         parsed = layout.parse_file_name(name, any_table=True)
         if parsed is None:

@@ -17,10 +17,10 @@ ManifestOf = Callable[[ObjectInfo], Manifest | None]
 
 def unfinished(folder: Folder, timestamp: str) -> IncompleteSet:
     """A set that is being written, or whose writer has died."""
-    marker = folder.markers[timestamp]
+    markers = sorted(folder.markers[timestamp], key=lambda info: info.key)
     objects = folder.everything(timestamp)
-    reason = f"unfinished: {name_of(marker)}"
-    return IncompleteSet(folder.location, timestamp, (*objects, marker), reason)
+    reason = f"unfinished: {', '.join(map(name_of, markers))}"
+    return IncompleteSet(folder.location, timestamp, (*objects, *markers), reason)
 
 
 def judge_described(
@@ -55,7 +55,7 @@ def judge_described(
     sets.append(BackupSet(folder.location, timestamp, files, info))
     used = {piece.key for file in files for piece in file.objects}
     beside = [one for one in objects if one.key not in used]
-    beside += [folder.markers[timestamp]] if timestamp in folder.markers else []
+    beside += folder.markers.get(timestamp, ())
     if beside:
         names = ", ".join(map(name_of, beside))
         reason = (

@@ -120,7 +120,7 @@ class Layout:
     @_manifest_name.default
     def _compile_manifest(self) -> re.Pattern[str]:
         prefix, partial = re.escape(str(self.manifest_prefix)), re.escape(str(self.partial_suffix))
-        return re.compile(rf"{prefix}_([0-9]{{8}}_[0-9]{{6}})\.json({partial})?")
+        return re.compile(rf"{prefix}_([0-9]{{8}}_[0-9]{{6}})(?:\.json|(?:\.json)?{partial})")
 
     #: Codec of all files, where ``suffix`` ends in one's.
     _suffix_codec: str | None = field(init=False, repr=False, eq=False)
@@ -150,12 +150,15 @@ class Layout:
 
     def marker_name(self, timestamp: str) -> str:
         """The name of what lies beside a set that is being written."""
-        return f"{self.manifest_name(timestamp)}{self.partial_suffix}"
+        return f"{self.manifest_prefix}_{timestamp}{self.partial_suffix}"
 
     def parse_manifest_name(self, name: str) -> tuple[str, bool] | None:
-        """Timestamp of a manifest, and whether it is finished; ``None`` for any other file."""
+        """Timestamp of a manifest, and whether it is finished; ``None`` for any other file.
+
+        A manifest that is itself being written counts as a mark that the set is.
+        """
         match = self._manifest_name.fullmatch(name)
-        return (match[1], match[2] is None) if match is not None else None
+        return (match[1], name.endswith(".json")) if match is not None else None
 
     def parse_file_name(self, name: str, *, any_table: bool = False) -> FileName | None:
         """What a file's name says, or ``None`` if the file is no part of a backup set.

@@ -14,7 +14,7 @@ from pgvector_restore.storage import BackupStore, open_store
 
 _STAMP = "20261125_003000"
 _CSV = (f"langchain_pg_collection_{_STAMP}.csv", f"langchain_pg_embedding_{_STAMP}.csv")
-_MANIFEST, _MARKER = f"manifest_{_STAMP}.json", f"manifest_{_STAMP}.json.tmp"
+_MANIFEST, _MARKER = f"manifest_{_STAMP}.json", f"manifest_{_STAMP}.tmp"
 
 
 def _parts(count: int, table: str = "langchain_pg_embedding", end: str = "") -> list[str]:
@@ -107,6 +107,8 @@ def test_tables_of_any_name_are_nothing_without_a_manifest(written: Written) -> 
     [
         ([*_CSV, _MARKER], None, f"unfinished: {_MARKER}"),
         ([_MARKER], None, f"unfinished: {_MARKER}"),
+        ([_MARKER, f"{_MANIFEST}.tmp"], None, f"unfinished: {_MANIFEST}.tmp, {_MARKER}"),
+        ([f"{_MANIFEST}.tmp"], None, f"unfinished: {_MANIFEST}.tmp"),
         ([f"my_docs_{_STAMP}.csv", _MARKER], None, f"unfinished: {_MARKER}"),
         (_parts(1), None, f"{_MANIFEST} missing, without which {_parts(1)[0]} cannot be read"),
         ([_CSV[0]], manifest(*_CSV), f"{_CSV[1]} missing, named by {_MANIFEST}"),

@@ -10,6 +10,7 @@ import click
 
 from pgvector_restore._version import __version__
 from pgvector_restore.cli import documents, output
+from pgvector_restore.cli.copy_command import copy_command
 from pgvector_restore.cli.database import Database, embedded_group, find_database
 from pgvector_restore.cli.inspect_command import inspect_command
 from pgvector_restore.cli.options import (
@@ -21,6 +22,7 @@ from pgvector_restore.cli.options import (
     task_option,
     verbose,
 )
+from pgvector_restore.cli.prune_command import prune_command
 from pgvector_restore.cli.sets import find_set
 from pgvector_restore.cli.text import print_document
 from pgvector_restore.cli.verify_command import verify_command
@@ -157,8 +159,10 @@ def revert_command(
         output.print_lines(*[f"put back: {name}" for name in reverted])
 
 
+app.add_command(copy_command)
 app.add_command(embedded_group)
 app.add_command(inspect_command)
+app.add_command(prune_command)
 app.add_command(verify_command)
 
 

@@ -273,7 +273,7 @@ class Restorer:
             schema = find_schema(cur, options.schema, names)
             configure_session(cur, options.lock_timeout_s, options.statement_timeout_s)
             check_unclaimed(cur, schema, names)
-            return inspect_target(cur, schema, names)
+            return inspect_target(cur, schema, names, trusting=options.allow_attached_code)
 
 
 def revert_tables(

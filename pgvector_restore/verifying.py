@@ -57,7 +57,7 @@ def verify_backup(  # noqa: PLR0913 - two sides, and how to look at them
     Raises:
         BadHeaderError: A column that the table lacks.
         BadDataError: A record that cannot be read.
-        TargetMismatchError: A table is not there.
+        TargetMismatchError: A table is not there, or reading it would run somebody's code.
     """
     started = time.perf_counter()
     teller = _Teller(progress, sum(file.size_bytes for file in headers))
@@ -66,6 +66,7 @@ def verify_backup(  # noqa: PLR0913 - two sides, and how to look at them
         schema = find_schema(cur, options.schema, names)
         configure_session(cur, options.lock_timeout_s)
         facts = inspect_target(cur, schema, names)
+        _check_code(facts)
         plans = [_plan(file, header, facts) for file, header in headers.items()]
         tables = []
         for plan in plans:
@@ -83,6 +84,18 @@ def verify_backup(  # noqa: PLR0913 - two sides, and how to look at them
     teller.tell("done")
     now = datetime.now().astimezone()
     return VerifyReport(backup, facts.label, schema, tuple(tables), seconds, now)
+
+
+def _check_code(facts: TargetFacts) -> None:
+    """Nothing that somebody has written runs because a table is read."""
+    for table in facts.tables:
+        for code in table.attached_code:
+            if code.untrusted_reading:
+                who = " or ".join(map(quoted, code.strangers))
+                raise TargetMismatchError(
+                    f"{code}, would run as {quoted(facts.role)}, and {who} may have written it",
+                    hint=f"verify as {who}",
+                )
 
 
 def _plan(file: BackupFile, header: Header, facts: TargetFacts) -> TablePlan:

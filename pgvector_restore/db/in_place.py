@@ -130,7 +130,9 @@ def _lock(cur: _Cursor, loads: Sequence[TableLoad], *, replace: bool) -> None:
 
 
 def _prepare(cur: _Cursor, work: Work, *, replace: bool) -> tuple[list[_Prepared], float]:
-    now = inspect_target(cur, work.facts.schema, work.names)
+    now = inspect_target(
+        cur, work.facts.schema, work.names, trusting=work.options.allow_attached_code
+    )
     tables = [now.table(name) or ld.target for name, ld in zip(work.names, work.loads, strict=True)]
     seconds = _empty(cur, work.loads) if replace else 0.0
     prepared = []

@@ -14,6 +14,7 @@ from pgvector_restore.db.attached import find_attached_code, insert_triggers
 from pgvector_restore.db.blockers import find_blockers
 from pgvector_restore.db.privileges import find_privileges
 from pgvector_restore.db.server import server_facts
+from pgvector_restore.db.session import close_search_path
 from pgvector_restore.db.statements import qualified
 from pgvector_restore.errors import TargetChangedError, TargetMismatchError, quoted
 from pgvector_restore.target import (
@@ -72,7 +73,7 @@ _PLAIN, _PARTITIONED = "r", "p"
 
 
 def find_schema(cur: _Cursor, wanted: str | None, tables: Sequence[str]) -> str:
-    """The schema to restore into. Reads the session's own search path: ask it first.
+    """The schema to restore into. Reads the session's own search path, then closes it.
 
     Without a wanted one: the first of the search path that has one of the tables, else the one
     in which a new table would be created.
@@ -80,8 +81,12 @@ def find_schema(cur: _Cursor, wanted: str | None, tables: Sequence[str]) -> str:
     Raises:
         TargetMismatchError: It does not exist, or the search path names none that does.
     """
+    # Everything qualified up to here: the path may lead to functions of anybody.
+    cur.execute("SELECT pg_catalog.current_schemas(false), pg_catalog.current_schema()")
+    path, first = cur.fetchone() or ([], None)
+    close_search_path(cur)
     if wanted is not None:
-        cur.execute("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", [wanted])
+        cur.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [wanted])
         if cur.fetchone() is None:
             raise TargetMismatchError(
                 f"schema {quoted(wanted)} does not exist", hint="create it, or name another one"
@@ -89,31 +94,42 @@ def find_schema(cur: _Cursor, wanted: str | None, tables: Sequence[str]) -> str:
         return wanted
     cur.execute(
         """
-        SELECT coalesce(
-            (SELECT s.name FROM unnest(current_schemas(false)) WITH ORDINALITY AS s (name, place)
-             JOIN pg_catalog.pg_namespace n ON n.nspname = s.name
-             JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = ANY (%s)
-             ORDER BY s.place LIMIT 1),
-            current_schema())
+        SELECT s.name FROM unnest(%s::text[]) WITH ORDINALITY AS s (name, place)
+        JOIN pg_namespace n ON n.nspname = s.name
+        JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = ANY (%s)
+        ORDER BY s.place LIMIT 1
         """,
-        [list(tables)],
+        [path, list(tables)],
     )
     row = cur.fetchone()
-    if row is None or row[0] is None:
+    found = row[0] if row is not None else first
+    if found is None:
         raise TargetMismatchError(
             "no schema of the search path exists", hint="name a schema to restore into"
         )
-    return str(row[0])
+    return str(found)
 
 
-def inspect_target(cur: _Cursor, schema: str, names: Sequence[str]) -> TargetFacts:
-    """The facts a plan is made from. The session must be configured."""
+def inspect_target(
+    cur: _Cursor, schema: str, names: Sequence[str], *, trusting: bool = False
+) -> TargetFacts:
+    """The facts a plan is made from. The session must be configured.
+
+    Args:
+        cur: In a transaction.
+        schema: Schema of the tables.
+        names: The tables.
+        trusting: Count rows even if that may run code somebody has written.
+    """
     facts = server_facts(cur, schema, names)
     found = _find_tables(cur, schema, names)
     oids = [oid for oid, *_ in found.values()]
     return evolve(
         facts,
-        tables=tuple(_table(cur, facts, name, relation, oids) for name, relation in found.items()),
+        tables=tuple(
+            _table(cur, facts, name, relation, oids, trusting=trusting)
+            for name, relation in found.items()
+        ),
     )
 
 
@@ -123,11 +139,14 @@ def _table(
     name: str,
     relation: tuple[int, str, bool],
     oids: list[int],
+    *,
+    trusting: bool,
 ) -> TargetTable:
     oid, kind, unlogged = relation
     code = find_attached_code(cur, oid)
     privileges = find_privileges(cur, oid)
     readable = facts.may_use_schema and "SELECT" not in privileges.get("lacking", ())
+    readable &= trusting or not any(one.untrusted_reading for one in code)
     return TargetTable(
         schema=facts.schema,
         name=name,

@@ -14,6 +14,7 @@ __all__ = [
     "EXIT_CODES",
     "dsn_option",
     "json_option",
+    "progress_option",
     "restore_options",
     "store_argument",
     "task_option",
@@ -59,6 +60,7 @@ json_option = click.option(
     is_flag=True,
     help="One JSON document on stdout, everything else on stderr.",
 )
+progress_option = click.option("--no-progress", is_flag=True, help="No progress bar.")
 store_argument = click.argument("store")
 task_option = click.option("--task", metavar="ID", help="Only the backups of this task.")
 

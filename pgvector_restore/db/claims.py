@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -56,13 +56,15 @@ def claimed(conn: psycopg.Connection[Any], schema: str, tables: Sequence[str]) -
             taken.append(table)
         yield
     finally:
-        with suppress(psycopg.OperationalError):  # a lost session has lost its locks
+        try:
             for table in taken:
                 with conn.transaction():
                     close_search_path(cur)
                     cur.execute(
                         "SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [_key(schema, table)]
                     )
+        except psycopg.OperationalError:
+            conn.close()  # a session that has ended holds nothing
 
 
 def check_unclaimed(cur: psycopg.Cursor[Any], schema: str, tables: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ CODE = {
 }
 
 
-def refused(low: Low, root: Path, phrase: str, **options: object) -> None:
+def refused(low: Low, root: Path, phrase: str, **options: Any) -> None:
     before = snapshot(low.own)
     with (
         Restorer(open_store(root), low.dsn) as restorer,

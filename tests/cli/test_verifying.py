@@ -65,3 +65,14 @@ def test_a_restore_that_content_undoes(g2_dsn: str) -> None:
     done = run_command("restore", STORE, "--verify", "content", "--dsn", g2_dsn, "--json")
     error = done.document["error"]
     assert (error["type"], len(error["differences"])) == ("ContentMismatchError", 10)
+
+
+def test_a_backup_of_one_task(g2_dsn: str) -> None:
+    task = "task_20260105_091500"
+    run_command("restore", STORE, "--task", task, "--mode", "replace", "--dsn", g2_dsn)
+    done = run_command("verify", STORE, "--task", task, "--dsn", g2_dsn)
+    assert (done.code, done.err) == (0, "")
+    assert f"holds exactly {task}/" in done.out
+    done = run_command("verify", STORE, "vector_bak/latest", "--task", task, "--dsn", g2_dsn)
+    assert (done.code, done.out) == (2, "")
+    assert f"vector_bak/latest is no backup set of --task {task}" in done.err

@@ -59,18 +59,3 @@ def test_ctrl_c_at_the_question(full_dsn: str) -> None:
     assert code == 130
     assert "interrupted: nothing has changed" in shown
     assert rows(full_dsn) == 32
-
-
-@pytest.mark.parametrize("command", ["inspect", "verify"])
-def test_bars_of_commands_that_only_read(
-    g2_dsn: str, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
-    assert run_command("restore", STORE, "--dsn", g2_dsn).code == 0
-    monkeypatch.setenv("PGVECTOR_RESTORE_DSN", g2_dsn)
-    code, shown = run_on_terminal(command, STORE)
-    assert code == 0
-    assert "langchain_pg_collection:" in shown
-    assert "rows]" in shown
-    code, quiet = run_on_terminal(command, STORE, "--no-progress")
-    assert code == 0
-    assert "rows]" not in quiet

@@ -163,6 +163,7 @@ class _Reading:
             self._begin(reader.header.names, stack)
             assert self.survey is not None  # noqa: S101 - made a moment ago
             for fields in reader:
+                self.call.teller.cancel.check()  # a packed block can hold very many of them
                 self.survey.add(fields)
                 self._look_at_keys(fields)
             self.final_newline_missing = reader.final_newline_missing
@@ -255,6 +256,7 @@ class _Reading:
             survey, self.survey = self.survey, None  # what is malformed was counted already
             try:
                 for fields in reader:
+                    self.call.teller.cancel.check()
                     values = key_values(self.columns[place], fields.columns[place])
                     for record, value in enumerate(values, fields.first_record):
                         if value is not None and hash(value) in hashes:

@@ -17,6 +17,7 @@ from pgvector_restore.cli.options import (
     EXIT_CODES,
     dsn_option,
     json_option,
+    progress_option,
     restore_options,
     store_argument,
     task_option,
@@ -101,7 +102,7 @@ def plan_command(
 @app.command("restore", epilog=EXIT_CODES)
 @restore_options
 @click.option("--yes", is_flag=True, help="Do not ask before rows are removed.")
-@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@progress_option
 def restore_command(  # noqa: PLR0913 - one per option of the command line
     store: str,
     label: str,

@@ -17,6 +17,7 @@ from psycopg.conninfo import make_conninfo
 
 from pgvector_restore.db import embedded
 from pgvector_restore.db.embedded import EmbeddedServer
+from tests import sampling
 
 SAMPLES_ENV = "PGVECTOR_RESTORE_SAMPLES"
 
@@ -48,6 +49,11 @@ CREATE INDEX ix_cmetadata_gin ON langchain_pg_embedding USING gin (cmetadata jso
 """
 
 _numbers = itertools.count()
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[sampling.SAMPLES] = sampling.mark(items)
 
 
 def connect(dsn: str) -> psycopg.Connection[tuple[Any, ...]]:

@@ -71,7 +71,7 @@ def connect(dsn: str) -> psycopg.Connection[tuple[Any, ...]]:
 def _parent() -> str | None:
     """Where data folders go: into memory if there is room, as tests wait for databases above all.
 
-    Creating and dropping one took 35 to 45 ms in memory and 150 to 210 ms on a disk (ext4, fsync
+    Creating and dropping one took 30 to 50 ms in memory and 150 to 210 ms on a disk (ext4, fsync
     off, 16 and 18, two cores).
     """
     memory, disk = Path("/dev/shm"), Path("/var/tmp")  # noqa: S108 - a fresh folder is made there

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pgvector_restore.errors import OptionError
 from pgvector_restore.storage._local import LocalStore
 from pgvector_restore.storage._paths import local_place, parse_place
-from pgvector_restore.storage._retry import RetryingStore
+from pgvector_restore.storage._retry import retrying
 from pgvector_restore.storage.base import BackupStore
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
 from pgvector_restore.storage.log import BackupLog
@@ -51,7 +51,7 @@ def open_store(
         # Only here: fsspec is not needed for local folders and takes a while to import.
         from pgvector_restore.storage._fsspec import FsspecStore  # noqa: PLC0415
 
-        return RetryingStore(FsspecStore(place, layout, storage_options))
+        return retrying(FsspecStore(place, layout, storage_options))
     if storage_options:
         raise OptionError(f"a local folder takes no storage options, got {len(storage_options)}")
     return LocalStore(place, layout)

@@ -176,7 +176,15 @@ class FsspecStore(WritableStore):
         _writing.delete(self._fs, self._path(key), f"{self.url}/{key}")
 
     def _at(self, path: str, start: int) -> PlainSource:
-        file = self._fs.open(path, mode="rb")
+        try:
+            file = self._fs.open(path, mode="rb")
+        except FileNotFoundError:
+            raise
+        except Exception as exc:
+            # SFTP has one word, "failure", for a folder and for all that has no word of its own.
+            if self._fs.info(path).get("type") == "directory":
+                raise IsADirectoryError from exc
+            raise
         try:
             if start:
                 file.seek(start)

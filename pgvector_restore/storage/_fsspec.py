@@ -7,7 +7,6 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from typing import Any, BinaryIO, cast
 
 import fsspec
@@ -23,6 +22,7 @@ from pgvector_restore.errors import (
 )
 from pgvector_restore.model import ObjectInfo
 from pgvector_restore.storage import _writing
+from pgvector_restore.storage._facts import object_info
 from pgvector_restore.storage._guard import (
     GuardedStream,
     Source,
@@ -42,10 +42,6 @@ from pgvector_restore.storage.writing import WritableStore, refuse_writing
 __all__ = ["FsspecStore"]
 
 _log = logging.getLogger(__name__)
-
-#: Names under which file systems tell an object's version and time, best first.
-_VERSIONS = ("ETag", "etag", "generation", "version_id", "VersionId")
-_TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "modify", "created")
 
 
 class FsspecStore(WritableStore):
@@ -249,10 +245,7 @@ class FsspecStore(WritableStore):
             return None
         if kind != "file":
             return None
-        version = next((str(raw[name]) for name in _VERSIONS if raw.get(name)), None)
-        times = (_seconds(raw[name]) for name in _TIMES if raw.get(name) is not None)
-        mtime = next((time for time in times if time is not None), None)
-        return ObjectInfo(key, int(raw.get("size") or 0), version, mtime)
+        return object_info(key, raw)
 
     def _check_root(self) -> None:
         """Tell an empty store from one that is not there."""
@@ -304,7 +297,7 @@ def _check_protocols(place: Place) -> None:
 def _has_ended(fs: Any) -> bool:  # noqa: ANN401 - fsspec has no types
     """Whether a file system lives on one connection, and that is closed."""
     client = getattr(fs, "_client", None)
-    return hasattr(client, "is_closed") and bool(client.is_closed())
+    return client is not None and hasattr(client, "is_closed") and bool(client.is_closed())
 
 
 def _lists_trees(fs: Any) -> bool:  # noqa: ANN401 - fsspec has no types
@@ -317,18 +310,3 @@ def _lists_trees(fs: Any) -> bool:  # noqa: ANN401 - fsspec has no types
     if issubclass(cls, AsyncFileSystem):
         return cls._find is not AsyncFileSystem._find  # noqa: SLF001 - what find() calls
     return cls.find is not fsspec.AbstractFileSystem.find
-
-
-def _seconds(value: object) -> float | None:
-    """A time as seconds since the epoch, in whichever form a file system tells it."""
-    if isinstance(value, (int, float)):
-        return float(value)
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value.replace("Z", "+00:00"))
-        except ValueError:
-            return None
-    if isinstance(value, datetime):
-        known = value if value.tzinfo else value.replace(tzinfo=timezone.utc)
-        return known.timestamp()
-    return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import frozen
 
 __all__ = ["PROTOCOLS", "Protocol", "install_line", "protocol_row"]
 
@@ -27,7 +27,7 @@ class Protocol:
     #: What pip is told where there is no extra.
     packages: str = ""
     #: Options that hold unless the caller gives others.
-    defaults: Mapping[str, object] = field(default=_NOTHING, converter=MappingProxyType)
+    defaults: Mapping[str, object] = _NOTHING
     #: How objects are created: by an upload that shows nothing before its end, or under another
     #: name that is changed at the end; ``None``: not at all.
     writes: Literal["upload", "rename"] | None = None

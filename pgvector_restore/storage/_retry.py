@@ -107,7 +107,7 @@ class RetryingWritableStore(RetryingStore, WritableStore):
         while True:
             try:
                 return self._writable.delete(key)
-            except BackupNotFoundError:
+            except BackupNotFoundError:  # noqa: PERF203 - it waits before the next round
                 if not failed:
                     raise
                 return None

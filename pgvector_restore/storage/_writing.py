@@ -176,7 +176,7 @@ def _is_there(fs: Any, path: str) -> bool:  # noqa: ANN401 - fsspec has no types
         found = fs.info(path)
     except FileNotFoundError:
         return False
-    return found.get("type") != "directory"
+    return bool(found.get("type") != "directory")
 
 
 def _exists(what: str) -> StoreError:

@@ -91,4 +91,7 @@ def _serve_sftp(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    {"s3": _serve_s3, "sftp": _serve_sftp}[sys.argv[1]](*sys.argv[2:])
+    if sys.argv[1] == "s3":
+        _serve_s3()
+    else:
+        _serve_sftp(sys.argv[2])

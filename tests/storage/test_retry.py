@@ -16,7 +16,6 @@ from pgvector_restore.errors import BackupNotFoundError, StoreError
 from pgvector_restore.model import ObjectInfo
 from pgvector_restore.storage import BackupStore, _retry, open_store
 from pgvector_restore.storage._retry import RetryingStore
-from pgvector_restore.testing import BackupStoreTests
 from tests.storage.test_contract import LocalFolder
 
 _DATA = bytes(range(256)) * 40

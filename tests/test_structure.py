@@ -104,7 +104,8 @@ def test_extras_are_not_needed_to_import_the_package() -> None:
         top_level = ast.parse(path.read_text(encoding="utf-8")).body
         for node in top_level:
             if isinstance(node, ast.Import | ast.ImportFrom) and name_of(path) not in (
-                "pgvector_restore.testing",
+                "pgvector_restore.testing._reading",
+                "pgvector_restore.testing._writing",
                 "pgvector_restore.cli.app",
                 "pgvector_restore.cli.copy_command",
                 "pgvector_restore.cli.database",

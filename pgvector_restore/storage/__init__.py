@@ -7,8 +7,12 @@ from collections.abc import Mapping
 
 from pgvector_restore.errors import OptionError
 from pgvector_restore.storage._local import LocalStore
-from pgvector_restore.storage._paths import local_place, parse_place
-from pgvector_restore.storage._retry import RetryingStore
+from pgvector_restore.storage._paths import Place, local_archive, local_place, parse_place
+from pgvector_restore.storage._plugins import environment_options, plugin_store
+from pgvector_restore.storage._protocols import PROTOCOLS
+from pgvector_restore.storage._retry import retrying
+from pgvector_restore.storage._web import WebStore
+from pgvector_restore.storage._zip import ZipStore
 from pgvector_restore.storage.base import BackupStore
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
 from pgvector_restore.storage.log import BackupLog
@@ -27,10 +31,12 @@ def open_store(
 
     Args:
         url: A folder of this machine (``./data``, ``C:\data``, ``\\server\share``, a ``Path``,
-            ``file:///data``), any URL fsspec knows (``s3://bucket/x``, ``sftp://host/x``), or a
+            ``file:///data``), a URL (``s3://bucket/x``, ``sftp://host/x``, ``https://host/x``,
+            ``zip:///data/x.zip``, any other that fsspec or an installed package knows), or a
             store, which is given back as it is. ``~`` is not expanded.
         layout: Naming rules, for a path or URL; a store brings its own.
-        storage_options: Keywords for fsspec's file system; never shown.
+        storage_options: Keywords for the storage, mostly those of fsspec's file system; never
+            shown. ``None``: those that ``PGVECTOR_RESTORE_STORAGE_OPTIONS`` has for the protocol.
 
     Raises:
         OptionError: No path, unknown protocol, or options where none are taken.
@@ -48,10 +54,34 @@ def open_store(
     is_path = not isinstance(url, str)  # Path("s3://x") has lost a slash: it is no URL any more
     place = local_place(text, windows=windows) if is_path else parse_place(text, windows=windows)
     if place.protocol is not None:
-        # Only here: fsspec is not needed for local folders and takes a while to import.
-        from pgvector_restore.storage._fsspec import FsspecStore  # noqa: PLC0415
-
-        return RetryingStore(FsspecStore(place, layout, storage_options))
+        if storage_options is None:
+            storage_options = environment_options(place.protocol)
+        return _remote(place, layout, storage_options)
     if storage_options:
         raise OptionError(f"a local folder takes no storage options, got {len(storage_options)}")
     return LocalStore(place, layout)
+
+
+def _remote(
+    place: Place, layout: Layout, storage_options: Mapping[str, object] | None
+) -> BackupStore:
+    """The store of a URL: our own, then those of other packages, then fsspec's."""
+    if place.protocol in {"http", "https"}:
+        return retrying(WebStore(place, layout, storage_options))
+    if place.protocol == "zip":
+        local = local_archive(place.path, windows=os.name == "nt")
+        if local is not None:
+            if storage_options:
+                raise OptionError(
+                    f"a local archive takes no storage options, got {len(storage_options)}"
+                )
+            archive, folder = local
+            return ZipStore(archive, place.display, folder, layout)
+    elif place.protocol not in PROTOCOLS:
+        store = plugin_store(place, layout, storage_options)
+        if store is not None:
+            return store
+    # Only here: fsspec is not needed for the others and takes a while to import.
+    from pgvector_restore.storage._fsspec import FsspecStore  # noqa: PLC0415
+
+    return retrying(FsspecStore(place, layout, storage_options))

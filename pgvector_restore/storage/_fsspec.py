@@ -6,7 +6,7 @@ import io
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
 import fsspec
@@ -21,37 +21,30 @@ from pgvector_restore.errors import (
     quoted,
 )
 from pgvector_restore.model import ObjectInfo
+from pgvector_restore.storage import _writing
+from pgvector_restore.storage._facts import object_info
 from pgvector_restore.storage._guard import (
     GuardedStream,
+    Source,
     check_key,
     check_range,
+    check_writable_key,
     is_key,
     translated,
     walk,
 )
 from pgvector_restore.storage._paths import Place, protocols
-from pgvector_restore.storage.base import BackupStore
+from pgvector_restore.storage._protocols import install_line, protocol_row
+from pgvector_restore.storage._reading import PlainSource, s3_source
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
+from pgvector_restore.storage.writing import WritableStore, refuse_writing
 
 __all__ = ["FsspecStore"]
 
 _log = logging.getLogger(__name__)
 
-#: Packages to install for a protocol. Others have only fsspec's own words for it.
-_PACKAGES = {
-    "abfs": "adlfs", "abfss": "adlfs", "adl": "adlfs", "az": "adlfs", "box": "boxfs",
-    "gcs": "gcsfs", "gdrive": "gdrive_fs", "github": "requests", "gs": "gcsfs", "hdfs": "pyarrow",
-    "hf": "huggingface_hub", "http": "aiohttp requests", "https": "aiohttp requests",
-    "oci": "ocifs", "oss": "ossfs", "s3": "s3fs", "s3a": "s3fs", "sftp": "paramiko",
-    "smb": "smbprotocol", "ssh": "paramiko", "webdav": "webdav4", "webhdfs": "requests",
-}  # fmt: skip
 
-#: Names under which file systems tell an object's version and time, best first.
-_VERSIONS = ("ETag", "etag", "generation", "version_id", "VersionId")
-_TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "modify", "created")
-
-
-class FsspecStore(BackupStore):
+class FsspecStore(WritableStore):
     """A folder of any file system that fsspec knows.
 
     It can be pickled, with what it needs to open again: URL and storage options, secrets included.
@@ -77,12 +70,15 @@ class FsspecStore(BackupStore):
         self._place = place
         self._options = dict(storage_options or {})
         _check_protocols(place)
+        found = protocols(place.path)
+        self._row = protocol_row(found[0] if len(found) == 1 else "")
+        self._connection: Any = None
+        self._connecting = threading.Lock()
+        self._root = ""
         try:
-            with translated(place.display):
-                self._fs, root = _connect(place.path, self._options)
+            self._fs  # noqa: B018 - what is wrong with the address is said here
         except BackupNotFoundError as exc:  # an archive that a chain leads through
             raise BackupNotFoundError(f"no such store: {quoted(place.display)}") from exc
-        self._root = str(root).rstrip("/")
         self.is_shared = "memory:" not in place.path
         # File systems look a folder up in their cache in two steps: emptying it between them,
         # from another thread, would break a listing.
@@ -93,6 +89,17 @@ class FsspecStore(BackupStore):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self._place, self.layout, self._options)
+
+    @property
+    def _fs(self) -> Any:  # noqa: ANN401 - fsspec has no types
+        """The file system, connected anew when its connection has ended."""
+        with self._connecting:
+            if self._connection is None or _has_ended(self._connection):
+                with translated(self._place.display):
+                    given = {**self._row.defaults, **self._options}
+                    self._connection, root = _connect(self._place.path, given)
+                    self._root = str(root).rstrip("/")
+            return self._connection
 
     @property
     def url(self) -> str:
@@ -122,19 +129,65 @@ class FsspecStore(BackupStore):
         check_key(key)
         check_range(start, end)
         what, path = f"{self.url}/{key}", self._path(key)
+        version = None
         with translated(what):
-            if isinstance(self._fs, MemoryFileSystem):
+            source: Source
+            if self._row.streams:
+                source, version = s3_source(self._fs, path, start, end)
+            elif isinstance(self._fs, MemoryFileSystem):
                 # Its open() hands every caller the same object with the same position.
-                return io.BytesIO(self._fs.cat_file(path, start=start, end=end))
-            source = self._fs.open(path, mode="rb")
-            try:
-                if start:
-                    source.seek(start)
-            except BaseException:
-                source.close()
-                raise
+                source = io.BytesIO(self._fs.cat_file(path, start=start, end=end))
+            else:
+                source = self._at(path, start)
         limit = None if end is None else end - start
-        return cast("BinaryIO", io.BufferedReader(GuardedStream(source, limit, what)))
+        return cast("BinaryIO", io.BufferedReader(GuardedStream(source, limit, what, version)))
+
+    @property
+    def read_only_reason(self) -> str | None:
+        """See :attr:`WritableStore.read_only_reason`."""
+        if self._row.writes is None:
+            return f"nothing is known of writing whole files to {self._row.name}"
+        return None
+
+    @contextmanager
+    def create(self, key: str, *, replace: bool = False) -> Iterator[BinaryIO]:
+        """Upload, or write beside it and rename; see :meth:`WritableStore.create`."""
+        if self._row.writes is None:
+            refuse_writing(self)
+        check_writable_key(key)
+        what, path = f"{self.url}/{key}", self._path(key)
+        if self._row.writes == "upload":
+            writing = _writing.uploaded(self._fs, path, what, replace=replace)
+        else:
+            partial = path + self.layout.partial_suffix
+            writing = _writing.renamed(self._fs, path, partial, what, replace=replace)
+        with writing as stream:
+            yield stream
+
+    def delete(self, key: str) -> None:
+        """Remove an object; see :meth:`WritableStore.delete`."""
+        if self._row.writes is None:
+            refuse_writing(self)
+        check_key(key)
+        _writing.delete(self._fs, self._path(key), f"{self.url}/{key}")
+
+    def _at(self, path: str, start: int) -> PlainSource:
+        try:
+            file = self._fs.open(path, mode="rb")
+        except FileNotFoundError:
+            raise
+        except Exception as exc:
+            # SFTP has one word, "failure", for a folder and for all that has no word of its own.
+            if self._fs.info(path).get("type") == "directory":
+                raise IsADirectoryError from exc
+            raise
+        try:
+            if start:
+                file.seek(start)
+        except BaseException:
+            file.close()
+            raise
+        return PlainSource(file)
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}" if key else self._root or "/"
@@ -192,10 +245,7 @@ class FsspecStore(BackupStore):
             return None
         if kind != "file":
             return None
-        version = next((str(raw[name]) for name in _VERSIONS if raw.get(name)), None)
-        times = (_seconds(raw[name]) for name in _TIMES if raw.get(name) is not None)
-        mtime = next((time for time in times if time is not None), None)
-        return ObjectInfo(key, int(raw.get("size") or 0), version, mtime)
+        return object_info(key, raw)
 
     def _check_root(self) -> None:
         """Tell an empty store from one that is not there."""
@@ -233,16 +283,21 @@ def _check_protocols(place: Place) -> None:
         try:
             fsspec.get_filesystem_class(protocol)
         except ImportError as exc:  # noqa: PERF203 - two rounds at most
-            package = _PACKAGES.get(protocol)
             raise MissingExtraError(
                 f"{quoted(place.display)} needs a package that is not installed",
-                hint=f"pip install {package}" if package else str(exc),
+                hint=install_line(protocol) or str(exc),
             ) from exc
         except ValueError as exc:
             raise OptionError(
                 f"unknown protocol {quoted(protocol)} in {quoted(place.display)}",
                 hint="fsspec.available_protocols() names those that are known",
             ) from exc
+
+
+def _has_ended(fs: Any) -> bool:  # noqa: ANN401 - fsspec has no types
+    """Whether a file system lives on one connection, and that is closed."""
+    client = getattr(fs, "_client", None)
+    return client is not None and hasattr(client, "is_closed") and bool(client.is_closed())
 
 
 def _lists_trees(fs: Any) -> bool:  # noqa: ANN401 - fsspec has no types
@@ -255,18 +310,3 @@ def _lists_trees(fs: Any) -> bool:  # noqa: ANN401 - fsspec has no types
     if issubclass(cls, AsyncFileSystem):
         return cls._find is not AsyncFileSystem._find  # noqa: SLF001 - what find() calls
     return cls.find is not fsspec.AbstractFileSystem.find
-
-
-def _seconds(value: object) -> float | None:
-    """A time as seconds since the epoch, in whichever form a file system tells it."""
-    if isinstance(value, (int, float)):
-        return float(value)
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value.replace("Z", "+00:00"))
-        except ValueError:
-            return None
-    if isinstance(value, datetime):
-        known = value if value.tzinfo else value.replace(tzinfo=timezone.utc)
-        return known.timestamp()
-    return None

@@ -139,10 +139,14 @@ class GuardedStream(io.RawIOBase):
         source: The open file, at its first byte wanted.
         limit: Bytes after which it ends; ``None``: where the file does.
         what: How errors name it.
+        version: Which object it is, where the storage tells.
     """
 
-    def __init__(self, source: Source, limit: int | None, what: str) -> None:
+    def __init__(
+        self, source: Source, limit: int | None, what: str, version: str | None = None
+    ) -> None:
         super().__init__()
+        self.version = version
         self._source = source
         self._left = limit
         self._what = what

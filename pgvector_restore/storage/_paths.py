@@ -13,7 +13,15 @@ from attrs import frozen
 
 from pgvector_restore.errors import OptionError, quoted
 
-__all__ = ["Place", "display_path", "display_url", "local_place", "parse_place", "protocols"]
+__all__ = [
+    "Place",
+    "display_path",
+    "display_url",
+    "local_archive",
+    "local_place",
+    "parse_place",
+    "protocols",
+]
 
 # Two letters at least: one is a drive. "::" chains file systems: simplecache::s3://bucket/x.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(?:://|::)")
@@ -94,6 +102,24 @@ def protocols(url: str) -> tuple[str, ...]:
     """
     names = [link.partition("://")[0] for link in url.split("::")]
     return tuple(name for name in names if _PROTOCOL.fullmatch(name))
+
+
+def local_archive(url: str, *, windows: bool) -> tuple[str, str] | None:
+    """Path of a local archive and the folder in it, which a ``zip:`` URL names.
+
+    >>> local_archive("zip:///data/backups.zip", windows=False)
+    ('/data/backups.zip', '')
+    >>> local_archive("zip://nightly::file:///data/backups.zip", windows=False)
+    ('/data/backups.zip', 'nightly')
+
+    ``None`` for an archive that lies elsewhere.
+    """
+    first, *others = _LINK.split(url)
+    inner = first.partition("://")[2]
+    if not others:
+        return (inner[1:], "") if windows and _DRIVE.match(inner, 1) else (inner, "")
+    outer = parse_place("::".join(others), windows=windows)
+    return None if outer.protocol is not None else (outer.path, inner)
 
 
 def _without_secrets(link: str) -> str:

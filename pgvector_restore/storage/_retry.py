@@ -6,18 +6,21 @@ import io
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from pgvector_restore.backoff import pauses
-from pgvector_restore.errors import StoreError
+from pgvector_restore.errors import BackupNotFoundError, StoreError, quoted
 from pgvector_restore.model import ObjectInfo
+from pgvector_restore.storage._reading import check_same
 from pgvector_restore.storage.base import BackupStore
+from pgvector_restore.storage.writing import WritableStore
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["RetryingStore"]
+__all__ = ["RetryingStore", "RetryingWritableStore", "retrying"]
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +77,52 @@ class RetryingStore(BackupStore):
         return cast("BinaryIO", io.BufferedReader(stream))
 
 
+class RetryingWritableStore(RetryingStore, WritableStore):
+    """The same for a store that can be written.
+
+    What is written comes from a database or another store, once: a ``create`` that fails is not
+    begun again. A ``delete`` is, and what has gone after a failure is taken as deleted by it.
+
+    Args:
+        inner: The store.
+    """
+
+    def __init__(self, inner: WritableStore) -> None:
+        super().__init__(inner)
+        self._writable = inner
+
+    @property
+    def read_only_reason(self) -> str | None:
+        """See :attr:`WritableStore.read_only_reason`."""
+        return self._writable.read_only_reason
+
+    def create(self, key: str, *, replace: bool = False) -> AbstractContextManager[BinaryIO]:
+        """See :meth:`WritableStore.create`."""
+        return self._writable.create(key, replace=replace)
+
+    def delete(self, key: str) -> None:
+        """See :meth:`WritableStore.delete`."""
+        budget = _Budget(key)
+        failed = False
+        while True:
+            try:
+                return self._writable.delete(key)
+            except BackupNotFoundError:  # noqa: PERF203 - it waits before the next round
+                if not failed:
+                    raise
+                return None
+            except StoreError as exc:
+                budget.spend(exc)
+                failed = True
+
+
+def retrying(store: BackupStore) -> BackupStore:
+    """The store, tried again; one that can be written stays so."""
+    if isinstance(store, WritableStore):
+        return RetryingWritableStore(store)
+    return RetryingStore(store)
+
+
 class _Budget:
     """Failures that are still allowed."""
 
@@ -110,6 +159,8 @@ class _ResumingStream(io.RawIOBase):
         self._end = end
         self._budget = _Budget(key)
         self._source: BinaryIO | None = None
+        #: Which object it is, if the storage tells.
+        self.version: str | None = None
         while self._source is None:
             self._open()
 
@@ -146,6 +197,10 @@ class _ResumingStream(io.RawIOBase):
             self._source = self._store.open(self._key, self._at, self._end)
         except StoreError as exc:
             self._budget.spend(exc)
+            return
+        version = getattr(getattr(self._source, "raw", None), "version", None)
+        check_same(self.version, version, quoted(self._key))
+        self.version = version
 
     def _release(self) -> None:
         source, self._source = self._source, None

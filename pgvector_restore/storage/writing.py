@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from contextlib import AbstractContextManager
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
+from pgvector_restore.errors import OptionError, quoted
 from pgvector_restore.storage.base import BackupStore
 
-__all__ = ["WritableStore"]
+__all__ = ["ReadOnlyStore", "WritableStore"]
 
 
 class WritableStore(BackupStore):
@@ -49,3 +50,36 @@ class WritableStore(BackupStore):
             BackupNotFoundError: It is not there.
             StoreError: No permission, or the storage does not answer.
         """
+
+
+class ReadOnlyStore(WritableStore):
+    """A store that says why nothing is written to it."""
+
+    @property
+    @abstractmethod
+    def read_only_reason(self) -> str:
+        """Why; one line."""
+
+    def create(self, key: str, *, replace: bool = False) -> NoReturn:  # noqa: ARG002
+        """Refuse.
+
+        Raises:
+            OptionError: Always.
+        """
+        refuse_writing(self)
+
+    def delete(self, key: str) -> NoReturn:  # noqa: ARG002
+        """Refuse.
+
+        Raises:
+            OptionError: Always.
+        """
+        refuse_writing(self)
+
+
+def refuse_writing(store: WritableStore) -> NoReturn:
+    """Say that a store is not written to, and why."""
+    raise OptionError(
+        f"{quoted(store.url)} is read-only: {store.read_only_reason}",
+        hint="name a folder or a storage that backups can be written to",
+    )

@@ -21,13 +21,15 @@ from pgvector_restore.errors import (
     StoreError,
 )
 from pgvector_restore.storage import DEFAULT_LAYOUT, BackupStore, Layout, open_store
-from pgvector_restore.testing import BackupStoreTests
+from pgvector_restore.testing import BackupStoreTests, WritableStoreTests
 
 _numbers = itertools.count(1)
 _posix = pytest.mark.skipif(sys.platform == "win32", reason="needs links and pipes")
 
 
-class TestLocalPath(BackupStoreTests):
+class LocalFolder(BackupStoreTests):
+    """Hooks of stores over a folder of this machine."""
+
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:
         self.tmp = tmp_path
@@ -57,12 +59,16 @@ class TestLocalPath(BackupStoreTests):
         os.utime(self.write(key, data), (later, later))
 
 
-class TestFileUrl(TestLocalPath):
+class TestLocalPath(LocalFolder, WritableStoreTests):
+    pass
+
+
+class TestFileUrl(LocalFolder, WritableStoreTests):
     def address(self, folder: Path) -> str:
         return folder.as_uri()
 
 
-class TestMemory(BackupStoreTests):
+class TestMemory(WritableStoreTests):
     address = "memory://"
 
     def make_store(self, objects: dict[str, bytes]) -> BackupStore:
@@ -112,7 +118,7 @@ class _PlainFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]  # fssp
 fsspec.register_implementation("plain", _PlainFileSystem, clobber=True)
 
 
-class TestFolderByFolder(TestLocalPath):
+class TestFolderByFolder(LocalFolder):
     def address(self, folder: Path) -> str:
         return f"plain://{folder}"
 

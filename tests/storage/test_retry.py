@@ -16,8 +16,7 @@ from pgvector_restore.errors import BackupNotFoundError, StoreError
 from pgvector_restore.model import ObjectInfo
 from pgvector_restore.storage import BackupStore, _retry, open_store
 from pgvector_restore.storage._retry import RetryingStore
-from pgvector_restore.testing import BackupStoreTests
-from tests.storage.test_contract import TestLocalPath as _LocalPath
+from tests.storage.test_contract import LocalFolder
 
 _DATA = bytes(range(256)) * 40
 
@@ -94,12 +93,12 @@ class NowAndThen(Iterator[bool]):
         return self._steps & (self._steps - 1) == 0
 
 
-class TestWhereStepsFailNowAndThen(_LocalPath, BackupStoreTests):
+class TestWhereStepsFailNowAndThen(LocalFolder):
     def make_store(self, objects: dict[str, bytes]) -> BackupStore:
         return RetryingStore(Failing(super().make_store(objects), NowAndThen(), ConnectionError))
 
 
-class TestWhereNothingFails(_LocalPath, BackupStoreTests):
+class TestWhereNothingFails(LocalFolder):
     def make_store(self, objects: dict[str, bytes]) -> BackupStore:
         return RetryingStore(super().make_store(objects))
 

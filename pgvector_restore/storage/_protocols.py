@@ -1,0 +1,109 @@
+"""What is known of protocols: their packages, how they are called, how they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal
+
+from attrs import frozen
+
+__all__ = ["PROTOCOLS", "Protocol", "install_line", "protocol_row"]
+
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
+#: A storage that does not answer ends in an error, and the attempts after it in the last one.
+_CONNECT_S, _READ_S = 10, 60
+
+
+@frozen
+class Protocol:
+    """A row: one file system that fsspec knows."""
+
+    #: How messages and the guide call it.
+    name: str
+    #: The extra of this package that brings it; ``None`` where there is none.
+    extra: str | None = None
+    #: What pip is told where there is no extra.
+    packages: str = ""
+    #: Options that hold unless the caller gives others.
+    defaults: Mapping[str, object] = _NOTHING
+    #: How objects are created: by an upload that shows nothing before its end, or under another
+    #: name that is changed at the end; ``None``: not at all.
+    writes: Literal["upload", "rename"] | None = None
+    #: Reads come as one stream of the storage's own, not as blocks that fsspec asks for.
+    streams: bool = False
+
+
+# Listings are remembered by some file systems, and what is opened is looked up in them: off.
+_S3 = Protocol(
+    "S3",
+    extra="s3",
+    defaults={"use_listings_cache": False},
+    writes="upload",
+    streams=True,
+)
+_GOOGLE = Protocol(
+    "Google Cloud Storage",
+    extra="gs",
+    defaults={"use_listings_cache": False, "requests_timeout": _READ_S},
+    writes="upload",
+)
+_AZURE = Protocol(
+    "Azure Blob Storage",
+    extra="az",
+    defaults={
+        "use_listings_cache": False,
+        "connection_timeout": _CONNECT_S,
+        "read_timeout": _READ_S,
+    },
+    writes="upload",
+)
+# sshfs trusts any host unless told otherwise; asyncssh reads an empty tuple as ~/.ssh/known_hosts.
+# A host that answers no keepalive for a minute is given up.
+_SFTP = Protocol(
+    "SFTP",
+    extra="sftp",
+    defaults={
+        "known_hosts": (),
+        "connect_timeout": _CONNECT_S,
+        "keepalive_interval": _READ_S // 4,
+        "keepalive_count_max": 3,
+    },
+    writes="rename",
+)
+
+#: Those that backups are known to be read from, and those with a package to name.
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({
+    "s3": _S3, "s3a": _S3,
+    "gs": _GOOGLE, "gcs": _GOOGLE,
+    "az": _AZURE, "abfs": _AZURE, "abfss": _AZURE,
+    "sftp": _SFTP, "ssh": _SFTP,
+    "memory": Protocol("memory", writes="rename"),
+    "adl": Protocol("Azure Data Lake", packages="adlfs"),
+    "box": Protocol("Box", packages="boxfs"),
+    "gdrive": Protocol("Google Drive", packages="gdrive_fs"),
+    "github": Protocol("GitHub", packages="requests"),
+    "hdfs": Protocol("HDFS", packages="pyarrow"),
+    "hf": Protocol("Hugging Face", packages="huggingface_hub"),
+    "oci": Protocol("Oracle Object Storage", packages="ocifs"),
+    "oss": Protocol("Alibaba OSS", packages="ossfs"),
+    "smb": Protocol("SMB", packages="smbprotocol"),
+    "webdav": Protocol("WebDAV", packages="webdav4"),
+    "webhdfs": Protocol("WebHDFS", packages="requests"),
+})  # fmt: skip
+
+_UNKNOWN = Protocol("this storage")
+
+
+def protocol_row(protocol: str) -> Protocol:
+    """The row of a protocol; one that promises nothing for those without."""
+    return PROTOCOLS.get(protocol, _UNKNOWN)
+
+
+def install_line(protocol: str) -> str | None:
+    """How its packages are installed, if that is known."""
+    row = protocol_row(protocol)
+    if row.extra:
+        return f'pip install "pgvector_restore[{row.extra}]"'
+    return f"pip install {row.packages}" if row.packages else None

@@ -1,0 +1,150 @@
+"""Reading from remote file systems: one stream of bytes, the next of them asked for in time."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from pgvector_restore.errors import StoreChangedError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+__all__ = ["AheadSource", "PlainSource", "s3_source"]
+
+#: Bytes asked for while those before them are decoded. Less costs a change of threads more often.
+_AHEAD_BYTES = 2 << 20
+#: Seconds without any byte after which a body is given up; the file system's own limits are lower.
+_STALL_S = 120.0
+
+
+class PlainSource:
+    """A file of a file system, also of one that has no ``readinto``.
+
+    Args:
+        file: The open file.
+    """
+
+    def __init__(self, file: Any) -> None:  # noqa: ANN401 - fsspec has no types
+        self._file = file
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """One read."""
+        if isinstance(self._file, io.RawIOBase | io.BufferedIOBase) or not hasattr(
+            self._file, "blocksize"
+        ):
+            return self._file.readinto(buffer) or 0
+        view = memoryview(buffer).cast("B")
+        data = self._file.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class AheadSource:
+    """The body of an answer, of which the next piece is fetched while one is used.
+
+    Args:
+        loop: Where the body lives.
+        read: Reads at most so many bytes of it; nothing at its end.
+        close: Lets go of it, in the loop.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        read: Callable[[int], Coroutine[Any, Any, bytes]],
+        close: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._read = read
+        self._close = close
+        self._piece = memoryview(b"")
+        self._next: Future[bytes] | None = self._ask()
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """What is there of the present piece, or of the next one."""
+        if not self._piece:
+            self._piece = memoryview(self._take())
+        view = memoryview(buffer).cast("B")
+        count = min(len(view), len(self._piece))
+        view[:count] = self._piece[:count]
+        self._piece = self._piece[count:]
+        return count
+
+    def close(self) -> None:
+        """Let go of the answer, whether it has been read to its end or not."""
+        ahead, self._next = self._next, None
+        if ahead is not None:
+            ahead.cancel()
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._close)
+
+    def _ask(self) -> Future[bytes]:
+        return asyncio.run_coroutine_threadsafe(self._fill(), self._loop)
+
+    def _take(self) -> bytes:
+        if self._next is None:
+            return b""
+        ahead, self._next = self._next, None
+        data = ahead.result()
+        if data:
+            self._next = self._ask()
+        return data
+
+    async def _fill(self) -> bytes:
+        """A whole piece: bodies come in some 100 KB at a time, each worth no change of threads."""
+        parts: list[bytes] = []
+        missing = _AHEAD_BYTES
+        while missing:
+            data = await asyncio.wait_for(self._read(missing), _STALL_S)
+            if not data:
+                break
+            parts.append(data)
+            missing -= len(data)
+        return b"".join(parts)
+
+
+def s3_source(
+    fs: Any,  # noqa: ANN401 - s3fs has no types
+    path: str,
+    start: int,
+    end: int | None,
+) -> tuple[AheadSource | io.BytesIO, str | None]:
+    """One request for a range of an object: its body, and the ETag it carries.
+
+    s3fs itself asks for a block at a time, each in a request of its own.
+    """
+    bucket, key, version = fs.split_path(path)
+    wanted: dict[str, object] = {"Bucket": bucket, "Key": key, **fs.req_kw}
+    if version is not None:
+        wanted["VersionId"] = version
+    if start or end is not None:
+        # A range past the end, or of no bytes, is an error there and nothing here.
+        head = fs.call_s3("head_object", **wanted)
+        until = min(head["ContentLength"], head["ContentLength"] if end is None else end)
+        if start >= until:
+            return io.BytesIO(), head.get("ETag")
+        wanted |= {"Range": f"bytes={start}-{until - 1}", "IfMatch": head["ETag"]}
+    answer = fs.call_s3("get_object", **wanted)
+    body = answer["Body"]
+    return AheadSource(fs.loop, body.read, body.close), answer.get("ETag")
+
+
+def check_same(first: str | None, now: str | None, what: str) -> None:
+    """Refuse to go on reading in another object than the one that was begun.
+
+    Raises:
+        StoreChangedError: Both versions are known and differ.
+    """
+    if first is not None and now is not None and first != now:
+        raise StoreChangedError(
+            f"{what} was replaced while it was read",
+            hint="the file changed while it was read: wait until it is written, then retry",
+        )

@@ -1,0 +1,103 @@
+"""The contract, over real servers of storages."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from pgvector_restore.storage import BackupStore, open_store
+from pgvector_restore.testing import WritableStoreTests
+from tests.storage.serving import PASSWORD, USER
+
+_numbers = itertools.count(1)
+
+
+def s3_options(server: dict[str, Any]) -> dict[str, object]:
+    return {
+        "key": "testing",
+        "secret": "testing",
+        "endpoint_url": server["endpoint"],
+    }
+
+
+def s3_files(server: dict[str, Any]) -> Any:
+    """Another program's way to the server."""
+    return fsspec.filesystem(
+        "s3", **s3_options(server), use_listings_cache=False, skip_instance_cache=True
+    )
+
+
+def sftp_options(server: dict[str, Any]) -> dict[str, object]:
+    return {"known_hosts": server["known_hosts"], "password": PASSWORD}
+
+
+@pytest.fixture(scope="session")
+def s3_bucket(s3_server: dict[str, Any]) -> str:
+    name = "backups"
+    s3_files(s3_server).mkdir(name)
+    return name
+
+
+class TestS3(WritableStoreTests):
+    @pytest.fixture(autouse=True)
+    def _bucket(self, s3_server: dict[str, Any], s3_bucket: str) -> Iterator[None]:
+        self.bucket = s3_bucket
+        self.options = s3_options(s3_server)
+        self.files = s3_files(s3_server)
+        self.root = s3_bucket
+        yield
+        for bucket in {self.bucket, self.root}:
+            uploads = self.files.call_s3("list_multipart_uploads", Bucket=bucket)
+            assert not uploads.get("Uploads")
+
+    def make_store(self, objects: dict[str, bytes]) -> BackupStore:
+        # A bucket of its own: a folder without objects is none there.
+        self.root = f"bucket{next(_numbers)}"
+        self.files.mkdir(self.root)
+        for key, data in objects.items():
+            self.files.pipe_file(f"{self.root}/{key}", data)
+        return open_store(f"s3://{self.root}", storage_options=self.options)
+
+    def make_missing(self) -> BackupStore:
+        url = f"s3://{self.bucket}/missing{next(_numbers)}"
+        return open_store(url, storage_options=self.options)
+
+    def replace(self, store: BackupStore, key: str, data: bytes) -> None:  # noqa: ARG002
+        self.files.pipe_file(f"{self.root}/{key}", data)
+
+
+class TestSftp(WritableStoreTests):
+    @pytest.fixture(autouse=True)
+    def _server(self, sftp_server: dict[str, Any]) -> None:
+        self.server = sftp_server
+
+    def open_at(self, folder: Path) -> BackupStore:
+        url = f"sftp://{USER}@127.0.0.1:{self.server['port']}{folder}"
+        return open_store(url, storage_options=sftp_options(self.server))
+
+    def make_store(self, objects: dict[str, bytes]) -> BackupStore:
+        self.root = self.server["folder"] / f"root{next(_numbers)}"
+        self.root.mkdir()
+        for key, data in objects.items():
+            self.write(key, data)
+        return self.open_at(self.root)
+
+    def make_missing(self) -> BackupStore:
+        return self.open_at(self.server["folder"] / f"missing{next(_numbers)}")
+
+    def write(self, key: str, data: bytes) -> Path:
+        path: Path = self.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    def replace(self, store: BackupStore, key: str, data: bytes) -> None:  # noqa: ARG002
+        later = int(time.time()) + next(_numbers)  # seconds are all the protocol knows
+        os.utime(self.write(key, data), (later, later))

@@ -1,0 +1,112 @@
+"""A web server over a folder: index pages, ranges, ETags, and faults that a test asks for."""
+
+from __future__ import annotations
+
+import base64
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+
+class WebServer(ThreadingHTTPServer):
+    """Serves ``root`` on a free port of 127.0.0.1."""
+
+    daemon_threads = True
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.root = root
+        #: ``user:password`` that is asked for; ``None``: anybody may read.
+        self.login: str | None = None
+        #: Whether a range is answered by that range.
+        self.ranges = True
+        #: After so many bytes of each body the connection ends; ``None``: at its end.
+        self.cut_after: int | None = None
+        #: Seconds before each body.
+        self.wait_s = 0.0
+        #: Method, path and range of every request.
+        self.requests: list[tuple[str, str, str | None]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@contextmanager
+def web_server(root: Path) -> Iterator[WebServer]:
+    with WebServer(root) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: WebServer
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+    def translate_path(self, path: str) -> str:
+        self.directory = str(self.server.root)
+        return super().translate_path(path)
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        wanted = self.headers.get("Range")
+        self.server.requests.append((self.command, self.path, wanted))
+        if self.server.login is not None:
+            token = base64.b64encode(self.server.login.encode()).decode()
+            if self.headers.get("Authorization") != f"Basic {token}":
+                self.send_error(HTTPStatus.UNAUTHORIZED)
+                return
+        path = Path(self.translate_path(self.path))
+        if not path.is_file() or self.path.endswith("/"):
+            head = super().send_head()  # an index page, a redirect to it, or an error
+            if head:
+                with head:
+                    self.wfile.write(head.read() if self.command == "GET" else b"")
+            return
+        data, found = path.read_bytes(), path.stat()
+        start, end, status = 0, len(data), HTTPStatus.OK
+        if wanted and self.server.ranges and self.command == "GET":
+            match = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted)
+            assert match
+            start = int(match[1])
+            end = min(end, int(match[2]) + 1 if match[2] else end)
+            status = HTTPStatus.PARTIAL_CONTENT
+            if start >= len(data):
+                self.send_error(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+                return
+        self.send_response(status)
+        self.send_header("Content-Length", str(end - start))
+        self.send_header("ETag", f'"{found.st_mtime_ns:x}-{found.st_size:x}"')
+        self.send_header("Last-Modified", self.date_time_string(found.st_mtime))
+        if status == HTTPStatus.PARTIAL_CONTENT:
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
+        self.end_headers()
+        if self.command == "GET":
+            self._send(data[start:end])
+
+    def _send(self, body: bytes) -> None:
+        time.sleep(self.server.wait_s)
+        cut = self.server.cut_after
+        if cut is not None and cut < len(body):
+            self.close_connection = True
+            body = body[:cut]
+        self.wfile.write(body)

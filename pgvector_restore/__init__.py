@@ -8,6 +8,9 @@
 """
 
 from pgvector_restore._version import __version__
+from pgvector_restore.backup_options import BackupOptions
+from pgvector_restore.backup_report import BackupReport, BackupTable
+from pgvector_restore.backuper import Backuper
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.errors import (
     BackupExistsError,
@@ -83,8 +86,12 @@ __all__ = [
     "BackupExistsError",
     "BackupFile",
     "BackupNotFoundError",
+    "BackupOptions",
+    "BackupReport",
     "BackupSet",
     "BackupStore",
+    "BackupTable",
+    "Backuper",
     "BadCell",
     "BadCellError",
     "BadCompressionError",

@@ -54,6 +54,15 @@ POINTS: dict[str, str] = {
     "exchange.moved": "swap: the new tables are in their place and that is not committed",
     "commit.before": "COMMIT comes next",
     "commit.after": "COMMIT has been answered",
+    "backup.snapshot": "backup: the tables are locked and the snapshot is taken",
+    "backup.marker": "backup: the marker lies beside where the files will be",
+    "backup.block": "backup: a block of rows has been read",
+    "backup.file": "backup: a file is written, and not yet given its name",
+    "backup.verify": "backup: all files are there and are compared next",
+    "backup.publish": "backup: the manifest comes next",
+    "backup.published": "backup: the manifest is there",
+    "backup.emptied": "backup: the table is emptied and that is not committed",
+    "backup.commit": "backup: the transaction has ended",
 }
 
 #: Seconds between two looks for the file that ends a stop.

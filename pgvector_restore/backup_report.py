@@ -107,8 +107,10 @@ class BackupReport:
     def __str__(self) -> str:
         packed = f", {self.codec}" if self.codec else ""
         lines = [
-            f"backed up {self.source}, schema {self.schema}, to {self.label} "
-            f"({self.format}{packed}) in {self.seconds:.2f} s"
+            (
+                f"backed up {self.source}, schema {self.schema}, to {self.label} "
+                f"({self.format}{packed}) in {self.seconds:.2f} s"
+            )
         ]
         for t in self.tables:
             files = t.files[0] if len(t.files) == 1 else f"{len(t.files)} files"

@@ -114,13 +114,7 @@ class BackupRun:
         warnings: list[str] = []
         try:
             with snapshot_of(
-                self._target,
-                options.schema,
-                names,
-                emptied=emptied,
-                lock_timeout_s=options.lock_timeout_s,
-                statement_timeout_s=options.statement_timeout_s,
-                cancel=self._cancel,
+                self._target, names, options, emptied=emptied, cancel=self._cancel
             ) as snapshot:
                 _check_emptied(snapshot, emptied)
                 published = self._publish(snapshot, location, suffix)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Literal, TypeVar, get_args
 
-from attrs import Attribute, field, fields, frozen
+from attrs import Attribute, AttrsInstance, field, fields, frozen
 from attrs.validators import optional
 
 from pgvector_restore.errors import OptionError, quoted
@@ -244,7 +244,7 @@ class RestoreOptions:
         return UnpackLimits(self.max_unpack_ratio, self.max_unpacked_bytes)
 
 
-_Options = TypeVar("_Options")
+_Options = TypeVar("_Options", bound=AttrsInstance)
 
 
 def make_options(options: RestoreOptions | None, changes: dict[str, Any]) -> RestoreOptions:
@@ -262,7 +262,7 @@ def merged(kind: type[_Options], options: _Options | None, changes: dict[str, An
     Raises:
         OptionError: An unknown name or a wrong value.
     """
-    known = {a.name for a in fields(kind)}  # type: ignore[misc]  # attrs asks for its own protocol
+    known = {a.name for a in fields(kind)}
     for name in changes:
         if name not in known:
             raise OptionError(

@@ -11,6 +11,7 @@ from attrs import define, field, frozen
 from psycopg import sql
 from psycopg.rows import tuple_row
 
+from pgvector_restore.backup_options import BackupOptions
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.db.claims import check_unclaimed
 from pgvector_restore.db.errors import server_errors
@@ -138,8 +139,7 @@ class Snapshot:
     tables: tuple[Relation, ...]
     _cur: psycopg.Cursor[Any]
     _target: Target
-    _lock_timeout_s: float
-    _statement_timeout_s: float | None
+    _options: BackupOptions
     _pending: Pending | None = field(default=None, init=False)
 
     @contextmanager
@@ -165,7 +165,7 @@ class Snapshot:
         cur = psycopg.Cursor(conn, row_factory=tuple_row)
         cur.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         cur.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported)))
-        _configure(cur, self._lock_timeout_s, self._statement_timeout_s)
+        _configure(cur, self._options)
         # Now and not with the first row: whoever waits for a table alone would make us wait.
         try:
             _lock(cur, self.tables, None)
@@ -197,23 +197,19 @@ class Snapshot:
 @contextmanager
 def snapshot_of(
     target: Target,
-    schema: str | None,
     names: Sequence[str],
+    options: BackupOptions,
     *,
     emptied: str | None,
-    lock_timeout_s: float,
-    statement_timeout_s: float | None,
     cancel: CancelToken,
 ) -> Iterator[Snapshot]:
     """One snapshot of tables, for as long as the block runs.
 
     Args:
         target: The database.
-        schema: Schema of the tables; ``None``: where the search path finds them.
         names: The tables.
+        options: Their schema, and how long anything may take.
         emptied: One of them to which nobody may write meanwhile.
-        lock_timeout_s: Seconds to wait for a lock.
-        statement_timeout_s: Seconds a statement may take.
         cancel: Ends what the block does on the leading connection.
 
     Raises:
@@ -226,8 +222,8 @@ def snapshot_of(
         reach("connect", conn)
         with conn.transaction():
             cur.execute("SET TRANSACTION READ ONLY")
-            schema = find_schema(cur, schema, names)
-            configure_session(cur, lock_timeout_s, statement_timeout_s)
+            schema = find_schema(cur, options.schema, names)
+            configure_session(cur, options.lock_timeout_s, options.statement_timeout_s)
             check_unclaimed(cur, schema, names)
             found = find_relations(cur, schema, names)
         snapshot: Snapshot | None = None
@@ -239,12 +235,12 @@ def snapshot_of(
                         sql.SQL(access)
                     )
                 )
-                _configure(cur, lock_timeout_s, statement_timeout_s)
+                _configure(cur, options)
                 # Before the first SELECT: the snapshot is not older than what the locks waited for.
                 _lock(cur, found, emptied)
                 facts = server_facts(cur, schema, names)
                 tables = describe_relations(cur, facts, found)
-                snapshot = Snapshot(facts, tables, cur, target, lock_timeout_s, statement_timeout_s)
+                snapshot = Snapshot(facts, tables, cur, target, options)
                 reach("backup.snapshot", conn)
                 yield snapshot
                 interrupter.disarm()
@@ -256,10 +252,8 @@ def snapshot_of(
         reach("backup.commit", conn)
 
 
-def _configure(
-    cur: psycopg.Cursor[Any], lock_timeout_s: float, statement_timeout_s: float | None
-) -> None:
-    configure_session(cur, lock_timeout_s, statement_timeout_s)
+def _configure(cur: psycopg.Cursor[Any], options: BackupOptions) -> None:
+    configure_session(cur, options.lock_timeout_s, options.statement_timeout_s)
     for name, value in _PRINTED.items():
         cur.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
     # The leading connection is silent while others read.

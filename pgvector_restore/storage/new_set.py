@@ -12,7 +12,12 @@ from typing import BinaryIO
 
 from attrs import define, field
 
-from pgvector_restore.errors import BackupExistsError, StoreChangedError, StoreError
+from pgvector_restore.errors import (
+    BackupExistsError,
+    BackupNotFoundError,
+    StoreChangedError,
+    StoreError,
+)
 from pgvector_restore.manifest import Manifest
 from pgvector_restore.model import TIMESTAMP_FORMAT, BackupSet, Location
 from pgvector_restore.storage.writing import WritableStore
@@ -179,12 +184,15 @@ class NewSet:
     def abandon(self) -> None:
         """Remove everything that was written, the marker last; what cannot be is logged."""
         for key in [*reversed(self._written), self._marker(self.timestamp)]:
-            try:
-                self._store.delete(key)
-            except FileNotFoundError:
-                pass
-            except StoreError as exc:
-                _log.warning("%s is left behind: %s", key, exc)
+            self._remove(key)
+
+    def _remove(self, key: str) -> None:
+        try:
+            self._store.delete(key)
+        except BackupNotFoundError:
+            pass  # it was on its way and has not come
+        except StoreError as exc:
+            _log.warning("%s is left behind: %s", key, exc)
 
     def _marker(self, timestamp: str) -> str:
         return self._folder + self._store.layout.marker_name(timestamp)

@@ -8,6 +8,9 @@
 """
 
 from pgvector_restore._version import __version__
+from pgvector_restore.backup_options import BackupOptions
+from pgvector_restore.backup_report import BackupReport, BackupTable
+from pgvector_restore.backuper import Backuper
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.copying import CopiedFile, CopyReport, copy_set
 from pgvector_restore.errors import (
@@ -88,8 +91,12 @@ __all__ = [
     "BackupFile",
     "BackupInUseError",
     "BackupNotFoundError",
+    "BackupOptions",
+    "BackupReport",
     "BackupSet",
     "BackupStore",
+    "BackupTable",
+    "Backuper",
     "BadCell",
     "BadCellError",
     "BadCompressionError",

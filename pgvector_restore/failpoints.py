@@ -56,6 +56,15 @@ POINTS: dict[str, str] = {
     "commit.before": "COMMIT comes next",
     "commit.after": "COMMIT has been answered",
     "reject.publish": "quarantine: COMMIT has been answered and the folder gets its name next",
+    "backup.snapshot": "backup: the tables are locked and the snapshot is taken",
+    "backup.marker": "backup: the marker lies beside where the files will be",
+    "backup.block": "backup: a block of rows has been read",
+    "backup.file": "backup: a file is written, and not yet given its name",
+    "backup.verify": "backup: all files are there and are compared next",
+    "backup.publish": "backup: the manifest comes next",
+    "backup.published": "backup: the manifest is there",
+    "backup.emptied": "backup: the table is emptied and that is not committed",
+    "backup.commit": "backup: the transaction has ended",
 }
 
 #: Seconds between two looks for the file that ends a stop.

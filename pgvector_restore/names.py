@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Iterable
 
 from pgvector_restore.errors import OptionError, quoted
 
-__all__ = ["check_place", "refusal"]
+__all__ = ["check_file_names", "check_place", "refusal"]
 
 #: What no label, location or id may hold, and how a message says so. Rules of Unix and of Windows
 #: count on both: a label may travel.
@@ -53,3 +55,32 @@ def check_place(text: str, what: str) -> None:
             f"{what} {quoted(text[:80])} {phrase}",
             hint='a place is named by folders below the store\'s root, with "/" between them',
         )
+
+
+#: What no name of a file may hold or end in, on Windows or elsewhere.
+_NO_FILE = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|\u2028\u2029\ud800-\udfff]|\A[ .]|[ .]\Z')
+
+
+def check_file_names(tables: Iterable[str]) -> None:
+    """Refuse tables after which no file can be named on every system.
+
+    Raises:
+        OptionError: Characters that some system has other uses for, or two names that are one
+            where case, or how an accent is composed, does not count.
+    """
+    seen: dict[str, str] = {}
+    for name in tables:
+        if _NO_FILE.search(name):
+            raise OptionError(
+                f"table {quoted(name)} cannot be a file's name",
+                hint='names with / \\ : * ? " < > | or control characters, or with a space or dot'
+                " at either end, do not work on every system",
+            )
+        alike = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+        if alike in seen:
+            raise OptionError(
+                f"tables {quoted(seen[alike])} and {quoted(name)} would have one file on some"
+                " systems",
+                hint="back them up at two locations",
+            )
+        seen[alike] = name

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
-from attrs import Attribute, field, fields, frozen
+from attrs import Attribute, AttrsInstance, field, fields, frozen
 from attrs.validators import optional
 
 from pgvector_restore.errors import OptionError, quoted
@@ -20,8 +20,17 @@ __all__ = [
     "Strategy",
     "VerifyLevel",
     "Wire",
+    "between",
     "check_identifier",
+    "check_jobs",
+    "check_schema",
+    "check_tables",
+    "flag",
     "make_options",
+    "merged",
+    "number",
+    "one_of",
+    "table_names",
 ]
 
 #: What becomes of rows already there.
@@ -60,7 +69,8 @@ def check_identifier(name: str, what: str) -> str:
     return name
 
 
-def _one_of(choices: Any) -> Any:  # noqa: ANN401 - attrs' validator type is generic in the class
+def one_of(choices: Any) -> Any:  # noqa: ANN401 - attrs' validator type is generic in the class
+    """A validator: one of the texts of a ``Literal``."""
     allowed = get_args(choices)
 
     def check(_: object, attribute: Attribute[Any], value: object) -> None:
@@ -73,7 +83,9 @@ def _one_of(choices: Any) -> Any:  # noqa: ANN401 - attrs' validator type is gen
     return check
 
 
-def _between(low: float, high: float, kind: type[float | int]) -> Any:  # noqa: ANN401 - as above
+def between(low: float, high: float, kind: type[float | int]) -> Any:  # noqa: ANN401 - as above
+    """A validator: a number within bounds, which belong to it."""
+
     def check(_: object, attribute: Attribute[Any], value: object) -> None:
         allowed = (int,) if kind is int else (int, float)
         fits = isinstance(value, allowed) and not isinstance(value, bool) and low <= value <= high
@@ -86,19 +98,22 @@ def _between(low: float, high: float, kind: type[float | int]) -> Any:  # noqa: 
     return check
 
 
-def _flag(_: object, attribute: Attribute[Any], value: object) -> None:
+def flag(_: object, attribute: Attribute[Any], value: object) -> None:
+    """A validator: true or false."""
     if not isinstance(value, bool):
         raise OptionError(f"{attribute.name} must be true or false, not {value!r}")
 
 
-def _names(value: str | Iterable[str] | None) -> tuple[str, ...] | None:
+def table_names(value: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    """A converter: names, or one text with commas between them."""
     if value is None:
         return None
     names = tuple(value.split(",")) if isinstance(value, str) else tuple(value)
     return tuple(dict.fromkeys(name.strip() for name in names))
 
 
-def _tables(_: object, __: Attribute[Any], value: tuple[str, ...] | None) -> None:
+def check_tables(_: object, __: Attribute[Any], value: tuple[str, ...] | None) -> None:
+    """A validator: names the server would take, at least one."""
     if value is None:
         return
     if not value:
@@ -107,7 +122,8 @@ def _tables(_: object, __: Attribute[Any], value: tuple[str, ...] | None) -> Non
         check_identifier(name, "table")
 
 
-def _schema(_: object, __: Attribute[Any], value: str | None) -> None:
+def check_schema(_: object, __: Attribute[Any], value: str | None) -> None:
+    """A validator: a name the server would take, or ``None``."""
     if value is not None:
         check_identifier(value, "schema")
 
@@ -132,9 +148,10 @@ def _size(value: Any) -> Any:  # noqa: ANN401 - the validator judges what comes 
     return value
 
 
-def _jobs(_: object, attribute: Attribute[Any], value: object) -> None:
+def check_jobs(_: object, attribute: Attribute[Any], value: object) -> None:
+    """A validator: ``auto``, or how many."""
     if value != "auto":
-        _between(1, _MAX_JOBS, int)(_, attribute, value)
+        between(1, _MAX_JOBS, int)(_, attribute, value)
 
 
 def _folder(value: Any) -> Any:  # noqa: ANN401 - the validator judges what comes out
@@ -146,7 +163,8 @@ def _path(_: object, attribute: Attribute[Any], value: object) -> None:
         raise OptionError(f"{attribute.name} must be the path of a folder, not {value!r}")
 
 
-def _number(value: Any) -> Any:  # noqa: ANN401 - the validator judges what comes out
+def number(value: Any) -> Any:  # noqa: ANN401 - the validator judges what comes out
+    """A converter: digits of a command line to a number."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
@@ -159,55 +177,57 @@ class RestoreOptions:
     """Options of one restore. Everything has a default; wrong values raise ``OptionError``."""
 
     #: ``append`` keeps the rows already there, ``replace`` removes them, in the same transaction.
-    mode: Mode = field(default="append", validator=_one_of(Mode))
+    mode: Mode = field(default="append", validator=one_of(Mode))
     #: ``in_place``: one transaction on one connection. ``swap`` (replace only): load new tables
     #: beside the old ones, which are served meanwhile, then exchange them.
-    strategy: Strategy = field(default="auto", converter=_dashes, validator=_one_of(Strategy))
+    strategy: Strategy = field(default="auto", converter=_dashes, validator=one_of(Strategy))
     #: Tables to restore, ``None`` for all of the set. A comma-separated string will do.
-    tables: tuple[str, ...] | None = field(default=None, converter=_names, validator=_tables)
+    tables: tuple[str, ...] | None = field(
+        default=None, converter=table_names, validator=check_tables
+    )
     #: Schema of the tables; ``None``: where the connection's search path finds or puts them.
-    schema: str | None = field(default=None, validator=_schema)
+    schema: str | None = field(default=None, validator=check_schema)
     #: Create the extension and tables that are missing.
-    create_tables: bool = field(default=True, validator=_flag)
+    create_tables: bool = field(default=True, validator=flag)
     #: Refuse a file whose row count differs from what the backup log says of it.
-    check_log: bool = field(default=True, validator=_flag)
+    check_log: bool = field(default=True, validator=flag)
     #: Seconds to wait for somebody else's lock on a table, 0.001 to 2,000,000 (23 days).
-    lock_timeout_s: float = field(default=30.0, validator=_between(0.001, 2_000_000, float))
+    lock_timeout_s: float = field(default=30.0, validator=between(0.001, 2_000_000, float))
     #: Seconds one statement may take, COPY and CREATE INDEX included, 0.001 to 2,000,000; ``None``:
     #: any number, whatever limit the role or the database has.
     statement_timeout_s: float | None = field(
-        default=None, validator=optional(_between(0.001, 2_000_000, float))
+        default=None, validator=optional(between(0.001, 2_000_000, float))
     )
     #: Write a row about the restore into the table ``pgvector_restore_ledger`` beside the tables,
     #: in the restore's own transaction.
-    ledger: bool = field(default=False, validator=_flag)
+    ledger: bool = field(default=False, validator=flag)
     #: How rows travel to the server. ``text`` leaves every cell's spelling to the server.
-    wire: Wire = field(default="auto", validator=_one_of(Wire))
+    wire: Wire = field(default="auto", validator=one_of(Wire))
     #: Connections that load at the same time with ``swap``, and parallel workers of an index build,
     #: 1 to 64. ``auto``: 1 for files below 64 MB together, else as many as cores, 4 at the most.
-    jobs: int | Literal["auto"] = field(default="auto", converter=_number, validator=_jobs)
+    jobs: int | Literal["auto"] = field(default="auto", converter=number, validator=check_jobs)
     #: Cap of ``maintenance_work_mem`` while indexes are built, bytes, 1 MB to 2 GB; or ``512MB``.
     maintenance_memory: int = field(
-        default=1 << 30, converter=_size, validator=_between(*_MEMORY_BYTES, int)
+        default=1 << 30, converter=_size, validator=between(*_MEMORY_BYTES, int)
     )
     #: With ``swap``: keep the old tables in the schema ``<schema>_previous``, for ``revert``.
-    keep_previous: bool = field(default=False, validator=_flag)
+    keep_previous: bool = field(default=False, validator=flag)
     #: ``counts``: of records and rows. ``content``: every row is read back and compared as well.
-    verify: VerifyLevel = field(default="counts", validator=_one_of(VerifyLevel))
+    verify: VerifyLevel = field(default="counts", validator=one_of(VerifyLevel))
     #: Restore into tables to which a role that we have no reason to trust has attached code, and
     #: run it with our rights.
-    allow_attached_code: bool = field(default=False, validator=_flag)
+    allow_attached_code: bool = field(default=False, validator=flag)
     #: A record with more bytes is refused; PostgreSQL's own limit for a field is 1 GiB.
-    max_record_bytes: int = field(default=64 << 20, validator=_between(1, 1 << 30, int))
+    max_record_bytes: int = field(default=64 << 20, validator=between(1, 1 << 30, int))
     #: A compressed file that unpacks to more than so many times its size, and to more than 64 MiB,
     #: is refused, 1 to 1,000,000; see :class:`~pgvector_restore.UnpackLimits`.
-    max_unpack_ratio: int = field(default=200, validator=_between(1, 1_000_000, int))
+    max_unpack_ratio: int = field(default=200, validator=between(1, 1_000_000, int))
     #: A compressed file that unpacks to more bytes is refused, 1 to 2**60.
-    max_unpacked_bytes: int = field(default=1 << 40, validator=_between(1, 1 << 60, int))
+    max_unpacked_bytes: int = field(default=1 << 40, validator=between(1, 1 << 60, int))
     #: ``quarantine`` sets records aside that cannot be restored, and loads the others.
-    on_bad_row: BadRows = field(default="error", validator=_one_of(BadRows))
+    on_bad_row: BadRows = field(default="error", validator=one_of(BadRows))
     #: More bad records than this in all tables end the restore with nothing changed.
-    max_bad_rows: int = field(default=1000, validator=_between(0, 1_000_000_000, int))
+    max_bad_rows: int = field(default=1000, validator=between(0, 1_000_000_000, int))
     #: Local folder in which a folder with the records set aside is made; ``quarantine`` needs one.
     reject_dir: str | None = field(default=None, converter=_folder, validator=_path)
 
@@ -224,17 +244,29 @@ class RestoreOptions:
         return UnpackLimits(self.max_unpack_ratio, self.max_unpacked_bytes)
 
 
+_Options = TypeVar("_Options", bound=AttrsInstance)
+
+
 def make_options(options: RestoreOptions | None, changes: dict[str, Any]) -> RestoreOptions:
     """Options from keyword arguments, on top of given ones.
 
     Raises:
         OptionError: An unknown name or a wrong value.
     """
-    known = {a.name for a in fields(RestoreOptions)}
+    return merged(RestoreOptions, options, changes)
+
+
+def merged(kind: type[_Options], options: _Options | None, changes: dict[str, Any]) -> _Options:
+    """A value of an attrs class from keyword arguments, on top of another one.
+
+    Raises:
+        OptionError: An unknown name or a wrong value.
+    """
+    known = {a.name for a in fields(kind)}
     for name in changes:
         if name not in known:
             raise OptionError(
                 f"option {quoted(name)} is not known", hint=f"known are {', '.join(sorted(known))}"
             )
     given = {} if options is None else {name: getattr(options, name) for name in known}
-    return RestoreOptions(**(given | changes))
+    return kind(**(given | changes))

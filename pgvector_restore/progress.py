@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["LoggingProgress", "Progress", "ProgressEvent", "TqdmProgress", "no_progress"]
 
 #: Steps of a restore, in order; ``verify`` and ``done`` are also those of a comparison, ``inspect``
-#: and ``done`` those of an inspection.
-Phase = Literal["prepare", "load", "index", "verify", "publish", "inspect", "done"]
+#: and ``done`` those of an inspection. A backup has ``read`` in place of ``load`` and ``index``.
+Phase = Literal["prepare", "load", "read", "index", "verify", "publish", "inspect", "done"]
 
 
 @frozen
@@ -49,9 +49,10 @@ class ProgressEvent:
     phase: Phase
     #: Table at hand, ``None`` between tables.
     table: str | None
-    #: Bytes of backup files read so far, over all tables of the restore.
+    #: Bytes of backup files read so far, over all tables of the restore. Of a backup: bytes the
+    #: tables take in the database, as far as they are read.
     bytes_done: int
-    #: Bytes of all files of the restore.
+    #: Bytes of all files of the restore, or of all tables of the backup.
     bytes_total: int
     #: Rows sent so far, over all tables.
     rows_done: int

@@ -28,6 +28,7 @@ __all__ = [
     "analyze",
     "check_same",
     "count_rows",
+    "describe_columns",
     "find_schema",
     "inspect_target",
     "table_oid",
@@ -131,6 +132,13 @@ def _table(
         attached_code=code,
         **privileges,
     )
+
+
+def describe_columns(
+    cur: _Cursor, oid: int, vector_schema: str | None
+) -> tuple[tuple[TargetColumn, ...], tuple[ForeignKey, ...], tuple[TargetIndex, ...]]:
+    """Columns, foreign keys and indexes of a relation of any kind."""
+    return _columns(cur, oid, vector_schema), _foreign_keys(cur, oid), _indexes(cur, oid)
 
 
 def check_same(cur: _Cursor, facts: TargetFacts, names: Sequence[str]) -> None:

@@ -42,6 +42,8 @@ class Evidence:
     oid: int
     #: Rows that the transaction itself has put there; ``None``: others did, the OID has to do.
     rows: int | None
+    #: The file it has put the table into; ``None``: that does not count.
+    filenode: int | None = None
 
 
 @frozen
@@ -131,6 +133,9 @@ def _found(cur: psycopg.Cursor[Any], pending: Pending, evidence: Evidence) -> bo
     row = cur.fetchone()
     if row is None or row[0] != evidence.oid:
         return False
+    if evidence.filenode is not None:
+        cur.execute("SELECT pg_relation_filenode(%s)", [evidence.oid])
+        return cur.fetchone() == (evidence.filenode,)
     if evidence.rows is None:
         return True
     # A row's xmin has the lower 32 bits of the number.

@@ -63,13 +63,18 @@ class TableReader:
         self._types = self._column_types()
 
     def rows(
-        self, *, keys_as_text: Sequence[str] = (), ctid: bool = False
+        self,
+        *,
+        keys_as_text: Sequence[str] = (),
+        ctid: bool = False,
+        where: sql.Composable | None = None,
     ) -> Generator[bytes, None, None]:
         """Rows as COPY sends them: the number of fields, then the fields. Close it.
 
         Args:
             keys_as_text: Columns that are sent a second time at the end, as text.
             ctid: Send where the row lies as well, as text, last of all.
+            where: A clause that chooses among the rows; not together with ``added_only``.
         """
         chosen = [self._expression(column) for column in self._columns]
         chosen += [sql.SQL("{}::text").format(sql.Identifier(name)) for name in keys_as_text]
@@ -77,9 +82,9 @@ class TableReader:
             chosen.append(sql.SQL("ctid::text"))
         # A row that a subtransaction has written, such as a trigger that catches errors, has
         # another xmin: it counts as missing rather than as right.
-        only = sql.SQL(" WHERE xmin = pg_current_xact_id()::xid" if self._added_only else "")
+        own = sql.SQL(" WHERE xmin = pg_current_xact_id()::xid" if self._added_only else "")
         statement = sql.SQL("COPY (SELECT {} FROM {}{}) TO STDOUT (FORMAT binary)").format(
-            sql.SQL(", ").join(chosen), self._table, only
+            sql.SQL(", ").join(chosen), self._table, where or own
         )
         with self._cur.copy(statement) as copy:
             yield from _rows(iter(copy))

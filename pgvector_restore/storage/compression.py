@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from attrs import frozen
 
-from pgvector_restore.errors import MissingExtraError, quoted
+from pgvector_restore.errors import MissingExtraError, OptionError, quoted
 
 __all__ = [
     "CODECS",
@@ -18,6 +18,7 @@ __all__ = [
     "HEAD_BYTES",
     "Codec",
     "Decoder",
+    "Packer",
     "codec_named",
     "identify",
 ]
@@ -28,6 +29,9 @@ HEAD_BYTES = 10
 #: Memory a decoder may take for what it looks back at. ``xz -9`` needs 65 MiB; zstd's own limit,
 #: which ``zstd --long`` keeps to, is 128 MiB as well.
 _WINDOW_BYTES = 128 << 20
+
+
+_GZIP_LEVEL, _BZIP2_LEVEL, _XZ_PRESET, _ZSTD_LEVEL = 1, 1, 0, 1
 
 
 class Decoder(Protocol):
@@ -47,6 +51,45 @@ class Decoder(Protocol):
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         """Take bytes in, give at most ``max_length`` out."""
+
+
+class Packer(Protocol):
+    """Compresses one stream."""
+
+    def compress(self, data: bytes, /) -> bytes:
+        """Take bytes in, give what is ready."""
+
+    def flush(self) -> bytes:
+        """End the stream, give the rest."""
+
+
+class _Lz4Packer:
+    """lz4's compressor with the manners of the others: its frame begins by itself."""
+
+    def __init__(self, lz4: ModuleType) -> None:
+        # The checksum of the content is off unless asked for, and a flipped bit would pass.
+        self._inner: Any = lz4.LZ4FrameCompressor(content_checksum=True, block_linked=False)
+        self._begun = False
+
+    def compress(self, data: bytes, /) -> bytes:
+        return self._begin() + bytes(self._inner.compress(data))
+
+    def flush(self) -> bytes:
+        return self._begin() + bytes(self._inner.flush())
+
+    def _begin(self) -> bytes:
+        if self._begun:
+            return b""
+        self._begun = True
+        return bytes(self._inner.begin())
+
+
+def _zstd_packer(zstd: Any) -> Packer:  # noqa: ANN401 - one of two modules
+    key = zstd.CompressionParameter
+    packer: Packer = zstd.ZstdCompressor(
+        options={key.compression_level: _ZSTD_LEVEL, key.checksum_flag: 1}
+    )
+    return packer
 
 
 class _GzipDecoder:
@@ -93,6 +136,8 @@ class Codec:
     extra: str | None = None
     #: NUL bytes in fours may follow a stream.
     padded: bool = False
+    #: Makes a packer out of the module; ``None``: such files are not written.
+    make_packer: Callable[[Any], Packer] | None = None
 
     @property
     def readable(self) -> bool:
@@ -107,12 +152,30 @@ class Codec:
         """
         module, make = _first(self.modules), self.make
         if module is None or make is None:
-            without = f"this Python was built without {', '.join(self.modules)}"
-            raise MissingExtraError(
-                f"{quoted(file)} is {self.name}, for which a package is not installed",
-                hint=f'pip install "pgvector_restore[{self.extra}]"' if self.extra else without,
-            )
+            raise self._missing(f"{quoted(file)} is {self.name}")
         return lambda: make(module)
+
+    def packer(self) -> Callable[[], Packer]:
+        """What makes a packer for each stream of a file; streams may follow one another.
+
+        Raises:
+            OptionError: Files of this kind are not written.
+            MissingExtraError: The module is not installed.
+        """
+        make = self.make_packer
+        if make is None:
+            raise OptionError(f"files are not compressed with {self.name} here")
+        module = _first(self.modules)
+        if module is None:
+            raise self._missing(f"compress is {self.name}")
+        return lambda: make(module)
+
+    def _missing(self, what: str) -> MissingExtraError:
+        without = f"this Python was built without {', '.join(self.modules)}"
+        return MissingExtraError(
+            f"{what}, for which a package is not installed",
+            hint=f'pip install "pgvector_restore[{self.extra}]"' if self.extra else without,
+        )
 
 
 def _first(modules: Iterable[str]) -> ModuleType | None:
@@ -135,21 +198,30 @@ _BZIP2 = tuple(
 #: Every codec that is known. Those that cannot be read have a row too, so that a listing and a
 #: message can say what a file is. Formats: RFC 1952 (gzip), RFC 8878 (zstd), lz4's and xz's own.
 CODECS: tuple[Codec, ...] = (
-    Codec("gzip", (".gz",), (b"\x1f\x8b\x08",), ("zlib",), _GzipDecoder),
-    Codec("bzip2", (".bz2",), _BZIP2, ("bz2",), lambda bz2: bz2.BZ2Decompressor()),
+    Codec(
+        "gzip", (".gz",), (b"\x1f\x8b\x08",), ("zlib",), _GzipDecoder,
+        make_packer=lambda zlib: zlib.compressobj(_GZIP_LEVEL, wbits=31),
+    ),
+    Codec(
+        "bzip2", (".bz2",), _BZIP2, ("bz2",), lambda bz2: bz2.BZ2Decompressor(),
+        make_packer=lambda bz2: bz2.BZ2Compressor(_BZIP2_LEVEL),
+    ),
     Codec(
         "xz", (".xz",), (b"\xfd7zXZ\0",), ("lzma",),
         lambda lzma: lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_WINDOW_BYTES),
         padded=True,
+        make_packer=lambda lzma: lzma.LZMACompressor(preset=_XZ_PRESET),
     ),
     # Not the package zstandard: it takes a file that was cut for a shorter one.
     Codec(
         "zstd", (".zst", ".zstd"), (b"\x28\xb5\x2f\xfd", *_SKIPPABLE),
         ("compression.zstd", "backports.zstd"), lambda zstd: zstd.ZstdDecompressor(), "zstd",
+        make_packer=_zstd_packer,
     ),
     Codec(
         "lz4", (".lz4",), (b"\x04\x22\x4d\x18", *_SKIPPABLE),
         ("lz4.frame",), lambda lz4: lz4.LZ4FrameDecompressor(), "lz4",
+        make_packer=_Lz4Packer,
     ),
     Codec("lz4 of an old kind", (), (b"\x02\x21\x4c\x18",)),
     Codec("lzma", (".lzma",), (b"\x5d\0\0",)),

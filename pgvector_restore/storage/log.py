@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from attrs import field, frozen
 
 from pgvector_restore.storage.compression import CODEC_BY_SUFFIX
 
-__all__ = ["BackupLog", "parse_log"]
+__all__ = ["BackupLog", "LogLine", "parse_log", "write_log"]
 
 # "✓ <table>: 62 rows -> <file> (818.9 KB)". The size is rounded and counts other row ends than
 # copies of the file may have: it checks nothing, so it is not kept.
@@ -45,6 +45,48 @@ class BackupLog:
         if rows is None and dot + suffix in CODEC_BY_SUFFIX:
             return self.rows.get(plain)
         return rows
+
+
+@frozen
+class LogLine:
+    """One table of a log that is written."""
+
+    #: Table.
+    table: str
+    #: Name of its file; of a file in parts without the part.
+    file: str
+    #: Rows in it.
+    rows: int
+    #: Its stored bytes, as text.
+    size: str
+    #: Rows removed from the table afterwards; ``None``: it was not emptied.
+    removed: int | None = None
+
+
+def write_log(lines: Iterable[LogLine], made_at: datetime, task_id: str, seconds: float) -> bytes:
+    """A log in the form that :func:`parse_log` reads.
+
+    Args:
+        lines: The tables.
+        made_at: When the backup was made, local time.
+        task_id: Id of the task, or the folder of global backups.
+        seconds: How long it took.
+    """
+    found = list(lines)
+    text = [
+        "=== Vector Table Backup Log ===",
+        f"Backup Time: {made_at:%Y-%m-%d %H:%M:%S}",
+        f"Task ID: {task_id}",
+        f"Duration: {seconds:.2f}s",
+        "",
+        "Tables Backup Status:",
+        *(f"✓ {one.table}: {one.rows} rows -> {one.file} ({one.size})" for one in found),
+    ]
+    emptied = [one for one in found if one.removed is not None]
+    if emptied:
+        text += ["", "Truncate Status:"]
+        text += [f"✓ {one.table}: TRUNCATED ({one.removed} rows removed)" for one in emptied]
+    return ("\n".join(text) + "\n").encode()
 
 
 def parse_log(data: bytes) -> BackupLog | None:

@@ -1,0 +1,318 @@
+"""One backup: snapshot, marker, files, checks, manifest; then what was asked for afterwards."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from attrs import define, field, frozen
+
+from pgvector_restore.backup_options import BackupOptions
+from pgvector_restore.backup_report import BackupReport, BackupTable
+from pgvector_restore.cancel import CancelToken
+from pgvector_restore.crew import crew_of
+from pgvector_restore.db.export import Snapshot, snapshot_of
+from pgvector_restore.db.pool import Target
+from pgvector_restore.db.relations import Relation
+from pgvector_restore.describing import describe_set, parents_first
+from pgvector_restore.dumping import Dump, Dumped
+from pgvector_restore.errors import (
+    CancelledError,
+    OptionError,
+    OutcomeUnknownError,
+    PgvectorRestoreError,
+    TargetError,
+    TargetMismatchError,
+    quoted,
+)
+from pgvector_restore.failpoints import reach
+from pgvector_restore.model import BackupSet, Location
+from pgvector_restore.names import check_file_names
+from pgvector_restore.progress import Phase, Progress, ProgressEvent
+from pgvector_restore.report import format_size
+from pgvector_restore.storage import Layout, WritableStore
+from pgvector_restore.storage.compression import CODEC_BY_SUFFIX, codec_named
+from pgvector_restore.storage.discover import check_task_id
+from pgvector_restore.storage.log import LogLine, write_log
+from pgvector_restore.storage.new_set import NewSet
+
+__all__ = ["BackupRun"]
+
+#: Tables with fewer bytes together are read over one connection.
+_SMALL_BYTES = 16 << 20
+#: More connections than this are used only when asked for.
+_MOST_JOBS = 4
+
+
+@frozen
+class _Published:
+    """A set that is there, whatever comes now."""
+
+    backup: BackupSet
+    new: NewSet
+    source: str
+    schema: str
+    tables: tuple[Relation, ...]
+    dumped: Mapping[str, Dumped]
+    warnings: tuple[str, ...]
+
+    def relation(self, name: str) -> Relation:
+        return next(table for table in self.tables if table.name == name)
+
+    def size_of(self, name: str) -> int:
+        return sum(file.size_bytes for file in self.dumped[name].files)
+
+    def log(self, emptied: str | None, seconds: float) -> bytes:
+        """The backup log that tells of it."""
+        lines = [
+            LogLine(
+                file.table,
+                file.name,
+                self.dumped[file.table].digest.rows,
+                format_size(file.size_bytes),
+                self.dumped[file.table].digest.rows if file.table == emptied else None,
+            )
+            for file in self.backup.files
+        ]
+        return write_log(lines, self.new.made_at, self.backup.location.name, seconds)
+
+
+@define
+class BackupRun:
+    """One backup.
+
+    Args:
+        store: Where it goes.
+        target: The database.
+        options: What is asked for.
+        progress: The listener.
+        cancel: Calls it off.
+    """
+
+    _store: WritableStore
+    _target: Target
+    _options: BackupOptions
+    _progress: Progress
+    _cancel: CancelToken
+    _started: float = field(factory=time.perf_counter, init=False)
+    _bytes_total: int = field(default=0, init=False)
+    _bytes_done: int = field(default=0, init=False)
+    _rows: int = field(default=0, init=False)
+
+    def execute(self) -> BackupReport:
+        """Do it; see :meth:`pgvector_restore.Backuper.backup`."""
+        options, layout = self._options, self._store.layout
+        location = _location(layout, options.task_id)
+        names = tuple(options.tables or layout.tables)
+        check_file_names(names)
+        emptied = _to_be_emptied(layout, names) if options.truncate_after else None
+        suffix = _suffix(layout, options)
+        self._tell("prepare")
+        published: _Published | None = None
+        warnings: list[str] = []
+        try:
+            with snapshot_of(
+                self._target, names, options, emptied=emptied, cancel=self._cancel
+            ) as snapshot:
+                _check_emptied(snapshot, emptied)
+                published = self._publish(snapshot, location, suffix)
+                if emptied is not None:
+                    snapshot.truncate(published.relation(emptied))
+        except PgvectorRestoreError as exc:
+            if published is None:
+                if self._cancel.cancelled and not isinstance(exc, CancelledError):
+                    raise CancelledError("cancelled: nothing is left of the backup") from exc
+                raise
+            if emptied is not None:
+                self._write_log(published, None)
+                raise _not_emptied(exc, published.backup.label, emptied) from exc
+            warnings.append(f"after the backup was complete: {exc}")
+        warnings += self._write_log(published, emptied)
+        report = self._report(published, emptied, warnings)
+        self._tell("done")
+        return report
+
+    def _publish(self, snapshot: Snapshot, location: Location, suffix: str) -> _Published:
+        taken_at = datetime.now().astimezone()
+        tables = parents_first(snapshot.tables)
+        self._bytes_total = sum(table.size_bytes for table in tables)
+        self._cancel.check()
+        new = NewSet(self._store, location, datetime.now())  # noqa: DTZ005 - sets have local time
+        try:
+            reach("backup.marker")
+            dumped = self._dump(snapshot, tables, new, suffix)
+            self._bytes_done = self._bytes_total
+            self._tell("verify")
+            reach("backup.verify")
+            new.check(read_back=self._options.truncate_after, on_block=self._cancel.check)
+            manifest = describe_set(
+                new.timestamp, taken_at, snapshot.facts, tables, dumped, self._options
+            )
+            self._tell("publish")
+            self._cancel.check()
+            reach("backup.publish")
+            backup = new.publish(manifest)
+        except BaseException:
+            new.abandon()
+            raise
+        reach("backup.published")
+        facts = snapshot.facts
+        warnings = new.unmark()
+        return _Published(backup, new, facts.label, facts.schema, tables, dumped, tuple(warnings))
+
+    def _dump(
+        self, snapshot: Snapshot, tables: Sequence[Relation], new: NewSet, suffix: str
+    ) -> dict[str, Dumped]:
+        options = self._options
+        packer = codec_named(options.codec).packer() if options.codec is not None else None
+        with (
+            snapshot.readers(self._jobs()) as readers,
+            crew_of(readers, self._cancel) as crew,
+        ):
+            dump = Dump(
+                new, self._store.layout, crew, packer, suffix, options.digest, self._on_read
+            )
+            return dump.tables(tables, options.format)
+
+    def _jobs(self) -> int:
+        if self._options.jobs != "auto":
+            return self._options.jobs
+        if self._bytes_total < _SMALL_BYTES:
+            return 1
+        return min(_MOST_JOBS, os.cpu_count() or 1)
+
+    def _on_read(self, table: str | None, rows: int, size_bytes: int) -> None:
+        self._rows = rows
+        self._bytes_done = min(size_bytes, self._bytes_total)
+        self._tell("read", table)
+
+    def _tell(self, phase: Phase, table: str | None = None) -> None:
+        self._progress(ProgressEvent(phase, table, self._bytes_done, self._bytes_total, self._rows))
+
+    def _write_log(self, published: _Published, emptied: str | None) -> list[str]:
+        return published.new.write_log(published.log(emptied, time.perf_counter() - self._started))
+
+    def _report(
+        self, published: _Published, emptied: str | None, warnings: Sequence[str]
+    ) -> BackupReport:
+        tables = [
+            BackupTable(
+                table.name,
+                dumped.digest.rows,
+                published.size_of(table.name),
+                tuple(file.name for file in dumped.files),
+                dumped.digest.hex if self._options.digest else None,
+                dumped.seconds,
+                dumped.digest.rows if table.name == emptied else 0,
+            )
+            for table in published.tables
+            for dumped in [published.dumped[table.name]]
+        ]
+        return BackupReport(
+            published.backup,
+            published.source,
+            published.schema,
+            self._options.format,
+            self._options.codec,
+            tuple(tables),
+            (*published.warnings, *warnings),
+            time.perf_counter() - self._started,
+            datetime.now().astimezone(),
+        )
+
+
+def _location(layout: Layout, task_id: str | None) -> Location:
+    """The folder a backup goes to.
+
+    Raises:
+        OptionError: A task whose folder would not be found again.
+    """
+    if task_id is None:
+        folder = layout.global_folders[0]
+        return Location("global", folder, folder)
+    check_task_id(task_id)
+    if not layout.is_task_folder(task_id):
+        raise OptionError(
+            f"task {quoted(task_id)} would not be found again",
+            hint=f"folders of tasks are named like {', '.join(layout.task_folders)}",
+        )
+    return Location("task", task_id, f"{task_id}/{layout.inner_folders[0]}", task_id)
+
+
+def _suffix(layout: Layout, options: BackupOptions) -> str:
+    """What follows the names of files; the package that compresses is there.
+
+    Raises:
+        OptionError: The layout's own suffix says how files are compressed.
+    """
+    if options.format == "csv" and f".{layout.suffix.rpartition('.')[2]}" in CODEC_BY_SUFFIX:
+        raise OptionError(
+            f"the layout names every csv file {layout.suffix}, however it is compressed",
+            hint="back up with a layout whose suffix is .csv",
+        )
+    if options.codec is None:
+        return ""
+    codec = codec_named(options.codec)
+    codec.packer()
+    return codec.suffixes[0]
+
+
+def _to_be_emptied(layout: Layout, names: Sequence[str]) -> str:
+    """The embedding table: the layout's last one; of a choice without it the only one.
+
+    Raises:
+        OptionError: It cannot be told which one is meant.
+    """
+    if layout.tables[-1] in names:
+        return layout.tables[-1]
+    if len(names) == 1:
+        return names[0]
+    raise OptionError(
+        f"truncate_after empties one table, and {len(names)} are backed up",
+        hint="back up the table that is to be emptied by itself",
+    )
+
+
+def _check_emptied(snapshot: Snapshot, emptied: str | None) -> None:
+    """Look for what would keep the table from being emptied, before anything is written."""
+    for table in snapshot.tables:
+        if table.name != emptied:
+            continue
+        full = f"{table.schema}.{table.name}"
+        if not table.lockable or table.kind == "v":
+            raise TargetMismatchError(f"{full} is no table that can be emptied")
+        if snapshot.facts.read_only:
+            raise TargetMismatchError(
+                f"{full} cannot be emptied: the server is read-only",
+                hint="connect to the primary server",
+            )
+        if not table.may_truncate:
+            raise TargetMismatchError(f"role lacks TRUNCATE on {full}")
+        if table.referenced_by:
+            raise TargetMismatchError(
+                f"{full} cannot be emptied: {', '.join(table.referenced_by)} refers to it"
+            )
+        if table.truncate_code:
+            raise TargetMismatchError(
+                f"emptying {full} would run code of {', '.join(table.truncate_code[0].strangers)}:"
+                f" {table.truncate_code[0]}",
+                hint="empty it as the table's owner",
+            )
+
+
+def _not_emptied(exc: PgvectorRestoreError, label: str, table: str) -> TargetError:
+    """The error after publishing: of the same kind, but it says what there is."""
+    hint = exc.hint
+    if isinstance(exc, OutcomeUnknownError):
+        return OutcomeUnknownError(
+            f"backup {label} is complete; the connection was lost while {table} was emptied",
+            hint="look whether the table is empty",
+        )
+    kind = type(exc) if isinstance(exc, TargetError) else TargetError
+    return kind(
+        f"backup {label} is complete, but nothing was removed from {table}: {exc.message}",
+        hint=hint,
+        sqlstate=getattr(exc, "sqlstate", None),
+    )

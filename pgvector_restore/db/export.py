@@ -1,0 +1,272 @@
+"""Reading tables for a backup: one snapshot of all of them, over several connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import psycopg
+from attrs import define, field, frozen
+from psycopg import sql
+from psycopg.rows import tuple_row
+
+from pgvector_restore.backup_options import BackupOptions
+from pgvector_restore.cancel import CancelToken
+from pgvector_restore.db.claims import check_unclaimed
+from pgvector_restore.db.errors import server_errors
+from pgvector_restore.db.inspect import find_schema
+from pgvector_restore.db.interrupt import Interrupter
+from pgvector_restore.db.outcome import Evidence, Pending, note, resolve
+from pgvector_restore.db.pool import Target
+from pgvector_restore.db.relations import (
+    Relation,
+    RelationName,
+    describe_relations,
+    find_relations,
+)
+from pgvector_restore.db.server import server_facts
+from pgvector_restore.db.session import configure_session
+from pgvector_restore.db.verify import TableReader
+from pgvector_restore.errors import TargetBusyError
+from pgvector_restore.failpoints import reach
+from pgvector_restore.target import TargetColumn, TargetFacts
+
+__all__ = ["Extent", "Reader", "Snapshot", "snapshot_of"]
+
+#: How values are printed, whatever role or database prefer.
+_PRINTED = {"IntervalStyle": "postgres", "bytea_output": "hex", "extra_float_digits": "1"}
+
+
+@frozen
+class Extent:
+    """A stretch of a table, by pages."""
+
+    #: First page.
+    first: int
+    #: Page after the last one; ``None``: to the end of the table.
+    end: int | None
+
+
+@define
+class Reader:
+    """One connection that sees the snapshot. One thread uses it at a time."""
+
+    _conn: psycopg.Connection[Any]
+
+    @contextmanager
+    def until(self, token: CancelToken) -> Iterator[Interrupter]:
+        """What runs on the connection inside of the block ends soon after the token says so.
+
+        Raises:
+            TargetError: What the server or the driver raised.
+        """
+        interrupter = Interrupter(self._conn, token)
+        try:
+            with server_errors():
+                yield interrupter
+        finally:
+            interrupter.close()
+
+    def csv(
+        self, table: Relation, extent: Extent | None, *, header: bool, counted: list[int]
+    ) -> Iterator[bytes]:
+        """Rows as CSV, in pieces of one row each.
+
+        Args:
+            table: The table.
+            extent: Which part of it; ``None``: all.
+            header: Begin with the names of the columns.
+            counted: Given the number of rows, as the server counted them, at the end.
+        """
+        options = "FORMAT csv, HEADER true" if header else "FORMAT csv"
+        names = [sql.Identifier(column.name) for column in table.columns]
+        yield from self._copy(table, extent, names, options, counted)
+
+    def binary(
+        self, table: Relation, columns: Sequence[TargetColumn], extent: Extent | None,
+        counted: list[int],
+    ) -> Iterator[bytes]:  # fmt: skip
+        """Rows in binary, in pieces of one row each, the header before the first one."""
+        names = [sql.Identifier(column.name) for column in columns]
+        yield from self._copy(table, extent, names, "FORMAT binary", counted)
+
+    def for_digest(
+        self, table: Relation, columns: Sequence[TargetColumn], extent: Extent | None
+    ) -> Iterator[bytes]:
+        """Rows as digests are taken of them, see :class:`TableReader`."""
+        reader = TableReader(self._conn, table.schema, table.name, columns)
+        yield from reader.rows(where=_where(extent))
+
+    def _copy(
+        self,
+        table: Relation,
+        extent: Extent | None,
+        names: Sequence[sql.Composable],
+        options: str,
+        counted: list[int],
+    ) -> Iterator[bytes]:
+        statement = sql.SQL("COPY (SELECT {} FROM {}{}) TO STDOUT ({})").format(
+            sql.SQL(", ").join(names),
+            sql.Identifier(table.schema, table.name),
+            _where(extent),
+            sql.SQL(options),
+        )
+        cur = psycopg.Cursor(self._conn, row_factory=tuple_row)
+        with cur.copy(statement) as copy:
+            for piece in copy:
+                yield bytes(piece)
+        counted.append(cur.rowcount)
+
+
+def _where(extent: Extent | None) -> sql.Composable:
+    """A condition that the server answers by a TID range scan, which reads no other pages."""
+    if extent is None or (extent.first == 0 and extent.end is None):
+        return sql.SQL("")
+    condition = sql.SQL(" WHERE ctid >= {}::tid").format(sql.Literal(f"({extent.first},0)"))
+    if extent.end is None:
+        return condition
+    return condition + sql.SQL(" AND ctid < {}::tid").format(sql.Literal(f"({extent.end},0)"))
+
+
+@define
+class Snapshot:
+    """All tables at one moment; locked against being changed in any way but by rows."""
+
+    #: The server.
+    facts: TargetFacts
+    #: The tables, in the order they were asked for.
+    tables: tuple[Relation, ...]
+    _cur: psycopg.Cursor[Any]
+    _target: Target
+    _options: BackupOptions
+    _pending: Pending | None = field(default=None, init=False)
+
+    @contextmanager
+    def readers(self, count: int) -> Iterator[list[Reader]]:
+        """Connections that see the snapshot, at most so many; they take their locks at once.
+
+        Raises:
+            TargetBusyError: Somebody has asked for one of the tables alone meanwhile.
+        """
+        with ExitStack() as stack, server_errors():
+            readers = [Reader(self._cur.connection)]
+            if count > 1 and self._target.parameters is not None:
+                self._cur.execute("SELECT pg_export_snapshot()")
+                (exported,) = self._cur.fetchone() or ("",)
+                for _ in range(count - 1):
+                    conn = stack.enter_context(self._target.fresh())
+                    stack.enter_context(conn.transaction())
+                    self._join(conn, exported)
+                    readers.append(Reader(conn))
+            yield readers
+
+    def _join(self, conn: psycopg.Connection[Any], exported: str) -> None:
+        cur = psycopg.Cursor(conn, row_factory=tuple_row)
+        cur.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        cur.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported)))
+        _configure(cur, self._options)
+        # Now and not with the first row: whoever waits for a table alone would make us wait.
+        try:
+            _lock(cur, self.tables, None)
+        except psycopg.errors.LockNotAvailable as exc:
+            raise TargetBusyError(
+                "somebody waits for a table alone, which the backup holds",
+                hint="back up again when the other session is done",
+                sqlstate=exc.sqlstate,
+            ) from exc
+
+    def truncate(self, table: Relation) -> None:
+        """Empty a table that was locked for it; done with the end of the snapshot.
+
+        No reader may be open any more: it would be waited for.
+
+        Raises:
+            TargetError: The server refuses.
+        """
+        with server_errors():
+            name = sql.Identifier(table.schema, table.name)
+            self._cur.execute(sql.SQL("TRUNCATE {}").format(name))
+            self._cur.execute("SELECT pg_relation_filenode(%s)", [table.oid])
+            row = self._cur.fetchone()
+            reach("backup.emptied", self._cur.connection)
+            left = Evidence(table.schema, table.name, table.oid, None, row[0] if row else None)
+            self._pending = note(self._cur, [left])
+
+
+@contextmanager
+def snapshot_of(
+    target: Target,
+    names: Sequence[str],
+    options: BackupOptions,
+    *,
+    emptied: str | None,
+    cancel: CancelToken,
+) -> Iterator[Snapshot]:
+    """One snapshot of tables, for as long as the block runs.
+
+    Args:
+        target: The database.
+        names: The tables.
+        options: Their schema, and how long anything may take.
+        emptied: One of them to which nobody may write meanwhile.
+        cancel: Ends what the block does on the leading connection.
+
+    Raises:
+        TargetMismatchError: A table is not there, or cannot be read.
+        TargetBusyError: Others hold one of them.
+        ConnectError: The connection was lost.
+    """
+    with target.connection() as conn, Reader(conn).until(cancel) as interrupter:
+        cur = psycopg.Cursor(conn, row_factory=tuple_row)
+        reach("connect", conn)
+        with conn.transaction():
+            cur.execute("SET TRANSACTION READ ONLY")
+            schema = find_schema(cur, options.schema, names)
+            configure_session(cur, options.lock_timeout_s, options.statement_timeout_s)
+            check_unclaimed(cur, schema, names)
+            found = find_relations(cur, schema, names)
+        snapshot: Snapshot | None = None
+        try:
+            with conn.transaction():
+                access = "READ ONLY" if emptied is None else "READ WRITE"
+                cur.execute(
+                    sql.SQL("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, {}").format(
+                        sql.SQL(access)
+                    )
+                )
+                _configure(cur, options)
+                # Before the first SELECT: the snapshot is not older than what the locks waited for.
+                _lock(cur, found, emptied)
+                facts = server_facts(cur, schema, names)
+                tables = describe_relations(cur, facts, found)
+                snapshot = Snapshot(facts, tables, cur, target, options)
+                reach("backup.snapshot", conn)
+                yield snapshot
+                interrupter.disarm()
+        except psycopg.OperationalError as exc:
+            pending = snapshot._pending if snapshot is not None else None  # noqa: SLF001
+            if pending is None or exc.sqlstate is not None:
+                raise
+            resolve(pending, target.fresh, exc)
+        reach("backup.commit", conn)
+
+
+def _configure(cur: psycopg.Cursor[Any], options: BackupOptions) -> None:
+    configure_session(cur, options.lock_timeout_s, options.statement_timeout_s)
+    for name, value in _PRINTED.items():
+        cur.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+    # The leading connection is silent while others read.
+    cur.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+
+def _lock(cur: psycopg.Cursor[Any], tables: Sequence[RelationName], emptied: str | None) -> None:
+    """Nobody drops or alters them from here on; nobody writes to the one to be emptied."""
+    for table in tables:
+        if table.lockable:
+            mode = "EXCLUSIVE" if table.name == emptied else "ACCESS SHARE"
+            cur.execute(
+                sql.SQL("LOCK TABLE {} IN {} MODE").format(
+                    sql.Identifier(table.schema, table.name), sql.SQL(mode)
+                )
+            )

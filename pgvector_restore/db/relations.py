@@ -1,0 +1,191 @@
+"""What is backed up: relations of any kind that rows can be read from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from attrs import frozen
+
+from pgvector_restore.db.attached import find_attached_code
+from pgvector_restore.db.inspect import describe_columns
+from pgvector_restore.errors import TargetChangedError, TargetMismatchError, quoted
+from pgvector_restore.target import (
+    AttachedCode,
+    ForeignKey,
+    TargetColumn,
+    TargetFacts,
+    TargetIndex,
+)
+
+__all__ = ["Relation", "RelationName", "describe_relations", "find_relations"]
+
+_Cursor = psycopg.Cursor[Any]
+
+#: Kinds of ``pg_class`` that rows can be read from, and those of them LOCK TABLE takes.
+_READABLE = {
+    "r": "table",
+    "p": "partitioned table",
+    "v": "view",
+    "m": "materialized view",
+    "f": "foreign table",
+}
+_LOCKABLE = ("r", "p", "v")
+
+#: The first version that reads a stretch of pages without looking at the others.
+_TID_RANGE_VERSION = 140_000
+
+_FIND = """
+SELECT c.relname::text, c.oid::int8, c.relkind::text,
+       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = ANY (%s)
+"""
+
+_DESCRIBE = """
+SELECT c.relkind::text, coalesce(a.amname = 'heap', false), row_security_active(c.oid),
+       c.relispopulated, has_table_privilege(c.oid, 'TRUNCATE'),
+       CASE WHEN c.relkind IN ('r', 'm')
+            THEN pg_relation_size(c.oid) / current_setting('block_size')::int8 ELSE 0 END,
+       CASE c.relkind WHEN 'p' THEN (SELECT coalesce(sum(pg_table_size(t.relid)), 0)
+                                     FROM pg_partition_tree(c.oid) t)
+                      WHEN 'v' THEN 0 WHEN 'f' THEN 0 ELSE pg_table_size(c.oid) END::int8,
+       ARRAY(SELECT DISTINCT k.conrelid::regclass::text FROM pg_constraint k
+             WHERE k.contype = 'f' AND k.confrelid = c.oid AND k.conrelid <> c.oid ORDER BY 1)
+FROM pg_class c LEFT JOIN pg_am a ON a.oid = c.relam WHERE c.oid = %s
+"""
+
+_KEYS = """
+SELECT k.contype::text, array_agg(a.attname::text ORDER BY u.place) FROM pg_constraint k
+CROSS JOIN unnest(k.conkey) WITH ORDINALITY AS u (number, place)
+JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number
+WHERE k.conrelid = %s AND k.contype IN ('p', 'u') GROUP BY k.oid, k.contype, k.conname
+ORDER BY k.conname
+"""
+
+
+@frozen
+class RelationName:
+    """A relation, as far as it has to be known to lock it."""
+
+    #: Schema it is in.
+    schema: str
+    #: Name.
+    name: str
+    #: OID.
+    oid: int
+    #: ``relkind`` of ``pg_class``.
+    kind: str
+
+    @property
+    def lockable(self) -> bool:
+        """LOCK TABLE takes it."""
+        return self.kind in _LOCKABLE
+
+
+@frozen
+class Relation(RelationName):
+    """A relation to be backed up."""
+
+    #: Columns in physical order, without those the server computes.
+    columns: tuple[TargetColumn, ...]
+    #: Pages of its main file; 0 where a stretch of pages cannot be read by itself.
+    pages: int
+    #: Bytes with TOAST, without indexes; 0: nobody knows, it is a view or a foreign table.
+    size_bytes: int
+    #: Foreign keys over one column.
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    #: Columns of the primary key.
+    primary_key: tuple[str, ...] = ()
+    #: Columns of each UNIQUE constraint.
+    unique: tuple[tuple[str, ...], ...] = ()
+    #: Indexes by name.
+    indexes: tuple[TargetIndex, ...] = ()
+    #: Other tables whose foreign keys refer to it.
+    referenced_by: tuple[str, ...] = ()
+    #: The role may empty it.
+    may_truncate: bool = False
+    #: Code of strangers that emptying it would run.
+    truncate_code: tuple[AttachedCode, ...] = ()
+
+
+def find_relations(cur: _Cursor, schema: str, names: Sequence[str]) -> tuple[RelationName, ...]:
+    """The relations of these names, in this order; all of them can be read.
+
+    Raises:
+        TargetMismatchError: One is not there, or is nothing that has rows, or is not for this role.
+    """
+    cur.execute(_FIND, [schema, list(names)])
+    found = {row[0]: row[1:] for row in cur.fetchall()}
+    relations = []
+    for name in names:
+        if name not in found:
+            raise TargetMismatchError(
+                f"schema {quoted(schema)} has no table {quoted(name)}",
+                hint="name the schema it is in, or the tables there are",
+            )
+        oid, kind, readable = found[name]
+        if kind not in _READABLE:
+            raise TargetMismatchError(f"{schema}.{name} is no table that rows can be read from")
+        if not readable:
+            raise TargetMismatchError(
+                f"role lacks SELECT on {schema}.{name}",
+                hint="a backup needs USAGE on the schema and SELECT on its tables",
+            )
+        relations.append(RelationName(schema, name, oid, kind))
+    return tuple(relations)
+
+
+def describe_relations(
+    cur: _Cursor, facts: TargetFacts, names: Sequence[RelationName]
+) -> tuple[Relation, ...]:
+    """What has to be known of locked relations. The session must be configured.
+
+    Raises:
+        TargetMismatchError: Some rows of one would be hidden from the role, or it has no columns.
+        TargetChangedError: One is not what it was a moment ago.
+    """
+    return tuple(_describe(cur, facts, name) for name in names)
+
+
+def _describe(cur: _Cursor, facts: TargetFacts, name: RelationName) -> Relation:
+    full = f"{name.schema}.{name.name}"
+    cur.execute(_DESCRIBE, [name.oid])
+    row = cur.fetchone()
+    if row is None or row[0] != name.kind:
+        raise TargetChangedError(f"{full} was replaced a moment ago", hint="back up again")
+    _, is_heap, has_policies, populated, may_truncate, pages, size, referenced_by = row
+    if has_policies:
+        raise TargetMismatchError(
+            f"policies of {full} hide rows from this role",
+            hint="back up as a role that is exempt: the table's owner, or one with BYPASSRLS",
+        )
+    if not populated:
+        raise TargetMismatchError(
+            f"materialized view {full} has never been filled", hint="refresh it first"
+        )
+    columns, foreign_keys, indexes = describe_columns(cur, name.oid, facts.vector_schema)
+    kept = tuple(column for column in columns if not column.generated)
+    if not kept:
+        raise TargetMismatchError(f"{full} has no columns that could be backed up")
+    cur.execute(_KEYS, [name.oid])
+    keys = [(kind, tuple(names)) for kind, names in cur.fetchall()]
+    in_stretches = is_heap and facts.server_version >= _TID_RANGE_VERSION
+    code = find_attached_code(cur, name.oid) if name.kind in ("r", "p") else ()
+    return Relation(
+        name.schema,
+        name.name,
+        name.oid,
+        name.kind,
+        columns=kept,
+        pages=pages if in_stretches else 0,
+        size_bytes=size,
+        foreign_keys=foreign_keys,
+        primary_key=next((names for kind, names in keys if kind == "p"), ()),
+        unique=tuple(names for kind, names in keys if kind == "u"),
+        indexes=indexes,
+        referenced_by=tuple(referenced_by),
+        may_truncate=may_truncate,
+        truncate_code=tuple(one for one in code if "TRUNCATE" in one.events and one.strangers),
+    )

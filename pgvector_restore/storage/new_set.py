@@ -1,0 +1,227 @@
+"""A backup set while it is written: a marker first, the manifest last, nothing after an error."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import BinaryIO
+
+from attrs import define, field
+
+from pgvector_restore.errors import (
+    BackupExistsError,
+    BackupNotFoundError,
+    StoreChangedError,
+    StoreError,
+)
+from pgvector_restore.manifest import Manifest
+from pgvector_restore.model import TIMESTAMP_FORMAT, BackupSet, Location
+from pgvector_restore.storage.writing import WritableStore
+
+__all__ = ["NewSet", "StoredFile"]
+
+_log = logging.getLogger(__name__)
+
+#: Backups that begin at one location within one second take one second after the other; so many
+#: at once are somebody's mistake.
+_MOST_SECONDS = 60
+
+#: Bytes per read when a file is read back.
+_BLOCK_BYTES = 1 << 20
+
+
+@define
+class StoredFile:
+    """A file of the set; written by one thread."""
+
+    #: Name, without folder.
+    name: str
+    _stream: BinaryIO | None
+    #: Stored bytes so far.
+    size_bytes: int = 0
+    _sha: hashlib._Hash = field(factory=hashlib.sha256)
+
+    def write(self, data: bytes) -> None:
+        """Add bytes at the end."""
+        if self._stream is None:
+            raise ValueError(self.name)
+        self._sha.update(data)
+        self._stream.write(data)
+        self.size_bytes += len(data)
+
+    def close(self) -> None:
+        """Nothing more can be added."""
+        self._stream = None
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the stored bytes."""
+        return self._sha.hexdigest()
+
+
+class NewSet:
+    """One set being written.
+
+    Args:
+        store: Where.
+        location: The folder.
+        now: When the backup begins, local time.
+
+    Raises:
+        StoreError: The marker cannot be written.
+    """
+
+    def __init__(self, store: WritableStore, location: Location, now: datetime) -> None:
+        self._store = store
+        self.location = location
+        self._folder = f"{location.key}/" if location.key else ""
+        self._lock = Lock()
+        self._files: list[StoredFile] = []
+        #: What is to be seen and must go if there is an error, in the order of writing.
+        self._written: list[str] = []
+        #: When the backup was made, to the second; no other set of the location has it.
+        self.made_at = self._claim(now)
+
+    @property
+    def timestamp(self) -> str:
+        """``YYYYMMDD_HHMMSS`` of the set."""
+        return self.made_at.strftime(TIMESTAMP_FORMAT)
+
+    @property
+    def label(self) -> str:
+        """Label the set will have."""
+        return BackupSet(self.location, self.timestamp, ()).label
+
+    @contextmanager
+    def file(self, name: str) -> Iterator[StoredFile]:
+        """Write a file; it is there, and counts, when the block ends."""
+        key = self._folder + name
+        with self._store.create(key) as stream:
+            file = StoredFile(name, stream)
+            yield file
+            file.close()
+            # From here on it may come to be seen, whatever happens.
+            with self._lock:
+                self._written.append(key)
+        with self._lock:
+            self._files.append(file)
+
+    def check(self, *, read_back: bool, on_block: Callable[[], None]) -> None:
+        """Compare what the storage has with what was written.
+
+        Args:
+            read_back: Read all bytes again, and compare their SHA-256 too.
+            on_block: Called for each block that was read; what it raises ends the reading.
+
+        Raises:
+            StoreChangedError: They differ.
+        """
+        prefix = self._folder
+        listed = {
+            info.key: info.size_bytes
+            for info in self._store.list(prefix, max_depth=prefix.count("/") + 1)
+        }
+        for file in self._files:
+            size = listed.get(self._folder + file.name)
+            if size != file.size_bytes:
+                found = "is not there" if size is None else f"has {size} bytes"
+                raise StoreChangedError(
+                    f"{file.name} was written with {file.size_bytes} bytes and {found}"
+                )
+            if read_back and self._read_back(file, on_block) != file.sha256:
+                raise StoreChangedError(
+                    f"{file.name} does not read as it was written",
+                    hint="the storage changes what it is given: do not rely on it",
+                )
+
+    def _read_back(self, file: StoredFile, on_block: Callable[[], None]) -> str:
+        sha = hashlib.sha256()
+        with self._store.open(self._folder + file.name) as stream:
+            while block := stream.read(_BLOCK_BYTES):
+                sha.update(block)
+                on_block()
+        return sha.hexdigest()
+
+    def publish(self, manifest: Manifest) -> BackupSet:
+        """Write the manifest: now it is a set. Gives it as a catalog shows it.
+
+        Raises:
+            StoreError: It cannot be written, or the set does not show.
+        """
+        key = self._folder + self._store.layout.manifest_name(self.timestamp)
+        with self._store.create(key) as stream:
+            stream.write(manifest.to_json())
+            with self._lock:
+                self._written.append(key)
+        found = self._store.catalog_of(self.location)
+        backup = next((one for one in found.sets if one.timestamp == self.timestamp), None)
+        if backup is None or self._store.read_manifest(backup) != manifest:
+            raise StoreChangedError(f"backup {self.label} was written and is not listed as a set")
+        return backup
+
+    def unmark(self) -> list[str]:
+        """Remove the marker of a published set; gives a warning if that fails."""
+        try:
+            self._store.delete(self._marker(self.timestamp))
+        except StoreError as exc:
+            return [f"the marker of the finished backup is left behind: {exc}"]
+        return []
+
+    def write_log(self, log: bytes) -> list[str]:
+        """Rewrite the location's log; gives a warning if that fails: the set is there."""
+        key = self._folder + self._store.layout.log_name
+        try:
+            with self._store.create(key, replace=True) as stream:
+                stream.write(log)
+        except StoreError as exc:
+            return [f"the backup log could not be written: {exc}"]
+        return []
+
+    def abandon(self) -> None:
+        """Remove everything that was written, the marker last; what cannot be is logged."""
+        for key in [*reversed(self._written), self._marker(self.timestamp)]:
+            self._remove(key)
+
+    def _remove(self, key: str) -> None:
+        try:
+            self._store.delete(key)
+        except BackupNotFoundError:
+            pass  # it was on its way and has not come
+        except StoreError as exc:
+            _log.warning("%s is left behind: %s", key, exc)
+
+    def _marker(self, timestamp: str) -> str:
+        return self._folder + self._store.layout.marker_name(timestamp)
+
+    def _claim(self, now: datetime) -> datetime:
+        """Put up the marker of the first free second."""
+        now = now.replace(microsecond=0)
+        for _ in range(_MOST_SECONDS):
+            timestamp = now.strftime(TIMESTAMP_FORMAT)
+            try:
+                with self._store.create(self._marker(timestamp)) as stream:
+                    stream.write(b"a backup is being written, or its writer has died\n")
+            except BackupExistsError:
+                pass
+            else:
+                # Looked at only now: whoever was first with this second has gone on by then.
+                if not self._is_taken(timestamp):
+                    return now
+                self._store.delete(self._marker(timestamp))
+            now += timedelta(seconds=1)
+        raise BackupExistsError(
+            f"other backups have every second from {_MOST_SECONDS} ago on at"
+            f" {self.location.relative_path}"
+        )
+
+    def _is_taken(self, timestamp: str) -> bool:
+        marker = self._marker(timestamp)
+        depth = self._folder.count("/") + 1
+        return any(
+            timestamp in info.key.rpartition("/")[2] and not info.key.startswith(marker)
+            for info in self._store.list(self._folder, max_depth=depth)
+        )

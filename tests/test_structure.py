@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *(
             "cancel",
+            "column_types",
             "manifest",
             "model",
             "names",
@@ -32,8 +33,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("verify_report", "inspection", "findings", "forecast", "room"),
     ),
     ("rows", "storage", "db"),
-    ("plan", "columns"),
+    ("plan", "columns", "sums"),
     ("strategy", "feed", "tracking", "quarantine", "spill", "estimate", "grants", "preflight"),
+    ("binary_feed",),
     ("planning", "pieces", "comparing", "inspecting"),
     ("lanes",),
     ("runs", "verifying"),

@@ -7,20 +7,23 @@ from collections.abc import Iterable, Sequence
 
 from attrs import frozen
 
+from pgvector_restore.column_types import Recast, recast
 from pgvector_restore.errors import (
     BadCellError,
     BadHeaderError,
     TargetMismatchError,
     quoted,
+    shown,
 )
 from pgvector_restore.findings import Findings
+from pgvector_restore.manifest import ManifestTable
 from pgvector_restore.model import BackupFile
 from pgvector_restore.rows.csv import Header
 from pgvector_restore.rows.fields import Field
 from pgvector_restore.rows.vector import dimensions_of
 from pgvector_restore.target import TargetColumn, TargetTable
 
-__all__ = ["SourceFacts", "lookalike", "match_columns"]
+__all__ = ["SourceFacts", "lookalike", "match_columns", "match_types"]
 
 
 @frozen
@@ -35,7 +38,17 @@ class SourceFacts:
     logged_rows: int | None = None
     #: Fields of the first record; empty where it is malformed or nobody looked, ``None`` where
     #: the file has no record.
+    #: Of a file in binary they are payloads.
     first: tuple[Field, ...] | None = ()
+    #: What the manifest says of table and file; ``None``: there is none, or it is not asked.
+    described: ManifestTable | None = None
+
+    @property
+    def counted_rows(self) -> int | None:
+        """Rows that log or manifest count; ``None`` where neither speaks of the file."""
+        if self.logged_rows is None and self.described is not None:
+            return self.described.rows
+        return self.logged_rows
 
 
 def match_columns(
@@ -62,6 +75,38 @@ def match_columns(
     loaded = tuple(None if c is None or c.generated else c for c in columns)
     _check_dimensions(source, loaded, findings, target.name)
     return loaded
+
+
+def match_types(
+    source: SourceFacts, columns: Sequence[TargetColumn | None], findings: Findings, table: str
+) -> tuple[Recast, ...]:
+    """For each column of a file in binary what its fields go through; nothing for any other file.
+
+    Everything that does not fit is added to the findings.
+    """
+    if source.file.format != "binary" or source.described is None:
+        return ()
+    recasts: list[Recast] = []
+    for said, column in zip(source.described.columns, columns, strict=True):
+        found = "none" if column is None else recast(said.type_name, column.type_name)
+        if found is None and column is not None:
+            findings.error(
+                "types",
+                TargetMismatchError(
+                    f"column {quoted(column.name)} of {table} is of type {column.type_name}, "
+                    f"{source.file.name} has {shown(said.type_name)} in binary",
+                    hint="restore a backup in the form csv, or alter the column",
+                ),
+                table,
+            )
+        recasts.append(found or "none")
+    return tuple(recasts)
+
+
+def _stored_dimensions(column: TargetColumn, payload: bytes) -> int | None:
+    """Dimensions of a vector in binary, which is what its first bytes say."""
+    size = {"vector": 2, "halfvec": 2, "sparsevec": 4}.get(column.wire or "")
+    return None if size is None else int.from_bytes(payload[:size], "big")
 
 
 def _lacking(source: SourceFacts, target: TargetTable, lacking: Sequence[str]) -> BadHeaderError:
@@ -130,7 +175,8 @@ def _check_dimensions(
     for column, cell in zip(columns, source.first or (), strict=False):
         if column is None or column.dimensions is None or cell is None:
             continue
-        dimensions = dimensions_of(cell)
+        is_text = source.file.format == "csv"
+        dimensions = dimensions_of(cell) if is_text else _stored_dimensions(column, cell)
         if dimensions is not None and dimensions != column.dimensions:
             findings.error(
                 "dimensions",

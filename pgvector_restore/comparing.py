@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import closing
+from functools import partial
 
+from attrs import frozen
+
+from pgvector_restore.binary_feed import BinaryFeed
 from pgvector_restore.db.pool import Connection
 from pgvector_restore.db.verify import TableReader
-from pgvector_restore.errors import BadCellError
+from pgvector_restore.errors import BadCellError, BadManifestError
 from pgvector_restore.feed import TableFeed
 from pgvector_restore.model import DEFAULT_LIMITS, UnpackLimits
 from pgvector_restore.plan import TablePlan
@@ -92,22 +96,31 @@ class TableCheck:
             conn, target.schema, target.name, self._form.columns, added_only=added_only
         )
         self._names = [column.name for column in self._form.columns]
+        # Of a type without an encoder a file in binary has what the server sends, not text.
+        self._as_is = plan.as_is and any(column.wire is None for column in plan.loaded)
         self._key = self._table.key if set(self._table.key) <= set(self._names) else ()
         self._key_places = [self._names.index(name) for name in self._key]
 
-    def compare(self, limit: int, content: ContentDigest | None = None) -> TableComparison:
+    def compare(
+        self,
+        limit: int,
+        content: ContentDigest | None = None,
+        claimed: ContentDigest | None = None,
+    ) -> TableComparison:
         """Compare, and name up to ``limit`` rows that differ.
 
         Args:
             limit: 0 names none.
             content: Digest of the file, where it is known; else the file is read.
+            claimed: Digest that the manifest says the rows have. If the table has it, nothing is
+                read of the file: its SHA-256 must have been compared.
 
         Raises:
+            BadManifestError: File and table are the same, and the manifest says something else.
             BadDataError: A record that cannot be read.
             StoreError: The file has changed or cannot be read.
         """
-        ours = self._digest_file() if content is None else content
-        theirs = self._digest_table()
+        ours, theirs = self._digests(content, claimed)
         named: list[RowDifference] = []
         more = ours != theirs
         if more and limit:
@@ -124,17 +137,38 @@ class TableCheck:
             more=more,
         )
 
+    def _digests(
+        self, content: ContentDigest | None, claimed: ContentDigest | None
+    ) -> tuple[ContentDigest, ContentDigest]:
+        """Those of file and table; arguments are those of :meth:`compare`."""
+        if claimed is None:
+            ours = self._digest_file() if content is None else content
+            return ours, self._digest_table(as_is=self._as_is)
+        theirs = self._digest_table()
+        if theirs == claimed:
+            return claimed, theirs
+        ours = self._digest_file() if content is None else content
+        if self._as_is:
+            theirs = self._digest_table(as_is=True)
+        if ours == theirs:
+            raise BadManifestError(
+                "manifest has another digest than the rows of the file",
+                hint="it was changed after the backup; leave it unchecked, or take another set",
+                file=self._plan.source.name,
+            )
+        return ours, theirs
+
     def _digest_file(self) -> ContentDigest:
         digest = ContentDigest()
         with closing(self._file_batches()) as batches:
-            for _, columns in batches:
-                digest += digest_of(hash_columns(self._form, columns))
+            for batch in batches:
+                digest += digest_of(hash_columns(self._form, batch.columns))
         return digest
 
-    def _digest_table(self) -> ContentDigest:
+    def _digest_table(self, *, as_is: bool = False) -> ContentDigest:
         digest, hashes, form = ContentDigest(), [], self._form
         size = self._plan.source.size_bytes
-        with closing(self._table.rows()) as rows:
+        with closing(self._table.rows(as_is=as_is)) as rows:
             for row in rows:
                 hashes.append(row_hash(form, row))
                 if len(hashes) == _BATCH_ROWS:
@@ -157,23 +191,23 @@ class TableCheck:
 
     def _file_rows(self, chosen: AbstractSet[int] | None = None) -> Iterator[tuple[bytes, Entry]]:
         """Key and entry of each record; entries are complete for the chosen buckets only."""
-        labels = [self._plan.header.names.index(name) for name in self._key]
         with closing(self._file_batches()) as batches:
-            for fields, encoded in batches:
-                columns = canonical_columns(self._form, encoded)
+            for batch in batches:
+                columns = canonical_columns(self._form, batch.columns)
                 hashes = row_hashes(columns)
                 for index, hashed in enumerate(hashes):
                     key = b"".join([columns[p][index] for p in self._key_places]) or hashed
                     if chosen is None:
                         yield key, Entry(hashed)
                     elif bucket_of(key) in chosen:
-                        label = tuple((fields.columns[p][index] or b"").decode() for p in labels)
+                        label = tuple((cell or b"").decode() for cell in batch.label(index))
                         cells = tuple(field_hash(column[index]) for column in columns)
-                        yield key, Entry(hashed, cells, label, fields.first_record + index)
+                        yield key, Entry(hashed, cells, label, batch.first_record + index)
 
     def _table_rows(self, chosen: AbstractSet[int] | None = None) -> Iterator[tuple[bytes, Entry]]:
         width = len(self._names)
-        with closing(self._table.rows(keys_as_text=self._key, ctid=True)) as rows:
+        found = self._table.rows(keys_as_text=self._key, ctid=True, as_is=self._as_is)
+        with closing(found) as rows:
             for row in rows:
                 every = split_row(self._form, row)
                 columns, (*label, ctid) = every[:width], every[width:]
@@ -187,8 +221,26 @@ class TableCheck:
                     texts = tuple(field[4:].decode() for field in label)
                     yield key, Entry(hashed, cells, texts, ctid=place)
 
-    def _file_batches(self) -> Generator[tuple[Fields, list[Sequence[bytes]]], None, None]:
+    def _file_batches(self) -> Generator[_Batch, None, None]:
         """Records with their complete fields by column, in the order of the file."""
+        labels = [self._plan.header.names.index(name) for name in self._key]
+        return self._binary_batches(labels) if self._plan.as_is else self._text_batches(labels)
+
+    def _binary_batches(self, labels: Sequence[int]) -> Generator[_Batch, None, None]:
+        feed = BinaryFeed(
+            self._store,
+            self._plan,
+            self._max_record_bytes,
+            self._on_progress,
+            limits=self._limits,
+        )
+        with closing(feed.batches()) as batches:
+            for rows in batches:
+                yield _Batch(
+                    feed.rows + 1, feed.table_columns(rows), partial(feed.label, rows, labels)
+                )
+
+    def _text_batches(self, labels: Sequence[int]) -> Generator[_Batch, None, None]:
         feed = TableFeed(
             self._store,
             self._plan,
@@ -201,15 +253,11 @@ class TableCheck:
         with closing(feed.batches()) as batches:
             for fields in self._wanted(batches):
                 columns = rules.columns(fields)
-                yield (
-                    fields,
-                    [
-                        cells
-                        if column.wire is not None
-                        else self._understood(column, cells, fields)
-                        for column, cells in zip(self._plan.loaded, columns, strict=True)
-                    ],
-                )
+                complete = [
+                    cells if column.wire is not None else self._understood(column, cells, fields)
+                    for column, cells in zip(self._plan.loaded, columns, strict=True)
+                ]
+                yield _Batch(fields.first_record, complete, partial(_label, fields, labels))
 
     def _wanted(self, batches: Iterable[Fields]) -> Iterator[Fields]:
         for fields in batches:
@@ -252,6 +300,22 @@ class TableCheck:
 
     def _is_refused(self, column: TargetColumn, cell: Field) -> bool:
         return cell is not None and self._table.understand(column, [cell]) is None
+
+
+@frozen
+class _Batch:
+    """Consecutive records of the file."""
+
+    #: Number of the first one.
+    first_record: int
+    #: Complete fields, by column that is loaded.
+    columns: Sequence[Sequence[bytes]]
+    #: Cells of the key of the record at an index, as text.
+    label: Callable[[int], Sequence[Field]]
+
+
+def _label(fields: Fields, places: Sequence[int], index: int) -> list[Field]:
+    return [fields.columns[place][index] for place in places]
 
 
 def _known(_: Reject) -> None:

@@ -79,8 +79,8 @@ def _builds(
 def _rows(options: RestoreOptions, table: TablePlan) -> int:
     """Rows there will be, roughly: by the log, else by the file's size."""
     kept = (table.target.rows or 0) if options.mode == "append" else 0
-    if table.logged_rows is not None:
-        return kept + table.logged_rows
+    if table.counted_rows is not None:
+        return kept + table.counted_rows
     dimensions = _dimensions(table)
     if dimensions is None:
         return kept

@@ -18,8 +18,9 @@ from pgvector_restore.rows.pgcopy import BINARY_HEADER, BINARY_TRAILER
 from pgvector_restore.rows.rejects import Problem, Reject, record_spans
 from pgvector_restore.rows.repair import CellRules
 from pgvector_restore.storage import BackupStore
+from pgvector_restore.sums import FileSum
 
-__all__ = ["WHOLE", "Part", "TableFeed", "read_header", "read_start"]
+__all__ = ["WHOLE", "Part", "TableFeed", "orphan_words", "read_header", "read_start"]
 
 
 def read_header(
@@ -111,6 +112,8 @@ class TableFeed:
         self._on_progress = on_progress
         self._part = part
         self._limits = limits
+        # A part of a file has no sum of its own.
+        self._sum = FileSum(plan.described, plan.source) if part == WHOLE else None
         self._rules = CellRules(plan.columns, self.file, binary=self.binary)
         self._elsewhere: tuple[RepairCount, ...] = ()
         self._form = form_of(plan.loaded) if content else None
@@ -185,6 +188,10 @@ class TableFeed:
             record += 1
         return record
 
+    def within(self, record: int) -> tuple[str, int]:
+        """The stored file that has this record, and the record's number in there."""
+        return self.file, record
+
     def blocks(self, parents: Mapping[str, frozenset[str]]) -> Iterator[bytes]:
         """Encoded rows, batch by batch."""
         if self.binary:
@@ -208,6 +215,8 @@ class TableFeed:
             if not self.rows:  # the header alone has been read, and that was all there is
                 self._on_progress(self.bytes_read, self.rows)
             self.final_newline_missing = reader.final_newline_missing
+        if self._sum is not None:
+            self._sum.check(self._store)
 
     def _encoded(self, parents: Mapping[str, frozenset[str]]) -> Iterator[bytes]:
         names = self._plan.header.names
@@ -253,6 +262,7 @@ class TableFeed:
             self._part.end,
             limits=self._limits,
             on_read=self._count,
+            on_stored=self._sum.add if self._sum is not None else None,
         )
 
     def _count(self, size: int) -> None:
@@ -267,7 +277,7 @@ class TableFeed:
         bad: dict[int, list[Problem]] = {}
         for position, name, keys in checks:
             for index in orphans(fields.columns[position], keys):
-                problem = Problem(*_orphan_words(fields.columns[position][index]), name)
+                problem = Problem(*orphan_words(fields.columns[position][index]), name)
                 bad.setdefault(index, []).append(problem)
         error: BadCellError | None = None
         if not bad:
@@ -304,7 +314,7 @@ class TableFeed:
     def _check_parents(self, fields: Fields, position: int, name: str, keys: set[str]) -> None:
         """Raise at the first record that refers to a row which is not there."""
         for index in orphans(fields.columns[position], keys):
-            message, hint = _orphan_words(fields.columns[position][index])
+            message, hint = orphan_words(fields.columns[position][index])
             raise BadCellError(
                 message,
                 hint=hint,
@@ -318,8 +328,8 @@ def _nothing(_: Reject) -> None:
     """Nothing: it was told the first time."""
 
 
-def _orphan_words(cell: Field) -> tuple[str, str]:
-    """Message and hint."""
+def orphan_words(cell: Field) -> tuple[str, str]:
+    """Message and hint for a row that refers to none that is there."""
     key = (cell or b"").decode()
     return (
         f"row refers to {key[:80]!r}, which is neither in the backup nor in the database",

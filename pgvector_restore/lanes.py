@@ -36,6 +36,8 @@ def load_parallel(
     tasks: Iterator[Task],
     on_change: Callable[[Loaded], None],
     max_rejects: int = 0,
+    *,
+    apart: bool = False,
 ) -> Loaded:
     """Run the tasks of one file, a few at a time.
 
@@ -45,12 +47,13 @@ def load_parallel(
         on_change: Called about twice a second with what is finished.
         max_rejects: When the tasks have set more records aside than this, no further ones begin:
             the caller has to refuse the result.
+        apart: Each task has a file of its own, whose records are counted from 1.
 
     Raises:
         BadDataError: The first bad record of the file, whichever task met one first.
         PgvectorRestoreError: A task failed otherwise.
     """
-    running = _Running(lanes)
+    running = _Running(lanes, apart=apart)
     try:
         for task in tasks:
             while running.full:
@@ -70,8 +73,9 @@ def load_parallel(
 class _Running:
     """Futures in the order of the file."""
 
-    def __init__(self, lanes: Sequence[Lane]) -> None:
+    def __init__(self, lanes: Sequence[Lane], *, apart: bool) -> None:
         self._lanes = lanes
+        self._apart = apart
         self._futures: list[Future[Loaded]] = []
         self._open: dict[Future[Loaded], Lane] = {}
         self.failed = False
@@ -129,7 +133,7 @@ class _Running:
             if future.cancelled():
                 raise CancelledError("the executor called the restore off: nothing has changed")
             problem = _problem(future)
-            if isinstance(problem, BadDataError) and problem.record is not None:
+            if isinstance(problem, BadDataError) and not self._apart and problem.record is not None:
                 problem.record += loaded.rows_read
             if isinstance(problem, PgvectorRestoreError):
                 raise problem

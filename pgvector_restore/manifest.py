@@ -118,6 +118,10 @@ class ManifestTable:
         """Stored bytes of all files."""
         return sum(file.size_bytes for file in self.files)
 
+    def file(self, name: str) -> ManifestFile | None:
+        """The file of that name, or ``None``."""
+        return next((file for file in self.files if file.name == name), None)
+
 
 @frozen
 class Manifest:

@@ -191,6 +191,9 @@ class RestoreOptions:
     create_tables: bool = field(default=True, validator=flag)
     #: Refuse a file whose row count differs from what the backup log says of it.
     check_log: bool = field(default=True, validator=flag)
+    #: Use the set's manifest, where it has one: compare files with its sums and row counts. A set
+    #: in binary cannot be restored without.
+    check_manifest: bool = field(default=True, validator=flag)
     #: Seconds to wait for somebody else's lock on a table, 0.001 to 2,000,000 (23 days).
     lock_timeout_s: float = field(default=30.0, validator=between(0.001, 2_000_000, float))
     #: Seconds one statement may take, COPY and CREATE INDEX included, 0.001 to 2,000,000; ``None``:

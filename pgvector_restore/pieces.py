@@ -8,17 +8,19 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
+from pgvector_restore.binary_feed import BinaryFeed
 from pgvector_restore.db.staged import load_staged
 from pgvector_restore.feed import WHOLE, Part, TableFeed
-from pgvector_restore.model import BackupFile, RepairCount
+from pgvector_restore.model import DEFAULT_LIMITS, BackupFile, RepairCount, UnpackLimits
 from pgvector_restore.plan import TablePlan
 from pgvector_restore.quarantine import too_many
 from pgvector_restore.rows.csv import record_ends
 from pgvector_restore.rows.digest import ContentDigest
 from pgvector_restore.rows.rejects import Reject
 from pgvector_restore.storage import BackupStore
+from pgvector_restore.sums import FileSum
 
-__all__ = ["Loaded", "Task", "cut", "load_part"]
+__all__ = ["Loaded", "Task", "cut", "divided", "divisible", "load_part"]
 
 #: Bytes of the smallest and of the largest task. Each pays for a connection and a COPY of its own,
 #: so the first tasks of a file are large; the last ones are small, for no core to be idle at its
@@ -49,6 +51,8 @@ class Task:
     max_bad_rows: int | None = None
     #: Records that were set aside before this file was begun.
     bad_rows_before: int = 0
+    #: How much may come out of a compressed file.
+    limits: UnpackLimits = DEFAULT_LIMITS
 
 
 @frozen
@@ -101,7 +105,40 @@ def _merged(
     return tuple(found.values())
 
 
-def cut(store: BackupStore, file: BackupFile, jobs: int) -> Iterator[Part]:
+def divisible(file: BackupFile) -> bool:
+    """Parts of the file can be loaded at the same time, and it is large enough for that."""
+    if file.format == "binary":
+        return len(file.parts) > 1
+    return file.codec is None and file.size_bytes > PART_BYTES
+
+
+def divided(whole: Task, jobs: int) -> Iterator[Task]:
+    """The parts of a file as tasks, in its order.
+
+    Args:
+        whole: All of the file as one task.
+        jobs: How many parts are loaded at a time.
+
+    Raises:
+        BadManifestError: After the last one: the file is not that of the manifest.
+    """
+    plan = whole.plan
+    if plan.as_is:
+        for piece in plan.source.pieces:
+            said = plan.described
+            if said is not None:
+                said = evolve(said, files=tuple(f for f in said.files if f.name == piece.name))
+            yield evolve(whole, plan=evolve(plan, source=piece, described=said))
+        return
+    found = FileSum(plan.described, plan.source)
+    for part in cut(whole.store, plan.source, jobs, found):
+        yield evolve(whole, part=part)
+    found.check(whole.store)
+
+
+def cut(
+    store: BackupStore, file: BackupFile, jobs: int, found: FileSum | None = None
+) -> Iterator[Part]:
     """Parts of whole records, found as they are asked for; smaller ones towards the end.
 
     A compressed file is one part: the middle of it cannot be reached but from its beginning.
@@ -110,6 +147,7 @@ def cut(store: BackupStore, file: BackupFile, jobs: int) -> Iterator[Part]:
         store: Where the file lies.
         file: The file.
         jobs: How many parts are loaded at a time.
+        found: Is given what is stored, all of it when the last part is asked for.
     """
     if file.codec is not None:
         yield WHOLE
@@ -120,7 +158,12 @@ def cut(store: BackupStore, file: BackupFile, jobs: int) -> Iterator[Part]:
         share = (file.size_bytes - start) // (2 * jobs)
         return max(PART_BYTES, min(share, LARGEST_PART_BYTES))
 
-    with closing(store.blocks(file, block_bytes=min(_BLOCK_BYTES, PART_BYTES))) as blocks:
+    blocks = store.blocks(
+        file,
+        block_bytes=min(_BLOCK_BYTES, PART_BYTES),
+        on_stored=found.add if found is not None else None,
+    )
+    with closing(blocks):
         for end in record_ends(blocks, enough):
             if end < file.size_bytes:
                 yield Part(start, end)
@@ -130,6 +173,8 @@ def cut(store: BackupStore, file: BackupFile, jobs: int) -> Iterator[Part]:
 
 def load_part(task: Task) -> Loaded:
     """Load one part in a transaction of its own; runs in a worker process."""
+    if task.plan.as_is:
+        return _load_piece(task)
     collected = None
     if task.max_bad_rows is not None:
         collected = _Collected(task.plan.source.name, task.max_bad_rows, task.bad_rows_before)
@@ -152,6 +197,19 @@ def load_part(task: Task) -> Loaded:
         feed.content or ContentDigest(),
         tuple(rejects),
     )
+
+
+def _load_piece(task: Task) -> Loaded:
+    """A part that is a file of its own, in binary."""
+    feed = BinaryFeed(
+        task.store,
+        task.plan,
+        task.max_record_bytes,
+        lambda _bytes, _rows: None,
+        limits=task.limits,
+    )
+    load_staged(task.connection, task.plan.target, feed)
+    return Loaded(feed.rows, feed.bytes_read)
 
 
 @define

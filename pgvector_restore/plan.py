@@ -6,13 +6,16 @@ from typing import Any, Literal
 
 from attrs import asdict, field, frozen
 
+from pgvector_restore.column_types import Recast, parse_type
 from pgvector_restore.errors import RowCountError, shown
 from pgvector_restore.findings import Finding
 from pgvector_restore.forecast import Forecast
+from pgvector_restore.manifest import ManifestTable
 from pgvector_restore.model import BackupFile, BackupSet
 from pgvector_restore.options import RestoreOptions
 from pgvector_restore.report import format_size
 from pgvector_restore.rows.csv import Header
+from pgvector_restore.rows.digest import ContentDigest
 from pgvector_restore.schema import Generation
 from pgvector_restore.target import TargetColumn, TargetFacts, TargetIndex, TargetTable
 
@@ -41,6 +44,10 @@ class TablePlan:
     wire_reason: str | None = None
     #: Indexes that are dropped before the load and built again after it.
     rebuilt: tuple[TargetIndex, ...] = ()
+    #: What the manifest says of table and files; ``None``: there is none, or it is not asked.
+    described: ManifestTable | None = None
+    #: Of a file in binary, for each of its columns what its fields go through.
+    recasts: tuple[Recast, ...] = ()
 
     @property
     def name(self) -> str:
@@ -52,12 +59,46 @@ class TablePlan:
         """Target columns in the order of the file."""
         return tuple(c for c in self.columns if c is not None)
 
+    @property
+    def as_is(self) -> bool:
+        """The file holds what COPY takes: nothing of it is decoded."""
+        return self.source.format == "binary"
+
+    @property
+    def counted_rows(self) -> int | None:
+        """Rows that log or manifest count; ``None`` where neither speaks of the file."""
+        if self.logged_rows is None and self.described is not None:
+            return self.described.rows
+        return self.logged_rows
+
+    @property
+    def claimed_digest(self) -> ContentDigest | None:
+        """What the manifest says of the rows' content, if it is said of columns like these.
+
+        A file that has the SHA-256 of the manifest holds rows of that digest.
+        """
+        described = self.described
+        if described is None or described.digest is None:
+            return None
+        there = {column.name: column.type_name for column in self.loaded}
+        said = {column.name: column.type_name for column in described.columns}
+        if len(self.loaded) != len(self.columns) or there.keys() != said.keys():
+            return None
+        alike = all(parse_type(there[n]) == parse_type(said[n]) is not None for n in there)
+        return ContentDigest(described.rows, int(described.digest, 16)) if alike else None
+
     def check_count(self, rows: int) -> None:
-        """Raise when the backup log counts other rows than the file has."""
+        """Raise when log or manifest count other rows than the file has."""
         if self.logged_rows is not None and self.logged_rows != rows:
             raise RowCountError(
                 f"file has {rows} records, the backup log counts {self.logged_rows}",
                 hint="the file was cut or edited; to restore it as it is, leave the log unchecked",
+                file=self.source.name,
+            )
+        if self.described is not None and self.described.rows != rows:
+            raise RowCountError(
+                f"file has {rows} records, the manifest counts {self.described.rows}",
+                hint="file or manifest was changed after the backup; take another set",
                 file=self.source.name,
             )
 
@@ -194,7 +235,7 @@ def _sentence(table: TablePlan, mode: str) -> str:
 
 
 def _what(table: TablePlan, mode: str) -> str:
-    rows = "" if table.logged_rows is None else f"{table.logged_rows} rows, "
+    rows = "" if table.counted_rows is None else f"{table.counted_rows} rows, "
     what = f"{table.source.name} ({rows}{format_size(table.source.size_bytes)})"
     there = table.target.rows or 0
     if table.create:
@@ -210,7 +251,10 @@ def _table_dict(table: TablePlan, mode: str) -> dict[str, Any]:
         "source_file": table.source.name,
         "size_bytes": table.source.size_bytes,
         "codec": table.source.codec,
+        "format": table.source.format,
+        "parts": len(table.source.parts),
         "logged_rows": table.logged_rows,
+        "manifest_rows": None if table.described is None else table.described.rows,
         "create": table.create,
         "rows_before": table.target.rows,
         "rows_removed": (table.target.rows or 0) if mode == "replace" else 0,

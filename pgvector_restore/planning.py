@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Literal
 
-from pgvector_restore.columns import SourceFacts, match_columns
+from pgvector_restore.columns import SourceFacts, match_columns, match_types
 from pgvector_restore.db.indexes import droppable
 from pgvector_restore.db.known_faults import builds_in_parallel, vector_warnings
 from pgvector_restore.errors import BadHeaderError, OptionError, TargetMismatchError, quoted
 from pgvector_restore.estimate import forecast
 from pgvector_restore.findings import Findings
 from pgvector_restore.grants import check_privileges
+from pgvector_restore.manifest import Manifest
 from pgvector_restore.model import BackupFile, BackupSet, Catalog
 from pgvector_restore.options import RestoreOptions, check_identifier
 from pgvector_restore.plan import RestorePlan, TablePlan
@@ -19,21 +20,26 @@ from pgvector_restore.preflight import (
     check_code,
     check_counts,
     check_disk,
+    check_formats,
     check_names,
     check_neighbours,
     check_replaceable,
     check_rows,
     check_server,
 )
-from pgvector_restore.schema import Generation, generation_for
+from pgvector_restore.schema import COLLECTION, Generation, generation_for, parents_of
 from pgvector_restore.strategy import choose_jobs, choose_strategy
 from pgvector_restore.target import TargetColumn, TargetFacts, TargetIndex, TargetTable
 
 __all__ = ["SourceFacts", "make_plan", "select_files"]
 
 
-def select_files(backup: BackupSet, options: RestoreOptions) -> tuple[BackupFile, ...]:
+def select_files(
+    backup: BackupSet, options: RestoreOptions, manifest: Manifest | None = None
+) -> tuple[BackupFile, ...]:
     """The set's files that the options ask for, parents first.
+
+    Which table is another one's parent the manifest says, or the known shapes of the tables.
 
     Raises:
         OptionError: An unknown table, or a choice that would orphan rows.
@@ -47,12 +53,26 @@ def select_files(backup: BackupSet, options: RestoreOptions) -> tuple[BackupFile
                 hint=f"it has {', '.join(known)}",
             )
     chosen = tuple(file for file in backup.files if file.table in wanted)
-    if options.mode == "replace" and chosen[0].table == known[0] and len(chosen) < len(known):
-        raise OptionError(
-            f"replacing only {known[0]} would orphan the rows of {', '.join(known[1:])}",
-            hint="replace both tables, or append the collections",
-        )
+    if options.mode == "replace":
+        left = [name for name in known if name not in {file.table for file in chosen}]
+        for file in chosen:
+            children = [name for name in left if file.table in _parents(name, manifest)]
+            if children:
+                raise OptionError(
+                    f"replacing only {file.table} would orphan the rows of {', '.join(children)}",
+                    hint="replace both tables, or append the collections"
+                    if file.table == COLLECTION
+                    else f"replace {', '.join(children)} as well, or append",
+                )
     return chosen
+
+
+def _parents(table: str, manifest: Manifest | None) -> set[str]:
+    """Tables that rows of this one refer to."""
+    said = manifest.table(table) if manifest is not None else None
+    if said is not None:
+        return {key.parent for key in said.foreign_keys} | parents_of(table)
+    return parents_of(table)
 
 
 def make_plan(
@@ -84,6 +104,7 @@ def make_plan(
     check_names(facts, sources, findings)
     check_neighbours(backup, catalog, findings)
     check_counts(sources, options, findings)
+    check_formats(sources, options, findings)
     targets, generation = _targets(options, sources, facts, findings)
     created = [target for target in targets.values() if target.oid is None]
     check_privileges(facts, options, sources, created, findings)
@@ -125,8 +146,9 @@ def make_plan(
 
 def _connections(options: RestoreOptions, tables: Sequence[TablePlan], findings: Findings) -> int:
     """Connections that load at the same time; a compressed file is read by one, from its start."""
-    plain = [t.source.size_bytes for t in tables if t.source.codec is None]
-    compressed = [t.source for t in tables if t.source.codec is not None]
+    plain = [t.source.size_bytes for t in tables if t.source.parts or _in_ranges(t.source)]
+    # A table in binary is one file only if it is small.
+    compressed = [t.source for t in tables if t.source.codec and t.source.format == "csv"]
     if choose_jobs(options, sum(file.size_bytes for file in compressed)) > 1 and compressed:
         names = ", ".join(file.name for file in compressed)
         findings.warn(
@@ -134,6 +156,11 @@ def _connections(options: RestoreOptions, tables: Sequence[TablePlan], findings:
             f"loaded over one connection, as compressed files cannot be read in parts: {names}",
         )
     return choose_jobs(options, sum(plain)) if plain else 1
+
+
+def _in_ranges(file: BackupFile) -> bool:
+    """Ranges of the file can be loaded at the same time."""
+    return file.codec is None and file.format == "csv"
 
 
 def _targets(
@@ -182,7 +209,11 @@ def _table(
     source: SourceFacts, target: TargetTable, options: RestoreOptions, findings: Findings
 ) -> TablePlan:
     columns = match_columns(source, target, findings)
-    wire, reason = _wire(target, columns, options)
+    recasts = match_types(source, columns, findings, target.name)
+    wire: Literal["binary", "text"] = "binary"
+    reason = None
+    if source.file.format == "csv":
+        wire, reason = _wire(target, columns, options)
     return TablePlan(
         source.file,
         target,
@@ -193,6 +224,8 @@ def _table(
         wire=wire,
         wire_reason=reason,
         rebuilt=_rebuilt(source, target, options, findings),
+        described=source.described,
+        recasts=recasts,
     )
 
 
@@ -237,8 +270,8 @@ def _outweighs(source: SourceFacts, target: TargetTable) -> bool:
     """More rows come than are there; without a log, by size: text is twice the table's at least."""
     if not target.rows:
         return True
-    if source.logged_rows is not None:
-        return source.logged_rows > target.rows
+    if source.counted_rows is not None:
+        return source.counted_rows > target.rows
     return source.file.size_bytes > 2 * (target.size_bytes or 0)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from pgvector_restore.columns import SourceFacts, lookalike
-from pgvector_restore.errors import TargetMismatchError, quoted
+from pgvector_restore.errors import OptionError, TargetMismatchError, quoted
 from pgvector_restore.findings import Findings
 from pgvector_restore.forecast import Forecast
 from pgvector_restore.model import BackupSet, Catalog
@@ -19,6 +19,7 @@ __all__ = [
     "check_code",
     "check_counts",
     "check_disk",
+    "check_formats",
     "check_names",
     "check_neighbours",
     "check_replaceable",
@@ -153,7 +154,7 @@ def check_rows(
             f"{target.schema}.{target.name} has {target.rows} rows, which are {fate}",
             table=target.name,
         )
-    empty = source.logged_rows == 0 or source.first is None
+    empty = source.counted_rows == 0 or source.first is None
     if options.mode == "replace" and empty and target.rows:
         findings.warn(
             "empty",
@@ -167,12 +168,35 @@ def check_rows(
 def check_counts(
     sources: Sequence[SourceFacts], options: RestoreOptions, findings: Findings
 ) -> None:
-    """Files that no log speaks of."""
-    uncounted = [source.file.name for source in sources if source.logged_rows is None]
+    """Files that neither log nor manifest speak of."""
+    uncounted = [source.file.name for source in sources if source.counted_rows is None]
     if uncounted and options.check_log:
         findings.note(
             "row-counts",
             f"no log counts the rows of {', '.join(uncounted)}: nothing shows that none is lacking",
+        )
+
+
+def check_formats(
+    sources: Sequence[SourceFacts], options: RestoreOptions, findings: Findings
+) -> None:
+    """Options that files in binary do not go with: their rows are passed on as they are."""
+    binary = [source.file.name for source in sources if source.file.format == "binary"]
+    names = ", ".join(binary)
+    if binary and options.on_bad_row == "quarantine":
+        findings.error(
+            "bad-rows",
+            OptionError(
+                f"records of a file in binary cannot be set aside: {names}",
+                hint="leave on_bad_row at error; inspect tells what is wrong with the set",
+            ),
+        )
+    if binary and options.wire == "text":
+        findings.error(
+            "wire",
+            OptionError(
+                f"rows of a file in binary cannot go as text: {names}", hint="leave wire at auto"
+            ),
         )
 
 

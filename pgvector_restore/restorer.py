@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from types import TracebackType
 from typing import Any
 
+from pgvector_restore.binary_feed import header_of, read_manifest, start_of
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.db.claims import check_unclaimed
 from pgvector_restore.db.inspect import find_schema, inspect_target
@@ -16,7 +17,7 @@ from pgvector_restore.db.pool import Target, TargetLike
 from pgvector_restore.db.revert import revert_swap
 from pgvector_restore.db.session import configure_session
 from pgvector_restore.errors import OptionError
-from pgvector_restore.feed import read_header, read_start
+from pgvector_restore.manifest import Manifest
 from pgvector_restore.model import BackupFile, BackupSet, Catalog
 from pgvector_restore.options import RestoreOptions, check_identifier, make_options
 from pgvector_restore.plan import RestorePlan
@@ -106,7 +107,9 @@ class Restorer:
         chosen = make_options(options, changes)
         catalog = self._catalog(backup)
         found = backup if isinstance(backup, BackupSet) else catalog.get(backup)
-        sources = self._sources(found, select_files(found, chosen), chosen)
+        manifest = read_manifest(self.store, found, use=chosen.check_manifest)
+        files = select_files(found, chosen, manifest)
+        sources = self._sources(found, files, chosen, manifest)
         facts = self._facts(found, chosen)
         return make_plan(found, chosen, sources, facts, catalog, free_bytes(facts.data_folder))
 
@@ -157,6 +160,7 @@ class Restorer:
         schema: str | None = None,
         limit: int = 10,
         max_record_bytes: int = DEFAULT_MAX_RECORD_BYTES,
+        check_manifest: bool = True,
         progress: Progress = no_progress,
         cancel: CancelToken | None = None,
     ) -> VerifyReport:
@@ -171,6 +175,7 @@ class Restorer:
             schema: Their schema; ``None``: where the connection's search path finds them.
             limit: How many rows of each table are named if they differ, 0 to 1000.
             max_record_bytes: A longer record is refused.
+            check_manifest: Use the set's manifest, if it has one.
             progress: Called with events of the phase ``verify``, then ``done``.
             cancel: Calls it off from another thread, within about a second.
 
@@ -185,13 +190,21 @@ class Restorer:
         options = RestoreOptions(tables=tables, schema=schema, max_record_bytes=max_record_bytes)
         catalog = self._catalog(backup)
         found = backup if isinstance(backup, BackupSet) else catalog.get(backup)
-        files = select_files(found, options)
-        headers = {file: read_header(self.store, file, max_record_bytes) for file in files}
+        manifest = read_manifest(self.store, found, use=check_manifest)
+        files = select_files(found, options, manifest)
+        described = {
+            file: manifest.table(file.table) if manifest is not None else None for file in files
+        }
+        headers = {
+            file: header_of(self.store, file, said, max_record_bytes)
+            for file, said in described.items()
+        }
         report = verify_backup(
             self.store,
             self._target,
             found,
             headers,
+            described,
             options=options,
             limit=limit,
             progress=progress,
@@ -257,16 +270,22 @@ class Restorer:
         return self.store.catalog_of(backup.location)
 
     def _sources(
-        self, backup: BackupSet, files: Sequence[BackupFile], options: RestoreOptions
+        self,
+        backup: BackupSet,
+        files: Sequence[BackupFile],
+        options: RestoreOptions,
+        manifest: Manifest | None,
     ) -> list[SourceFacts]:
         log = self.store.read_log(backup.location) if options.check_log else None
-        return [
-            SourceFacts(file, header, log.rows_of(file.name) if log is not None else None, first)
-            for file in files
-            for header, first in [
-                read_start(self.store, file, options.max_record_bytes, options.unpack_limits)
-            ]
-        ]
+        sources = []
+        for file in files:
+            said = manifest.table(file.table) if manifest is not None else None
+            header, first = start_of(
+                self.store, file, said, options.max_record_bytes, options.unpack_limits
+            )
+            logged = log.rows_of(file.name) if log is not None else None
+            sources.append(SourceFacts(file, header, logged, first, said))
+        return sources
 
     def _facts(self, backup: BackupSet, options: RestoreOptions) -> TargetFacts:
         names = [file.table for file in backup.files]

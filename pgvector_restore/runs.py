@@ -10,8 +10,8 @@ from datetime import datetime
 
 import attrs
 
-from pgvector_restore import pieces
 from pgvector_restore._version import __version__
+from pgvector_restore.binary_feed import BinaryFeed
 from pgvector_restore.comparing import TableCheck
 from pgvector_restore.db.in_place import restore_in_place
 from pgvector_restore.db.indexes import BuildSettings
@@ -24,9 +24,9 @@ from pgvector_restore.db.verify import snapshot
 from pgvector_restore.db.watch import Watcher
 from pgvector_restore.db.work import LoadResult, TableLoad, Work
 from pgvector_restore.failpoints import reach
-from pgvector_restore.feed import TableFeed
+from pgvector_restore.feed import WHOLE, TableFeed
 from pgvector_restore.lanes import Lane, lanes, load_parallel, sendable
-from pgvector_restore.pieces import Loaded, Task, cut
+from pgvector_restore.pieces import Loaded, Task, divided, divisible
 from pgvector_restore.plan import RestorePlan, TablePlan
 from pgvector_restore.progress import ServerStep
 from pgvector_restore.quarantine import Quarantine, quarantine
@@ -66,7 +66,7 @@ class Run:
         self._executor = executor
         self._tracker = tracker
         self._watcher = Watcher(target.spare, self._tracker.tell_step)
-        self._feeds: list[TableFeed] = []
+        self._feeds: list[TableFeed | BinaryFeed] = []
         self._quarantine: Quarantine | None = None
         self._warnings = list(plan.warnings)
         self._content = plan.options.verify == "content"
@@ -119,7 +119,7 @@ class Run:
             plan.backup.label, self._store.url, plan.options.mode, plan.strategy, __version__
         )
 
-    def _feed(self, conn: Connection, table: TablePlan) -> TableFeed:
+    def _feed(self, conn: Connection, table: TablePlan) -> TableFeed | BinaryFeed:
         pid = conn.info.backend_pid
 
         def server() -> ServerStep | None:
@@ -128,13 +128,19 @@ class Run:
                 return None
             return _copy_step(table, rows)
 
+        update = self._tracker.for_table(table.name, server)
+        options = self._plan.options
+        if table.as_is:
+            return BinaryFeed(
+                self._store, table, options.max_record_bytes, update, limits=options.unpack_limits
+            )
         return TableFeed(
             self._store,
             table,
-            self._plan.options.max_record_bytes,
-            self._tracker.for_table(table.name, server),
+            options.max_record_bytes,
+            update,
             on_reject=self._quarantine.of(table.source) if self._quarantine else None,
-            limits=self._plan.options.unpack_limits,
+            limits=options.unpack_limits,
             content=self._content and table.wire == "binary",
         )
 
@@ -156,7 +162,7 @@ class Run:
         reach("verify")
         self._tracker.tell("publish")
 
-    def _compare(self, conn: Connection, feed: TableFeed, table: TablePlan) -> None:
+    def _compare(self, conn: Connection, feed: TableFeed | BinaryFeed, table: TablePlan) -> None:
         options = self._plan.options
         check = TableCheck(
             conn,
@@ -168,7 +174,8 @@ class Run:
             limits=options.unpack_limits,
             left_out=feed.rejected if self._quarantine is not None else None,
         )
-        compared = check.compare(_NAMED_ROWS, feed.content)
+        content = None if table.as_is else feed.content
+        compared = check.compare(_NAMED_ROWS, content, table.claimed_digest)
         self._digests[table.name] = compared.database_digest
         if not compared.equal:
             raise mismatch(compared)
@@ -188,8 +195,7 @@ class Run:
                 swap.staged, self._plan.tables, self._feeds, strict=True
             ):
                 started = time.perf_counter()
-                whole = table.source.codec is not None  # no way to begin in the middle of it
-                if open_lanes and not whole and table.source.size_bytes > pieces.PART_BYTES:
+                if open_lanes and divisible(table.source):
                     self._load_parallel(open_lanes, staged, table, feed)
                 else:
                     load_rows(conn, staged.table, feed)
@@ -208,7 +214,11 @@ class Run:
         return results
 
     def _load_parallel(
-        self, open_lanes: Sequence[Lane], staged: Staged, table: TablePlan, feed: TableFeed
+        self,
+        open_lanes: Sequence[Lane],
+        staged: Staged,
+        table: TablePlan,
+        feed: TableFeed | BinaryFeed,
     ) -> None:
         finished = Loaded()
         loading, before = 0, 0
@@ -231,20 +241,21 @@ class Run:
 
         aside = self._quarantine
         most, already = (aside.max_bad_rows, aside.count) if aside else (None, 0)
-        tasks = (
-            Task(
-                self._store,
-                attrs.evolve(table, target=staged.table),
-                part,
-                self._plan.options.max_record_bytes,
-                feed.content is not None,
-                self._target.parameters or {},
-                most,
-                already,
-            )
-            for part in cut(self._store, table.source, sum(lane.capacity for lane in open_lanes))
+        whole = Task(
+            self._store,
+            attrs.evolve(table, target=staged.table),
+            WHOLE,
+            self._plan.options.max_record_bytes,
+            feed.content is not None,
+            self._target.parameters or {},
+            most,
+            already,
+            self._plan.options.unpack_limits,
         )
-        loaded = load_parallel(open_lanes, tasks, on_change, (most or 0) - already)
+        tasks = divided(whole, sum(lane.capacity for lane in open_lanes))
+        loaded = load_parallel(
+            open_lanes, tasks, on_change, (most or 0) - already, apart=table.as_is
+        )
         if aside is not None:
             set_aside = aside.of(table.source)
             for reject in loaded.rejects:
@@ -294,7 +305,7 @@ class Run:
 
 
 def _copy_step(table: TablePlan, rows: int) -> ServerStep:
-    return ServerStep(f"COPY {table.name}", "loading", rows, table.logged_rows or 0, "rows")
+    return ServerStep(f"COPY {table.name}", "loading", rows, table.counted_rows or 0, "rows")
 
 
 def _folder(aside: Quarantine | None) -> str | None:
@@ -302,7 +313,7 @@ def _folder(aside: Quarantine | None) -> str | None:
 
 
 def _table_report(
-    table: TablePlan, feed: TableFeed, result: LoadResult, reject_file: str | None
+    table: TablePlan, feed: TableFeed | BinaryFeed, result: LoadResult, reject_file: str | None
 ) -> TableReport:
     return TableReport(
         table=table.name,

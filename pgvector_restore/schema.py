@@ -22,6 +22,7 @@ __all__ = [
     "columns_of",
     "generation_for",
     "is_parent",
+    "parents_of",
     "shape_of",
 ]
 
@@ -190,6 +191,16 @@ def is_parent(table: str) -> bool:
         for generation in GENERATIONS
         for t in generation.tables
     )
+
+
+def parents_of(table: str) -> set[str]:
+    """Known tables that rows of this one refer to."""
+    return {
+        t.parent[1]
+        for generation in GENERATIONS
+        for t in generation.tables
+        if t.name == table and t.parent is not None
+    }
 
 
 def columns_of(shape: TableSchema | None, header: Sequence[str]) -> tuple[TargetColumn, ...]:

@@ -29,7 +29,7 @@ class Tracker:
         #: Calls the restore off.
         self.cancel = cancel
         self._progress = progress
-        logged = [t.logged_rows for t in plan.tables]
+        logged = [t.counted_rows for t in plan.tables]
         rows = None if None in logged else sum(n for n in logged if n is not None)
         self._event = ProgressEvent("prepare", None, 0, plan.size_bytes, 0, rows)
         self._done: dict[str, tuple[int, int]] = {}

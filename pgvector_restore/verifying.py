@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from pgvector_restore.cancel import CancelToken
-from pgvector_restore.comparing import TableCheck
+from pgvector_restore.columns import SourceFacts, match_types
+from pgvector_restore.comparing import OnProgress, TableCheck
 from pgvector_restore.db.inspect import find_schema, inspect_target
 from pgvector_restore.db.interrupt import interruptible
 from pgvector_restore.db.pool import Target
 from pgvector_restore.db.session import configure_session
 from pgvector_restore.db.verify import snapshot
 from pgvector_restore.errors import BadHeaderError, OptionError, TargetMismatchError, quoted
+from pgvector_restore.findings import Findings
+from pgvector_restore.manifest import ManifestTable
 from pgvector_restore.model import BackupFile, BackupSet
 from pgvector_restore.options import RestoreOptions
 from pgvector_restore.plan import TablePlan
 from pgvector_restore.progress import Progress
 from pgvector_restore.rows.csv import Header
 from pgvector_restore.storage import BackupStore
+from pgvector_restore.sums import check_sums
 from pgvector_restore.target import TargetColumn, TargetFacts, TargetTable
 from pgvector_restore.tracking import Teller
 from pgvector_restore.verify_report import VerifyReport
@@ -41,6 +45,7 @@ def verify_backup(  # noqa: PLR0913 - two sides, and how to look at them
     target: Target,
     backup: BackupSet,
     headers: Mapping[BackupFile, Header],
+    described: Mapping[BackupFile, ManifestTable | None],
     *,
     options: RestoreOptions,
     limit: int,
@@ -54,6 +59,7 @@ def verify_backup(  # noqa: PLR0913 - two sides, and how to look at them
         target: The database.
         backup: The set.
         headers: The files to compare, with their headers.
+        described: What the manifest says of each of them.
         options: The schema, and the limit of a record.
         limit: How many rows of each table are named if they differ.
         progress: The listener.
@@ -73,17 +79,15 @@ def verify_backup(  # noqa: PLR0913 - two sides, and how to look at them
         configure_session(cur, options.lock_timeout_s)
         facts = inspect_target(cur, schema, names)
         _check_code(facts)
-        plans = [_plan(file, header, facts) for file, header in headers.items()]
+        plans = [_plan(file, header, described[file], facts) for file, header in headers.items()]
         tables = []
         for plan in plans:
-            check = TableCheck(
-                conn,
-                store,
-                plan,
-                options.max_record_bytes,
-                on_progress=teller.for_table(plan.name),
-            )
-            tables.append(check.compare(limit))
+            update = teller.for_table(plan.name)
+            check = TableCheck(conn, store, plan, options.max_record_bytes, on_progress=update)
+            claimed = plan.claimed_digest
+            if claimed is not None:
+                check_sums(store, plan.source, plan.described, _added(update))
+            tables.append(check.compare(limit, None, claimed))
             store.check_unchanged(plan.source)
             teller.finished(plan.source.size_bytes)
     seconds = time.perf_counter() - started
@@ -104,7 +108,21 @@ def _check_code(facts: TargetFacts) -> None:
                 )
 
 
-def _plan(file: BackupFile, header: Header, facts: TargetFacts) -> TablePlan:
+def _added(update: OnProgress) -> Callable[[int], None]:
+    """Tells of bytes read so far, given how many each block has."""
+    so_far = 0
+
+    def add(size: int) -> None:
+        nonlocal so_far
+        so_far += size
+        update(so_far, 0)
+
+    return add
+
+
+def _plan(
+    file: BackupFile, header: Header, described: ManifestTable | None, facts: TargetFacts
+) -> TablePlan:
     target = facts.table(file.table)
     if target is None:
         raise TargetMismatchError(
@@ -112,7 +130,21 @@ def _plan(file: BackupFile, header: Header, facts: TargetFacts) -> TablePlan:
             hint="restore it first, or name the schema it is in",
         )
     columns = tuple(_column(name, file, target) for name in header.names)
-    return TablePlan(file, target, header, columns, create=False, logged_rows=None)
+    findings = Findings()
+    recasts = match_types(
+        SourceFacts(file, header, described=described), columns, findings, target.name
+    )
+    findings.check()
+    return TablePlan(
+        file,
+        target,
+        header,
+        columns,
+        create=False,
+        logged_rows=None,
+        described=described,
+        recasts=recasts,
+    )
 
 
 def _column(name: str, file: BackupFile, target: TargetTable) -> TargetColumn | None:

@@ -50,6 +50,9 @@ class Feed(Protocol):
     def record_of(self, row: int) -> int:
         """The record that was given out as this row; both are counted from 1."""
 
+    def within(self, record: int) -> tuple[str, int]:
+        """The stored file that has this record, and the record's number in there."""
+
     def locate(
         self, columns: Sequence[str], keys: Collection[tuple[str, ...]]
     ) -> list[tuple[int, tuple[str, ...]]]:
@@ -86,7 +89,8 @@ def copy_rows(
         rejected = rejected_row(exc, table.name, feed.columns, feed.file)
         if rejected is not None:
             if rejected.record is not None:
-                rejected.record = feed.record_of(rejected.record)
+                record = feed.record_of(rejected.record)
+                rejected.file, rejected.record = feed.within(record)
             raise rejected from exc
         raise
     reach("load.end", cur.connection)

@@ -97,7 +97,7 @@ def rejected_row(
     The server counts lines of the COPY stream, one per record, and names line and column in the
     error's context. That text is read for the place only.
     """
-    if exc.sqlstate is None or exc.sqlstate[:2] not in _OF_ROWS:
+    if exc.sqlstate is None or not exc.sqlstate.startswith((*_OF_ROWS, *_OF_VALUES)):
         return None
     record, column = None, exc.diag.column_name
     place = re.search(
@@ -105,6 +105,8 @@ def rejected_row(
         exc.diag.context or "",
         re.MULTILINE,
     )
+    if place is None and exc.sqlstate.startswith(_OF_VALUES):
+        return None
     if place:
         record = int(place[1])
         column = column or (place[2] if place[2] in columns else None)
@@ -121,6 +123,9 @@ def rejected_row(
 
 #: Classes of SQLSTATE that speak of a row: its values, its keys, and (54) its size or depth.
 _OF_ROWS = ("22", "23", "54")
+#: What functions that read binary values raise, if it is said of a line: the value ends early
+#: (08P01), is of another version (XX000), or its elements are of another type (42804).
+_OF_VALUES = ("08P01", "XX000", "42804")
 
 #: Advice by SQLSTATE of a refused row.
 HINTS = {

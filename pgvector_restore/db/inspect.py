@@ -19,6 +19,7 @@ from pgvector_restore.db.statements import qualified
 from pgvector_restore.errors import TargetChangedError, TargetMismatchError, quoted
 from pgvector_restore.target import (
     ForeignKey,
+    TargetColumn,
     TargetFacts,
     TargetIndex,
     TargetTable,
@@ -138,7 +139,7 @@ def describe_columns(
     cur: _Cursor, oid: int, vector_schema: str | None
 ) -> tuple[tuple[TargetColumn, ...], tuple[ForeignKey, ...], tuple[TargetIndex, ...]]:
     """Columns, foreign keys and indexes of a relation of any kind."""
-    return _columns(cur, oid, vector_schema), _foreign_keys(cur, oid), _indexes(cur, oid)
+    return find_columns(cur, oid, vector_schema), _foreign_keys(cur, oid), _indexes(cur, oid)
 
 
 def check_same(cur: _Cursor, facts: TargetFacts, names: Sequence[str]) -> None:

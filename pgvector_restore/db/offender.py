@@ -42,10 +42,13 @@ def rejected_by_constraint(
         column, record = _too_long(cur, planned, loaded, feed, name)
     elif isinstance(exc, psycopg.errors.ForeignKeyViolation):
         column, record = _orphan(cur, loaded, feed)
+    file = feed.file
+    if record is not None:
+        file, record = feed.within(record)
     return RowRejectedError(
         f"server refused the rows: {exc.diag.message_primary}",
         hint=HINTS.get(exc.sqlstate or "", exc.diag.message_hint),
-        file=feed.file,
+        file=file,
         record=record,
         column=column,
         sqlstate=exc.sqlstate,

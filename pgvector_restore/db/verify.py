@@ -67,6 +67,7 @@ class TableReader:
         *,
         keys_as_text: Sequence[str] = (),
         ctid: bool = False,
+        as_is: bool = False,
         where: sql.Composable | None = None,
     ) -> Generator[bytes, None, None]:
         """Rows as COPY sends them: the number of fields, then the fields. Close it.
@@ -75,8 +76,12 @@ class TableReader:
             keys_as_text: Columns that are sent a second time at the end, as text.
             ctid: Send where the row lies as well, as text, last of all.
             where: A clause that chooses among the rows; not together with ``added_only``.
+            as_is: Columns without an encoder are not read as text, but as they are.
         """
-        chosen = [self._expression(column) for column in self._columns]
+        chosen = [
+            sql.Identifier(column.name) if as_is else self._expression(column)
+            for column in self._columns
+        ]
         chosen += [sql.SQL("{}::text").format(sql.Identifier(name)) for name in keys_as_text]
         if ctid:
             chosen.append(sql.SQL("ctid::text"))

@@ -118,7 +118,7 @@ class BackupStore(ABC):
         objects = self.list(folder, max_depth=folder.count("/") + 1)
         return build_catalog(objects, self.layout, manifest_of=self._manifest_of)
 
-    def blocks(
+    def blocks(  # noqa: PLR0913 - what is read, and who is told
         self,
         file: BackupFile,
         start: int = 0,
@@ -127,6 +127,7 @@ class BackupStore(ABC):
         block_bytes: int = BLOCK_BYTES,
         limits: UnpackLimits = DEFAULT_LIMITS,
         on_read: Callable[[int], None] | None = None,
+        on_stored: Callable[[bytes], None] | None = None,
     ) -> Generator[bytes, None, None]:
         """The file's text in order, unpacked by the file's codec.
 
@@ -140,6 +141,7 @@ class BackupStore(ABC):
             block_bytes: No block is longer.
             limits: How much may come out of a compressed file.
             on_read: Called with the length of each stored block before it is given out.
+            on_stored: Called with each stored block itself: sums are taken of what is stored.
 
         Raises:
             StoreChangedError: Fewer bytes than were listed; without an ``end``, also more.
@@ -150,7 +152,10 @@ class BackupStore(ABC):
         """
         if file.parts:
             raise OptionError(f"{file.name} is in parts: read its pieces one by one")
-        with closing(self._stored(file, start, end, block_bytes, on_read)) as stored:
+        stored = self.stored(
+            file, start, end, block_bytes=block_bytes, on_read=on_read, on_stored=on_stored
+        )
+        with closing(stored):
             if file.codec is None:
                 yield from stored if start else check_plain(stored, file)
                 return
@@ -162,15 +167,20 @@ class BackupStore(ABC):
                 self.check_unchanged(file)  # a file that was replaced is no damaged one
                 raise
 
-    def _stored(
+    def stored(
         self,
         file: BackupFile,
-        start: int,
-        end: int | None,
-        block_bytes: int,
-        on_read: Callable[[int], None] | None,
+        start: int = 0,
+        end: int | None = None,
+        *,
+        block_bytes: int = BLOCK_BYTES,
+        on_read: Callable[[int], None] | None = None,
+        on_stored: Callable[[bytes], None] | None = None,
     ) -> Generator[bytes, None, None]:
-        """The file as it is stored; as many bytes as were listed, or an error."""
+        """The file as it is stored; as many bytes as were listed, or an error.
+
+        Arguments are those of :meth:`blocks`.
+        """
         seen = start
         expected = file.size_bytes if end is None else end
         with self.open(file.key, start, end) as stream:
@@ -180,6 +190,8 @@ class BackupStore(ABC):
                     break
                 if on_read is not None:
                     on_read(len(block))
+                if on_stored is not None:
+                    on_stored(block)
                 yield block
         if seen != expected:
             got = "more" if seen > expected else str(seen)

@@ -1,0 +1,383 @@
+"""From a stored file in binary to blocks that COPY takes: the same bytes, checked on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+
+from pgvector_restore.column_types import Recast
+from pgvector_restore.errors import BadCellError, BadManifestError, OptionError, RowCountError
+from pgvector_restore.feed import orphan_words, read_header, read_start
+from pgvector_restore.manifest import Manifest, ManifestTable
+from pgvector_restore.model import (
+    DEFAULT_LIMITS,
+    BackupFile,
+    BackupSet,
+    RepairCount,
+    UnpackLimits,
+)
+from pgvector_restore.plan import TablePlan
+from pgvector_restore.rows.copied import CopiedRows, cells_of, copied_rows, fields_of
+from pgvector_restore.rows.csv import Header
+from pgvector_restore.rows.encoder import complete
+from pgvector_restore.rows.fields import Field
+from pgvector_restore.rows.pgcopy import BINARY_HEADER, BINARY_TRAILER, NULL_FIELD
+from pgvector_restore.rows.printing import printed, prints
+from pgvector_restore.storage import BackupStore
+from pgvector_restore.sums import FileSum
+
+__all__ = [
+    "BinaryFeed",
+    "copied_batches",
+    "header_of",
+    "read_manifest",
+    "recast_field",
+    "start_of",
+]
+
+#: Bytes of a field's length.
+_HEAD = 4
+#: The version of jsonb's format, before its text.
+_JSONB_VERSION = b"\x01"
+
+
+def read_manifest(store: BackupStore, backup: BackupSet, *, use: bool) -> Manifest | None:
+    """The set's manifest; ``None`` where it has none, or it is not to be used.
+
+    Raises:
+        BadManifestError: It cannot be read, or is not that of the files.
+        OptionError: It is not to be used, and tells the columns of files in binary.
+    """
+    if use:
+        return store.read_manifest(backup)
+    binary = [file.name for file in backup.files if file.format == "binary"]
+    if binary:
+        raise OptionError(
+            f"without the manifest nobody knows the columns of {', '.join(binary)}",
+            hint="leave check_manifest on, or take a set in the form csv",
+        )
+    return None
+
+
+def header_of(
+    store: BackupStore,
+    file: BackupFile,
+    described: ManifestTable | None,
+    max_record_bytes: int,
+    limits: UnpackLimits = DEFAULT_LIMITS,
+) -> Header:
+    """Column names of a file: its own, or for one in binary those of the manifest.
+
+    Raises:
+        BadHeaderError: There is none, or it is no list of names.
+        BadManifestError: A file in binary that no manifest describes.
+    """
+    if file.format == "csv":
+        return read_header(store, file, max_record_bytes, limits)
+    return Header(tuple(c.name for c in _described(file, described).columns), crlf=False)
+
+
+def start_of(
+    store: BackupStore,
+    file: BackupFile,
+    described: ManifestTable | None,
+    max_record_bytes: int,
+    limits: UnpackLimits = DEFAULT_LIMITS,
+) -> tuple[Header, tuple[Field, ...] | None]:
+    """Column names, and the fields of the first record: text, or payloads of a file in binary.
+
+    ``None``: the file has no record. No fields: the first one is malformed.
+    """
+    if file.format == "csv":
+        return read_start(store, file, max_record_bytes, limits)
+    header = header_of(store, file, described, max_record_bytes, limits)
+    width = len(header.names)
+    for piece in file.pieces:
+        batches = copied_batches(store, piece, width, max_record_bytes, limits=limits)
+        with closing(batches):
+            for rows in batches:
+                first = CopiedRows(rows.data, rows.starts[:1], 1)
+                cells = cells_of(first, range(width))
+                return header, tuple(column[0] for column in cells)
+    return header, None
+
+
+def _described(file: BackupFile, described: ManifestTable | None) -> ManifestTable:
+    if described is None:
+        raise BadManifestError(
+            "file is in binary and no manifest tells its columns",
+            hint="restore the set with its manifest",
+            file=file.name,
+        )
+    return described
+
+
+def copied_batches(  # noqa: PLR0913 - what is read, and who is told
+    store: BackupStore,
+    piece: BackupFile,
+    columns: int,
+    max_record_bytes: int,
+    *,
+    found: FileSum | None = None,
+    limits: UnpackLimits = DEFAULT_LIMITS,
+    on_read: Callable[[int], None] | None = None,
+) -> Generator[CopiedRows, None, None]:
+    """The rows of one stored file in binary, whole ones. Close it.
+
+    Args:
+        store: Where it lies.
+        piece: The file, or one part of it.
+        columns: Fields of a row.
+        max_record_bytes: A longer row is refused.
+        found: Is given what is stored.
+        limits: How much may come out of a compressed file.
+        on_read: Called with the length of each stored block.
+
+    Raises:
+        BadDataError: The file is malformed, with its name and the record.
+        StoreError: It cannot be read, or changed.
+    """
+    blocks = store.blocks(
+        piece, limits=limits, on_read=on_read, on_stored=found.add if found else None
+    )
+    with closing(blocks):
+        yield from copied_rows(blocks, piece.name, columns, max_record_bytes)
+
+
+class BinaryFeed:
+    """The rows of one table's file in binary, all parts in turn; see ``Feed`` in ``db/copy.py``.
+
+    What a server refuses is found by the server: values are not looked at. Records are counted
+    over all parts; :meth:`within` tells which part has one.
+
+    Args:
+        store: Where the file lies.
+        plan: What to load.
+        max_record_bytes: A longer row is refused.
+        on_progress: Called after each block with bytes and rows read so far.
+        limits: How much may come out of a compressed file.
+    """
+
+    binary = True
+    final_newline_missing = False
+    #: Nothing is repaired, and nothing set aside.
+    repairs: tuple[RepairCount, ...] = ()
+    rejected: Sequence[int] = ()
+
+    def __init__(
+        self,
+        store: BackupStore,
+        plan: TablePlan,
+        max_record_bytes: int,
+        on_progress: Callable[[int, int], None],
+        *,
+        limits: UnpackLimits = DEFAULT_LIMITS,
+    ) -> None:
+        self.file = plan.source.name
+        self.columns = tuple(c.name for c in plan.loaded)
+        self.rows = 0
+        #: Stored bytes read so far.
+        self.bytes_read = 0
+        #: Digest of the rows as the manifest has it; ``None`` where it does not tell.
+        self.content = plan.claimed_digest
+        self._store = store
+        self._plan = plan
+        self._max_record_bytes = max_record_bytes
+        self._on_progress = on_progress
+        self._limits = limits
+        #: Each part that was begun, with the number of records before it.
+        self._begun: list[tuple[str, int]] = []
+
+    @property
+    def rows_read(self) -> int:
+        """Records given out so far."""
+        return self.rows
+
+    def read_elsewhere(
+        self,
+        rows: int,
+        bytes_read: int,
+        *_: object,
+        **__: object,
+    ) -> None:
+        """Other processes have read the parts: what they came to; the rest is of text files."""
+        self.rows, self.bytes_read = rows, bytes_read
+
+    def blocks(self, parents: Mapping[str, frozenset[str]]) -> Iterator[bytes]:
+        """The rows of all parts as one stream; each part is checked before its last rows go."""
+        checks = [check for name, keys in parents.items() if (check := self._check(name, keys))]
+        rewrite = self._rewriting()
+        yield BINARY_HEADER
+        with closing(self.batches()) as batches:
+            for rows in batches:
+                for place, keys in checks:
+                    self._check_parents(rows, place, keys)
+                yield rewrite(rows) if rewrite is not None else rows.data
+        yield BINARY_TRAILER
+
+    def batches(self) -> Generator[CopiedRows, None, None]:
+        """Rows as they stand in the file; a batch counts as read when the next one is asked for.
+
+        Close it: the file is open until then.
+        """
+        with closing(self._batches()) as batches:
+            for rows in batches:
+                yield rows
+                self.rows += len(rows)
+                self._on_progress(self.bytes_read, self.rows)
+        self._on_progress(self.bytes_read, self.rows)
+
+    def table_columns(self, rows: CopiedRows) -> list[Sequence[bytes]]:
+        """Complete fields by column that is loaded, as they are for the table's types."""
+        columns: list[Sequence[bytes]] = []
+        plan = self._plan
+        by_column = zip(*fields_of(rows), strict=True)
+        for place, (column, cells) in enumerate(zip(plan.columns, by_column, strict=True)):
+            recast = plan.recasts[place] if plan.recasts else "none"
+            if column is not None:
+                columns.append(
+                    cells if recast == "none" else [recast_field(recast, cell) for cell in cells]
+                )
+        return columns
+
+    def label(self, rows: CopiedRows, places: Sequence[int], index: int) -> list[Field]:
+        """Cells of some columns of the row at an index, as text."""
+        row = CopiedRows(rows.data, rows.starts[index : index + 1], 1)
+        (*cells,) = (cells_of(row, [place])[0][0] for place in places)
+        return [printed(self._wire(place), cell) for place, cell in zip(places, cells, strict=True)]
+
+    def locate(
+        self, columns: Sequence[str], keys: Collection[tuple[str, ...]]
+    ) -> list[tuple[int, tuple[str, ...]]]:
+        """Records whose cells are one of the keys, with that key; reads the file again.
+
+        Nothing is found in columns of types that are not printed here.
+        """
+        names = self._plan.header.names
+        places = [names.index(name) for name in columns]
+        wires = [self._wire(place) for place in places]
+        if not all(map(prints, wires)):
+            return []
+        found, before = [], 0
+        with closing(self._batches(count=False)) as batches:
+            for rows in batches:
+                cells = [
+                    [(printed(wire, cell) or b"").decode() for cell in column]
+                    for wire, column in zip(wires, cells_of(rows, places), strict=True)
+                ]
+                for record, key in enumerate(zip(*cells, strict=True), before + 1):
+                    if key in keys:
+                        found.append((record, key))
+                before += len(rows)
+        return found
+
+    def record_of(self, row: int) -> int:
+        """The record that was given out as this row: all are."""
+        return row
+
+    def within(self, record: int) -> tuple[str, int]:
+        """The stored file that has this record, and the record's number in there."""
+        for name, before in reversed(self._begun):
+            if record > before:
+                return name, record - before
+        return self.file, record
+
+    def _batches(self, *, count: bool = True) -> Generator[CopiedRows, None, None]:
+        """Rows of all parts in order, each part compared with its sum and count."""
+        self._begun = []
+        before = 0
+        for piece in self._plan.source.pieces:
+            self._begun.append((piece.name, before))
+            rows_before = before
+            found = FileSum(self._plan.described, piece)
+            batches = copied_batches(
+                self._store,
+                piece,
+                len(self._plan.columns),
+                self._max_record_bytes,
+                found=found,
+                limits=self._limits,
+                on_read=self._count if count else None,
+            )
+            with closing(batches):
+                for rows in batches:
+                    before += len(rows)
+                    yield rows
+            found.check(self._store)
+            self._check_rows(piece, before - rows_before)
+
+    def _count(self, size: int) -> None:
+        self.bytes_read += size
+
+    def _check_rows(self, piece: BackupFile, rows: int) -> None:
+        described = self._plan.described
+        claimed = described.file(piece.name) if described is not None else None
+        if claimed is not None and claimed.rows != rows:
+            raise RowCountError(
+                f"file has {rows} records, the manifest counts {claimed.rows}",
+                hint="file or manifest was changed after the backup; take another set",
+                file=piece.name,
+            )
+
+    def _wire(self, place: int) -> str | None:
+        """How values of a column of the file are written there."""
+        column = self._plan.columns[place]
+        if column is None:
+            return None
+        recast = self._plan.recasts[place] if self._plan.recasts else "none"
+        return column.wire if recast == "none" else None
+
+    def _check(self, name: str, keys: frozenset[str]) -> tuple[int, frozenset[str]] | None:
+        """Where to look for orphans; ``None`` where only the server can."""
+        if name not in self.columns:
+            return None
+        place = self._plan.header.names.index(name)
+        return (place, keys) if prints(self._wire(place)) else None
+
+    def _check_parents(self, rows: CopiedRows, place: int, keys: frozenset[str]) -> None:
+        """Raise at the first record that refers to a row which is not there."""
+        (cells,) = cells_of(rows, [place])
+        wire = self._wire(place)
+        strangers = {
+            cell
+            for cell in set(cells)
+            if cell is not None and (printed(wire, cell) or b"").decode() not in keys
+        }
+        if strangers:
+            index = next(index for index, cell in enumerate(cells) if cell in strangers)
+            message, hint = orphan_words(printed(wire, cells[index]))
+            name, before = self._begun[-1]
+            raise BadCellError(
+                message,
+                hint=hint,
+                file=name,
+                record=self.rows - before + index + 1,
+                column=self._plan.header.names[place],
+            )
+
+    def _rewriting(self) -> Callable[[CopiedRows], bytes] | None:
+        """What makes the table's rows of the file's; ``None`` where they are the same."""
+        plan = self._plan
+        same: Recast = "none"
+        recasts = plan.recasts or (same,) * len(plan.columns)
+        kept = [place for place, column in enumerate(plan.columns) if column is not None]
+        if len(kept) == len(plan.columns) and set(recasts) == {same}:
+            return None
+        head = len(kept).to_bytes(2, "big")
+
+        def rewrite(rows: CopiedRows) -> bytes:
+            parts = []
+            for fields in fields_of(rows):
+                parts.append(head)
+                parts += [recast_field(recasts[place], fields[place]) for place in kept]
+            return b"".join(parts)
+
+        return rewrite
+
+
+def recast_field(recast: Recast, field: bytes) -> bytes:
+    """A complete field as one of the column's type."""
+    if recast == "none" or field == NULL_FIELD:
+        return field
+    payload = field[_HEAD:]
+    return complete(_JSONB_VERSION + payload if recast == "to_jsonb" else payload[1:])

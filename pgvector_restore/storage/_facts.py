@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from pgvector_restore.errors import quoted
 from pgvector_restore.model import ObjectInfo
 
 __all__ = ["object_info"]
+
+_log = logging.getLogger(__name__)
 
 #: Names under which file systems tell an object's version and time, best first.
 _VERSIONS = ("ETag", "etag", "generation", "version_id", "VersionId")
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "modify", "created")
 
 
-def object_info(key: str, raw: Mapping[str, Any]) -> ObjectInfo:
-    """Size, version and time as far as they are told."""
+def object_info(key: str, raw: Mapping[str, Any]) -> ObjectInfo | None:
+    """Size, version and time as far as they are told; ``None`` for what is no file."""
+    kind = raw.get("type", "file")
+    if kind == "link" or raw.get("islink"):
+        _log.warning("link not followed: %s", quoted(key))
+        return None
+    if kind != "file":
+        return None
     version = next((str(raw[name]) for name in _VERSIONS if raw.get(name)), None)
     times = (_seconds(raw[name]) for name in _TIMES if raw.get(name) is not None)
     mtime = next((time for time in times if time is not None), None)

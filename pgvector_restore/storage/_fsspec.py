@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,13 +34,11 @@ from pgvector_restore.storage._guard import (
 )
 from pgvector_restore.storage._paths import Place, protocols
 from pgvector_restore.storage._protocols import install_line, protocol_row
-from pgvector_restore.storage._reading import PlainSource, s3_source
+from pgvector_restore.storage._reading import plain_source, s3_source
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
 from pgvector_restore.storage.writing import WritableStore, refuse_writing
 
 __all__ = ["FsspecStore"]
-
-_log = logging.getLogger(__name__)
 
 
 class FsspecStore(WritableStore):
@@ -116,7 +113,7 @@ class FsspecStore(WritableStore):
         if _lists_trees(self._fs):
             objects = self._find(prefix, max_depth)
         else:
-            objects = walk(self._scan, self._describe, prefix, max_depth)
+            objects = walk(self._scan, object_info, prefix, max_depth)
         empty = True
         for info in objects:
             empty = False
@@ -138,7 +135,7 @@ class FsspecStore(WritableStore):
                 # Its open() hands every caller the same object with the same position.
                 source = io.BytesIO(self._fs.cat_file(path, start=start, end=end))
             else:
-                source = self._at(path, start)
+                source = plain_source(self._fs, path, start)
         limit = None if end is None else end - start
         return cast("BinaryIO", io.BufferedReader(GuardedStream(source, limit, what, version)))
 
@@ -171,24 +168,6 @@ class FsspecStore(WritableStore):
         check_key(key)
         _writing.delete(self._fs, self._path(key), f"{self.url}/{key}")
 
-    def _at(self, path: str, start: int) -> PlainSource:
-        try:
-            file = self._fs.open(path, mode="rb")
-        except FileNotFoundError:
-            raise
-        except Exception as exc:
-            # SFTP has one word, "failure", for a folder and for all that has no word of its own.
-            if self._fs.info(path).get("type") == "directory":
-                raise IsADirectoryError from exc
-            raise
-        try:
-            if start:
-                file.seek(start)
-        except BaseException:
-            file.close()
-            raise
-        return PlainSource(file)
-
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}" if key else self._root or "/"
 
@@ -218,7 +197,7 @@ class FsspecStore(WritableStore):
                 continue
             if max_depth is not None and key.count("/") >= max_depth:
                 continue
-            info = self._describe(key, raw)
+            info = object_info(key, raw)
             if info is not None:
                 objects.append(info)
         objects.sort(key=lambda info: info.key)
@@ -237,15 +216,6 @@ class FsspecStore(WritableStore):
             if full != path.rstrip("/"):
                 name = full.rpartition("/")[2]
                 yield (f"{name}/" if raw.get("type") == "directory" else name), raw
-
-    def _describe(self, key: str, raw: Mapping[str, Any]) -> ObjectInfo | None:
-        kind = raw.get("type", "file")
-        if kind == "link" or raw.get("islink"):
-            _log.warning("link not followed: %s", quoted(key))
-            return None
-        if kind != "file":
-            return None
-        return object_info(key, raw)
 
     def _check_root(self) -> None:
         """Tell an empty store from one that is not there."""
@@ -280,9 +250,12 @@ def _connect(url: str, options: Mapping[str, object]) -> tuple[Any, str]:
 
 def _check_protocols(place: Place) -> None:
     for protocol in protocols(place.path):
+        module = protocol_row(protocol).module
         try:
-            fsspec.get_filesystem_class(protocol)
-        except ImportError as exc:  # noqa: PERF203 - two rounds at most
+            found = fsspec.get_filesystem_class(protocol)
+            if module is not None and found.__module__.partition(".")[0] != module:
+                raise ImportError(name=module)  # noqa: TRY301 - one of two that speak it
+        except ImportError as exc:
             raise MissingExtraError(
                 f"{quoted(place.display)} needs a package that is not installed",
                 hint=install_line(protocol) or str(exc),

@@ -24,6 +24,8 @@ class Protocol:
     name: str
     #: The extra of this package that brings it; ``None`` where there is none.
     extra: str | None = None
+    #: The module whose file system it has to be; ``None``: whichever fsspec finds.
+    module: str | None = None
     #: What pip is told where there is no extra.
     packages: str = ""
     #: Options that hold unless the caller gives others.
@@ -59,11 +61,13 @@ _AZURE = Protocol(
     },
     writes="upload",
 )
+# fsspec's own, over paramiko, trusts any host and is not made for several threads.
 # sshfs trusts any host unless told otherwise; asyncssh reads an empty tuple as ~/.ssh/known_hosts.
 # A host that answers no keepalive for a minute is given up.
 _SFTP = Protocol(
     "SFTP",
     extra="sftp",
+    module="sshfs",
     defaults={
         "known_hosts": (),
         "connect_timeout": _CONNECT_S,

@@ -13,7 +13,7 @@ from pgvector_restore.errors import StoreChangedError
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["AheadSource", "PlainSource", "s3_source"]
+__all__ = ["AheadSource", "check_same", "plain_source", "s3_source"]
 
 #: Bytes asked for while those before them are decoded. Less costs a change of threads more often.
 _AHEAD_BYTES = 2 << 20
@@ -45,6 +45,26 @@ class PlainSource:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def plain_source(fs: Any, path: str, start: int) -> PlainSource:  # noqa: ANN401 - fsspec has no types
+    """A file as the file system opens it, at a byte of it."""
+    try:
+        file = fs.open(path, mode="rb")
+    except FileNotFoundError:
+        raise
+    except Exception as exc:
+        # SFTP has one word, "failure", for a folder and for all that has no word of its own.
+        if fs.info(path).get("type") == "directory":
+            raise IsADirectoryError from exc
+        raise
+    try:
+        if start:
+            file.seek(start)
+    except BaseException:
+        file.close()
+        raise
+    return PlainSource(file)
 
 
 class AheadSource:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.storage.serving import serving
+from tests.storage.serving import s3_file_system, serving
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +22,15 @@ def sftp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     folder: Path = tmp_path_factory.mktemp("sftp")
     with serving("sftp", str(folder)) as facts:
         yield {**facts, "folder": folder}
+
+
+@pytest.fixture(scope="session")
+def s3_files(s3_server: dict[str, Any]) -> Any:
+    return s3_file_system(s3_server)
+
+
+@pytest.fixture(scope="session")
+def s3_bucket(s3_files: Any) -> str:
+    name = "backups"
+    s3_files.mkdir(name)
+    return name

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import fsspec
+
 USER, PASSWORD = "backup", "s3cr3t-c4nary"
 
 
@@ -43,6 +45,25 @@ def serving(kind: str, *arguments: str) -> Iterator[dict[str, Any]]:
             process.kill()
             process.wait()
         process.stdout.close()
+
+
+def s3_options(server: dict[str, Any]) -> dict[str, object]:
+    return {
+        "key": "testing",
+        "secret": "testing",
+        "endpoint_url": server["endpoint"],
+    }
+
+
+def s3_file_system(server: dict[str, Any]) -> Any:
+    """Another program's way to the server."""
+    return fsspec.filesystem(
+        "s3", **s3_options(server), use_listings_cache=False, skip_instance_cache=True
+    )
+
+
+def sftp_options(server: dict[str, Any]) -> dict[str, object]:
+    return {"known_hosts": server["known_hosts"], "password": PASSWORD}
 
 
 def _tell(**facts: object) -> None:

@@ -9,48 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 
 from pgvector_restore.storage import BackupStore, open_store
 from pgvector_restore.testing import WritableStoreTests
-from tests.storage.serving import PASSWORD, USER
+from tests.storage.serving import USER, s3_options, sftp_options
 
 _numbers = itertools.count(1)
 
 
-def s3_options(server: dict[str, Any]) -> dict[str, object]:
-    return {
-        "key": "testing",
-        "secret": "testing",
-        "endpoint_url": server["endpoint"],
-    }
-
-
-def s3_files(server: dict[str, Any]) -> Any:
-    """Another program's way to the server."""
-    return fsspec.filesystem(
-        "s3", **s3_options(server), use_listings_cache=False, skip_instance_cache=True
-    )
-
-
-def sftp_options(server: dict[str, Any]) -> dict[str, object]:
-    return {"known_hosts": server["known_hosts"], "password": PASSWORD}
-
-
-@pytest.fixture(scope="session")
-def s3_bucket(s3_server: dict[str, Any]) -> str:
-    name = "backups"
-    s3_files(s3_server).mkdir(name)
-    return name
-
-
 class TestS3(WritableStoreTests):
     @pytest.fixture(autouse=True)
-    def _bucket(self, s3_server: dict[str, Any], s3_bucket: str) -> Iterator[None]:
+    def _bucket(self, s3_server: dict[str, Any], s3_bucket: str, s3_files: Any) -> Iterator[None]:
         self.bucket = s3_bucket
         self.options = s3_options(s3_server)
-        self.files = s3_files(s3_server)
+        self.files = s3_files
         self.root = s3_bucket
         yield
         for bucket in {self.bucket, self.root}:

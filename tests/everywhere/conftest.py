@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.storage.conftest import s3_bucket, s3_server, sftp_server
+from tests.storage.conftest import s3_bucket, s3_files, s3_server, sftp_server
 
-__all__ = ["s3_bucket", "s3_server", "sftp_server"]
+__all__ = ["s3_bucket", "s3_files", "s3_server", "sftp_server"]

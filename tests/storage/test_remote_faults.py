@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from s3fs import S3FileSystem
 
 from pgvector_restore.errors import (
     BackupNotFoundError,
@@ -31,6 +33,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_retry, "_FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(S3FileSystem, "retries", 1)  # its own attempts, with growing pauses
 
 
 class Remote:
@@ -189,8 +192,6 @@ with store.create("killed.bin") as stream:
 
 
 def test_killed_writer_shows_nothing(remote: Remote, s3_files: Any, s3_bucket: str) -> None:
-    import json  # noqa: PLC0415 - only here
-
     done = subprocess.run(
         [sys.executable, "-c", KILLED, remote.url, json.dumps(remote.options)],
         check=False,

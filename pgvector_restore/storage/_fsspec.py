@@ -34,7 +34,8 @@ from pgvector_restore.storage._guard import (
 )
 from pgvector_restore.storage._paths import Place, protocols
 from pgvector_restore.storage._protocols import install_line, protocol_row
-from pgvector_restore.storage._reading import plain_source, s3_source
+from pgvector_restore.storage._reading import PlainSource, opened, s3_source
+from pgvector_restore.storage._sftp import sftp_source
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
 from pgvector_restore.storage.writing import WritableStore, refuse_writing
 
@@ -135,7 +136,9 @@ class FsspecStore(WritableStore):
                 # Its open() hands every caller the same object with the same position.
                 source = io.BytesIO(self._fs.cat_file(path, start=start, end=end))
             else:
-                source = plain_source(self._fs, path, start)
+                fs = self._fs
+                file = opened(fs, path, start)
+                source = sftp_source(fs, file) if self._row.name == "SFTP" else PlainSource(file)
         limit = None if end is None else end - start
         return cast("BinaryIO", io.BufferedReader(GuardedStream(source, limit, what, version)))
 

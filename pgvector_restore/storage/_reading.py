@@ -13,12 +13,12 @@ from pgvector_restore.errors import StoreChangedError
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["AheadSource", "check_same", "plain_source", "s3_source"]
+__all__ = ["STALL_S", "AheadSource", "PlainSource", "check_same", "opened", "s3_source"]
 
 #: Bytes asked for while those before them are decoded. Less costs a change of threads more often.
 _AHEAD_BYTES = 2 << 20
 #: Seconds without any byte after which a body is given up; the file system's own limits are lower.
-_STALL_S = 120.0
+STALL_S = 120.0
 
 
 class PlainSource:
@@ -33,9 +33,7 @@ class PlainSource:
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """One read."""
-        if isinstance(self._file, io.RawIOBase | io.BufferedIOBase) or not hasattr(
-            self._file, "blocksize"
-        ):
+        if hasattr(self._file, "readinto"):
             return self._file.readinto(buffer) or 0
         view = memoryview(buffer).cast("B")
         data = self._file.read(len(view))
@@ -47,7 +45,7 @@ class PlainSource:
         self._file.close()
 
 
-def plain_source(fs: Any, path: str, start: int) -> PlainSource:  # noqa: ANN401 - fsspec has no types
+def opened(fs: Any, path: str, start: int) -> Any:  # noqa: ANN401 - fsspec has no types
     """A file as the file system opens it, at a byte of it."""
     try:
         file = fs.open(path, mode="rb")
@@ -64,7 +62,7 @@ def plain_source(fs: Any, path: str, start: int) -> PlainSource:  # noqa: ANN401
     except BaseException:
         file.close()
         raise
-    return PlainSource(file)
+    return file
 
 
 class AheadSource:
@@ -123,7 +121,7 @@ class AheadSource:
         parts: list[bytes] = []
         missing = _AHEAD_BYTES
         while missing:
-            data = await asyncio.wait_for(self._read(missing), _STALL_S)
+            data = await asyncio.wait_for(self._read(missing), STALL_S)
             if not data:
                 break
             parts.append(data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,8 +9,9 @@ from typing import Any, BinaryIO, cast
 
 from pgvector_restore.errors import BackupExistsError, BackupNotFoundError, StoreError, quoted
 from pgvector_restore.storage._guard import WritingStream, translated_writing
+from pgvector_restore.storage._sftp import SftpSink, rename
 
-__all__ = ["renamed", "uploaded"]
+__all__ = ["delete", "renamed", "uploaded"]
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +93,8 @@ def renamed(
             )
         fs.makedirs(path.rpartition("/")[0] or "/", exist_ok=True)
         file = fs.open(partial, mode="wb")
+        if hasattr(fs, "_pool"):
+            file = SftpSink(fs, file)
     try:
         with WritingStream(file, what) as stream:
             yield cast("BinaryIO", stream)
@@ -146,28 +148,17 @@ def _put_in_place(
     *,
     replace: bool,
 ) -> None:
-    pool = getattr(fs, "_pool", None)
-    if replace or pool is None:
-        if not replace and _is_there(fs, path):
-            raise _exists(what)
-        fs.mv(partial, path)
+    if not replace and hasattr(fs, "_pool"):
+        try:
+            rename(fs, partial, path)
+        except Exception as exc:
+            if _is_there(fs, path):
+                raise _exists(what) from exc
+            raise
         return
-    try:
-        # SFTP's own rename refuses a name that is taken; the one of fsspec does not.
-        _run(fs, _rename(pool, partial, path))
-    except Exception as exc:
-        if _is_there(fs, path):
-            raise _exists(what) from exc
-        raise
-
-
-async def _rename(pool: Any, partial: str, path: str) -> None:  # noqa: ANN401 - no types
-    async with pool.get() as channel:
-        await channel.rename(partial, path)
-
-
-def _run(fs: Any, work: Any) -> None:  # noqa: ANN401 - no types
-    asyncio.run_coroutine_threadsafe(work, fs.loop).result()
+    if not replace and _is_there(fs, path):
+        raise _exists(what)
+    fs.mv(partial, path)
 
 
 def _is_there(fs: Any, path: str) -> bool:  # noqa: ANN401 - fsspec has no types

@@ -1,0 +1,94 @@
+"""SFTP over sshfs, bounded: a connection that has ended ends what waits for it as well."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from pgvector_restore.storage._reading import STALL_S, AheadSource
+
+__all__ = ["SftpSink", "in_loop", "rename", "sftp_source"]
+
+T = TypeVar("T")
+
+
+async def _bounded(fs: Any, work: Awaitable[T]) -> T:  # noqa: ANN401 - sshfs has no types
+    """The result of one request, as long as there is a connection.
+
+    Reads and writes that are split over many requests wait for ever when the connection ends.
+    """
+    working = asyncio.ensure_future(work)
+    ended = asyncio.ensure_future(fs.client.wait_closed())
+    try:
+        done, _ = await asyncio.wait(
+            {working, ended}, timeout=STALL_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        if working not in done:
+            raise ConnectionError("the connection has ended" if done else "no answer")
+        return working.result()
+    finally:
+        working.cancel()
+        ended.cancel()
+
+
+def in_loop(fs: Any, work: Awaitable[T]) -> T:  # noqa: ANN401 - sshfs has no types
+    """Run one request in the file system's loop and wait for it."""
+    return asyncio.run_coroutine_threadsafe(_bounded(fs, work), fs.loop).result()
+
+
+def sftp_source(fs: Any, file: Any) -> AheadSource:  # noqa: ANN401 - sshfs has no types
+    """The rest of an open file."""
+    inner = _taken(file)
+
+    def close() -> None:
+        fs.loop.create_task(_close_quietly(inner))
+
+    return AheadSource(fs.loop, lambda size: _bounded(fs, inner.read(size)), close)
+
+
+def _taken(file: Any) -> Any:  # noqa: ANN401 - sshfs has no types
+    """The file of asyncssh, which the one of sshfs no longer closes when it is collected."""
+    file._closed = True  # noqa: SLF001 - it would wait for the loop, maybe from within it
+    return file._file  # noqa: SLF001 - what its own methods call
+
+
+async def _close_quietly(inner: Any) -> None:  # noqa: ANN401 - asyncssh's file
+    with suppress(Exception):  # it was only read; with the connection it has gone
+        await inner.close()
+
+
+class SftpSink:
+    """A file open for writing, brought to the server's disk where it can be.
+
+    Args:
+        fs: The file system.
+        file: The open file.
+    """
+
+    def __init__(self, fs: Any, file: Any) -> None:  # noqa: ANN401 - sshfs has no types
+        self._fs = fs
+        self._inner = _taken(file)
+
+    def write(self, data: Any, /) -> None:  # noqa: ANN401 - any buffer
+        """Write all of it."""
+        in_loop(self._fs, self._inner.write(bytes(data)))
+
+    def fsync(self) -> None:
+        """Ask the server to bring it to its disk, an extension that most have."""
+        in_loop(self._fs, self._inner.fsync())
+
+    def close(self) -> None:
+        """Close the file."""
+        in_loop(self._fs, self._inner.close())
+
+
+def rename(fs: Any, partial: str, path: str) -> None:  # noqa: ANN401 - sshfs has no types
+    """SFTP's own rename, which refuses a name that is taken; the one of sshfs does not."""
+
+    async def renaming() -> None:
+        async with fs._pool.get() as channel:  # noqa: SLF001 - sshfs has no other way to it
+            await channel.rename(partial, path)
+
+    in_loop(fs, renaming())

@@ -117,6 +117,7 @@ def test_extras_are_not_needed_to_import_the_package() -> None:
             if isinstance(node, ast.Import | ast.ImportFrom) and name_of(path) not in (
                 "pgvector_restore.testing",
                 "pgvector_restore.cli.app",
+                "pgvector_restore.cli.backup_command",
                 "pgvector_restore.cli.database",
                 "pgvector_restore.cli.inspect_command",
                 "pgvector_restore.cli.sets",

@@ -97,9 +97,10 @@ def watching(*, hidden: bool, what: Literal["restore", "backup"] = "restore") ->
     before = {number: signal.signal(number, watch.on_signal) for number in _SIGNALS}
     try:
         yield watch
-    except CancelledError:
+    except CancelledError as exc:
         watch.close()
-        raise Interrupted("interrupted: nothing has changed", watch.number) from None
+        words = str(exc).removeprefix("cancelled: ")
+        raise Interrupted(f"interrupted: {words}", watch.number) from None
     except KeyboardInterrupt:
         watch.close()
         raise watch.interrupted() from None

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from pgvector_restore import Manifest, open_store
+from pgvector_restore.db.embedded import EmbeddedServer
 from pgvector_restore.db.inspect import describe_columns, table_oid
 from pgvector_restore.db.session import configure_session
 from pgvector_restore.db.verify import TableReader, snapshot
@@ -28,7 +29,7 @@ from tests.backup.kit import (
     restored,
     stored,
 )
-from tests.conftest import G2_TABLES, EmbeddedServer, connect, database
+from tests.conftest import G2_TABLES, connect, database
 
 CODECS = ("none", "gzip", "bzip2", "xz", "zstd", "lz4")
 

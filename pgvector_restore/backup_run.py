@@ -119,15 +119,21 @@ class BackupRun:
                 _check_emptied(snapshot, emptied)
                 published = self._publish(snapshot, location, suffix)
                 if emptied is not None:
+                    self._cancel.check()
                     snapshot.truncate(published.relation(emptied))
         except PgvectorRestoreError as exc:
             if published is None:
                 if self._cancel.cancelled and not isinstance(exc, CancelledError):
-                    raise CancelledError("cancelled: nothing is left of the backup") from exc
+                    raise CancelledError("cancelled: nothing has changed") from exc
                 raise
             if emptied is not None:
                 self._write_log(published, None)
-                raise _not_emptied(exc, published.backup.label, emptied) from exc
+                label = published.backup.label
+                if self._cancel.cancelled and not isinstance(exc, OutcomeUnknownError):
+                    raise CancelledError(
+                        f"cancelled: backup {label} is complete, nothing was removed from {emptied}"
+                    ) from exc
+                raise _not_emptied(exc, label, emptied) from exc
             warnings.append(f"after the backup was complete: {exc}")
         warnings += self._write_log(published, emptied)
         report = self._report(published, emptied, warnings)
@@ -288,8 +294,6 @@ def _check_emptied(snapshot: Snapshot, emptied: str | None) -> None:
                 f"{full} cannot be emptied: the server is read-only",
                 hint="connect to the primary server",
             )
-        if not table.may_truncate:
-            raise TargetMismatchError(f"role lacks TRUNCATE on {full}")
         if table.referenced_by:
             raise TargetMismatchError(
                 f"{full} cannot be emptied: {', '.join(table.referenced_by)} refers to it"

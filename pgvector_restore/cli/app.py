@@ -10,6 +10,7 @@ import click
 
 from pgvector_restore._version import __version__
 from pgvector_restore.cli import documents, output
+from pgvector_restore.cli.backup_command import backup_command
 from pgvector_restore.cli.copy_command import copy_command
 from pgvector_restore.cli.database import Database, embedded_group, find_database
 from pgvector_restore.cli.inspect_command import inspect_command
@@ -160,6 +161,7 @@ def revert_command(
         output.print_lines(*[f"put back: {name}" for name in reverted])
 
 
+app.add_command(backup_command)
 app.add_command(copy_command)
 app.add_command(embedded_group)
 app.add_command(inspect_command)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pgvector_restore.backup_report import BackupReport
 from pgvector_restore.cli.documents import Logs, Result, sets_by_location
 from pgvector_restore.cli.text import printable, safe
 from pgvector_restore.db import embedded
@@ -273,6 +274,31 @@ def _print_neighbours(console: Console, result: Result) -> None:
         print_lines("")
     if result.look_failed is not None:
         print_lines(f"warning: could not look at the restored rows: {result.look_failed}", "")
+
+
+def print_backup(url: str, report: BackupReport) -> None:
+    """What a backup wrote."""
+    packed = f", {report.codec}" if report.codec is not None else ""
+    print_lines(
+        f"backup {report.label} in {url}: {report.format}{packed}",
+        f"of {report.source}, schema {report.schema}",
+    )
+    table = _table("table", ">rows", ">removed", ">files", ">size", ">seconds")
+    for one in report.tables:
+        table.add_row(
+            safe(one.table),
+            f"{one.rows:,}",
+            f"{one.rows_removed:,}",
+            f"{len(one.files):,}",
+            format_size(one.size_bytes),
+            f"{one.seconds:.2f}",
+        )
+    _Console(err=False).print(table)
+    print_lines(
+        *[f"warning: {text}" for text in report.warnings],
+        f"total: {_count(report.rows, 'row')}, {format_size(report.size_bytes)}, "
+        f"{report.seconds:.2f} s",
+    )
 
 
 def print_server(server: EmbeddedServer | None) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Literal
 
 from attrs import define, field
 
@@ -23,6 +24,19 @@ _log = logging.getLogger("pgvector_restore")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+#: What has become of it, by the phase it was in; in any other nothing has changed.
+_LAST_WORDS = {
+    "restore": {
+        "publish": "the restore was being committed: look whether its rows are there",
+        "done": "the restore had been committed",
+    },
+    "backup": {
+        "publish": "the backup was being published: list shows whether it is there",
+        "done": "the backup was complete",
+    },
+}
+
+
 class Interrupted(Exception):  # noqa: N818 - like KeyboardInterrupt
     """Ctrl-C or SIGTERM during a restore; the text says what has become of it."""
 
@@ -36,6 +50,8 @@ class Watch:
     """Passes progress on, and knows how far a restore was when it was interrupted."""
 
     _listener: Progress | None
+    #: What is under way; decides the last words.
+    what: Literal["restore", "backup"] = "restore"
     #: Used by a signal.
     cancel: CancelToken = field(factory=CancelToken)
     #: The last signal.
@@ -57,10 +73,7 @@ class Watch:
 
     def interrupted(self) -> Interrupted:
         """What to tell of it."""
-        what = {
-            "publish": "the restore was being committed: look whether its rows are there",
-            "done": "the restore had been committed",
-        }.get(self._phase, "nothing has changed")
+        what = _LAST_WORDS[self.what].get(self._phase, "nothing has changed")
         return Interrupted(f"interrupted: {what}", self.number)
 
     def close(self) -> None:
@@ -70,22 +83,24 @@ class Watch:
 
 
 @contextmanager
-def watching(*, hidden: bool) -> Iterator[Watch]:
-    """Watch a restore until the block ends.
+def watching(*, hidden: bool, what: Literal["restore", "backup"] = "restore") -> Iterator[Watch]:
+    """Watch a restore or a backup until the block ends.
 
     Args:
         hidden: No progress bar.
+        what: Which of the two.
 
     Raises:
         Interrupted: A signal has ended it.
     """
-    watch = Watch(_listener(hidden=hidden))
+    watch = Watch(_listener(hidden=hidden), what)
     before = {number: signal.signal(number, watch.on_signal) for number in _SIGNALS}
     try:
         yield watch
-    except CancelledError:
+    except CancelledError as exc:
         watch.close()
-        raise Interrupted("interrupted: nothing has changed", watch.number) from None
+        words = str(exc).removeprefix("cancelled: ")
+        raise Interrupted(f"interrupted: {words}", watch.number) from None
     except KeyboardInterrupt:
         watch.close()
         raise watch.interrupted() from None

@@ -225,7 +225,7 @@ def snapshot_of(
             schema = find_schema(cur, options.schema, names)
             configure_session(cur, options.lock_timeout_s, options.statement_timeout_s)
             check_unclaimed(cur, schema, names)
-            found = find_relations(cur, schema, names)
+            found = find_relations(cur, schema, names, emptied)
         snapshot: Snapshot | None = None
         try:
             with conn.transaction():

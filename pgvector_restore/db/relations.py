@@ -38,14 +38,15 @@ _TID_RANGE_VERSION = 140_000
 
 _FIND = """
 SELECT c.relname::text, c.oid::int8, c.relkind::text,
-       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'),
+       has_table_privilege(c.oid, 'TRUNCATE')
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = ANY (%s)
 """
 
 _DESCRIBE = """
 SELECT c.relkind::text, coalesce(a.amname = 'heap', false), row_security_active(c.oid),
-       c.relispopulated, has_table_privilege(c.oid, 'TRUNCATE'),
+       c.relispopulated,
        CASE WHEN c.relkind IN ('r', 'm')
             THEN pg_relation_size(c.oid) / current_setting('block_size')::int8 ELSE 0 END,
        CASE c.relkind WHEN 'p' THEN (SELECT coalesce(sum(pg_table_size(t.relid)), 0)
@@ -104,14 +105,14 @@ class Relation(RelationName):
     indexes: tuple[TargetIndex, ...] = ()
     #: Other tables whose foreign keys refer to it.
     referenced_by: tuple[str, ...] = ()
-    #: The role may empty it.
-    may_truncate: bool = False
     #: Code of strangers that emptying it would run.
     truncate_code: tuple[AttachedCode, ...] = ()
 
 
-def find_relations(cur: _Cursor, schema: str, names: Sequence[str]) -> tuple[RelationName, ...]:
-    """The relations of these names, in this order; all of them can be read.
+def find_relations(
+    cur: _Cursor, schema: str, names: Sequence[str], emptied: str | None
+) -> tuple[RelationName, ...]:
+    """The relations of these names, in this order; all can be read, and one of them emptied.
 
     Raises:
         TargetMismatchError: One is not there, or is nothing that has rows, or is not for this role.
@@ -125,13 +126,17 @@ def find_relations(cur: _Cursor, schema: str, names: Sequence[str]) -> tuple[Rel
                 f"schema {quoted(schema)} has no table {quoted(name)}",
                 hint="name the schema it is in, or the tables there are",
             )
-        oid, kind, readable = found[name]
+        oid, kind, readable, may_truncate = found[name]
         if kind not in _READABLE:
             raise TargetMismatchError(f"{schema}.{name} is no table that rows can be read from")
         if not readable:
             raise TargetMismatchError(
                 f"role lacks SELECT on {schema}.{name}",
                 hint="a backup needs USAGE on the schema and SELECT on its tables",
+            )
+        if name == emptied and not may_truncate:
+            raise TargetMismatchError(
+                f"role lacks TRUNCATE on {schema}.{name}", hint="emptying it needs that"
             )
         relations.append(RelationName(schema, name, oid, kind))
     return tuple(relations)
@@ -155,7 +160,7 @@ def _describe(cur: _Cursor, facts: TargetFacts, name: RelationName) -> Relation:
     row = cur.fetchone()
     if row is None or row[0] != name.kind:
         raise TargetChangedError(f"{full} was replaced a moment ago", hint="back up again")
-    _, is_heap, has_policies, populated, may_truncate, pages, size, referenced_by = row
+    _, is_heap, has_policies, populated, pages, size, referenced_by = row
     if has_policies:
         raise TargetMismatchError(
             f"policies of {full} hide rows from this role",
@@ -186,6 +191,5 @@ def _describe(cur: _Cursor, facts: TargetFacts, name: RelationName) -> Relation:
         unique=tuple(names for kind, names in keys if kind == "u"),
         indexes=indexes,
         referenced_by=tuple(referenced_by),
-        may_truncate=may_truncate,
         truncate_code=tuple(one for one in code if "TRUNCATE" in one.events and one.strangers),
     )

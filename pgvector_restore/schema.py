@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from pgvector_restore.column_types import described_column, parse_type
+from pgvector_restore.manifest import ManifestKey, ManifestTable
 from pgvector_restore.target import ColumnKind, ForeignKey, TargetColumn, TargetTable, WireType
 
 __all__ = [
     "COLLECTION",
     "EMBEDDING",
     "GENERATIONS",
+    "DescribedTable",
     "Generation",
+    "NewTables",
     "TableSchema",
     "columns_of",
     "generation_for",
@@ -94,6 +98,64 @@ class Generation:
     tables: tuple[TableSchema, ...]
 
     def table(self, name: str) -> TableSchema | None:
+        """The table of that name, or ``None``."""
+        return next((t for t in self.tables if t.name == name), None)
+
+
+@frozen
+class DescribedTable:
+    """A table to create as a manifest describes it: columns and keys, nothing that is run."""
+
+    #: What the manifest says.
+    described: ManifestTable
+    #: Foreign keys to create.
+    foreign_keys: tuple[ManifestKey, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name."""
+        return self.described.name
+
+    @property
+    def has_vectors(self) -> bool:
+        """A column has a type of the extension."""
+        types = [parse_type(column.type_name) for column in self.described.columns]
+        return any(found is not None and found.of_extension for found in types)
+
+    def cascades(self, key: ManifestKey) -> bool:
+        """The key is the one that LangChain's tables have: rows go with their parent."""
+        known = (key.column, key.parent, key.parent_column)
+        tables = [t for generation in GENERATIONS for t in generation.tables]
+        return any(t.name == self.name and t.parent == known for t in tables)
+
+    def as_target(self, schema: str) -> TargetTable:
+        """The table as it will be found once it is created."""
+        key = self.described.primary_key
+        columns = tuple(
+            evolve(described_column(c), not_null=c.not_null or c.name in key)
+            for c in self.described.columns
+        )
+        keys = tuple(
+            ForeignKey(k.column, schema, k.parent, k.parent_column) for k in self.foreign_keys
+        )
+        return TargetTable(schema, self.name, columns, rows=0, foreign_keys=keys)
+
+
+@frozen
+class NewTables:
+    """Tables that a restore creates."""
+
+    #: What they are created like, for people.
+    title: str
+    #: The tables, parents first.
+    tables: tuple[TableSchema | DescribedTable, ...]
+
+    @property
+    def needs_extension(self) -> bool:
+        """One of them has vectors."""
+        return any(isinstance(t, TableSchema) or t.has_vectors for t in self.tables)
+
+    def table(self, name: str) -> TableSchema | DescribedTable | None:
         """The table of that name, or ``None``."""
         return next((t for t in self.tables if t.name == name), None)
 

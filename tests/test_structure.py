@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("rows", "storage", "db"),
     ("plan", "columns", "sums"),
+    ("new_tables",),
     ("strategy", "feed", "tracking", "quarantine", "spill", "estimate", "grants", "preflight"),
     ("binary_feed",),
     ("planning", "pieces", "comparing", "inspecting"),

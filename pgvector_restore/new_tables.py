@@ -117,6 +117,11 @@ def _described(source: SourceFacts, facts: TargetFacts, findings: Findings) -> D
     return DescribedTable(said, kept)
 
 
+def _plain(name: str) -> str:
+    """A name without the quotes that the server has put it in."""
+    return name[1:-1].replace('""', '"') if name[:1] == '"' else name
+
+
 def _check_names(said: ManifestTable) -> None:
     names = [column.name for column in said.columns]
     try:
@@ -145,6 +150,6 @@ def _indexes_lost(made: TableSchema | DescribedTable, said: ManifestTable | None
         keys, known = {made.described.primary_key, *made.described.unique}, set()
     for index in said.indexes:
         unique = _UNIQUE.fullmatch(index.definition)
-        columns = tuple(one.strip('"') for one in unique[1].split(", ")) if unique else None
+        columns = tuple(map(_plain, unique[1].split(", "))) if unique else None
         if columns not in keys and index.name not in known:
             yield f"{index.name}: {index.definition}"

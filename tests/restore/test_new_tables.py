@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from psycopg import sql
 
 from pgvector_restore import (
     BadManifestError,
@@ -17,8 +18,8 @@ from pgvector_restore import (
     TargetMismatchError,
     open_store,
 )
-from pgvector_restore.column_types import _KNOWN, EXTENSION_TYPES
-from pgvector_restore.db.create import _TYPES
+from pgvector_restore.column_types import _KNOWN, EXTENSION_TYPES, TypeName, parse_type
+from pgvector_restore.db.create import _TYPES, _type
 from tests.conftest import connect, database
 from tests.described import change_manifest, write_described
 from tests.restore.content import execute, query, snapshot
@@ -153,7 +154,7 @@ def test_without_vectors_no_extension_is_needed(dsn: str, other_dsn: str, tmp_pa
     execute(dsn, "CREATE TABLE notes (id int PRIMARY KEY, body text); INSERT INTO notes VALUES (1)")
     write_described(tmp_path, dsn, ["notes"])
     restore(tmp_path, other_dsn)
-    assert query(other_dsn, "SELECT * FROM notes") == [(1, None)]
+    assert query(other_dsn, "SELECT id, body FROM notes") == [(1, None)]
     assert query(other_dsn, "SELECT FROM pg_extension WHERE extname = 'vector'") == []
 
 
@@ -161,7 +162,7 @@ def _chunks(change: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any
     return lambda document: change(document["tables"][1])
 
 
-def _type(name: str) -> Callable[[dict[str, Any]], None]:
+def _typed(name: str) -> Callable[[dict[str, Any]], None]:
     def change(table: dict[str, Any]) -> None:
         for column in table["columns"]:
             if column["name"] == "body":
@@ -176,18 +177,18 @@ _EVIL = 'text); DROP TABLE victim; CREATE TABLE "x" (y text'
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (_type(_EVIL), TargetMismatchError, "with which no table is created"),
-        (_type("text DEFAULT pg_sleep(1)"), TargetMismatchError, "with which no table is created"),
-        (_type("public.color"), TargetMismatchError, "with which no table is created"),
-        (_type("text\x1b[2J"), TargetMismatchError, "has type text\\x1b[2J"),
-        (_type(""), TargetMismatchError, "with which no table is created"),
-        (_type("character varying(0)"), TargetError, "must be at least 1"),
+        (_typed(_EVIL), TargetMismatchError, "with which no table is created"),
+        (_typed("text DEFAULT pg_sleep(1)"), TargetMismatchError, "with which no table is created"),
+        (_typed("public.color"), TargetMismatchError, "with which no table is created"),
+        (_typed("text\x1b[2J"), TargetMismatchError, "has type text\\x1b[2J"),
+        (_typed(""), TargetMismatchError, "with which no table is created"),
+        (_typed("character varying(0)"), TargetError, "must be at least 1"),
         (
             _chunks(lambda t: t.update(primary_key=["id) ; DROP TABLE victim"])),
             BadManifestError,
             "a key of chunks has column",
         ),
-        (_chunks(lambda t: t["unique"].append(["no"])), BadManifestError, "has column \"no\""),
+        (_chunks(lambda t: t["unique"].append(["no"])), BadManifestError, 'has column "no"'),
         (
             _chunks(lambda t: t["columns"][0].update(name="x" * 64)),
             BadManifestError,
@@ -246,7 +247,7 @@ def test_a_parent_that_is_not_in_the_backup(dsn: str, other_dsn: str, tmp_path: 
 def test_parents_are_not_replaced_alone(root: Path, dsn: str) -> None:
     with Restorer(open_store(root), dsn) as restorer:
         with pytest.raises(
-            OptionError, match='replacing only source Docs would orphan the rows of chunks'
+            OptionError, match="replacing only source Docs would orphan the rows of chunks"
         ):
             restorer.plan(mode="replace", tables=["source Docs"])
         plan = restorer.plan(mode="replace", tables=["chunks"])
@@ -265,4 +266,17 @@ def test_every_known_type_can_be_created(dsn: str) -> None:
     assert set(_TYPES) | set(EXTENSION_TYPES) == set(_KNOWN)
     with connect(dsn) as conn:
         for name in _TYPES:
-            assert conn.execute(f"SELECT format_type('{name}'::regtype, -1)").fetchone() == (name,)
+            conn.execute(
+                sql.SQL("DROP TABLE IF EXISTS t; CREATE TABLE t (x {})").format(_sql(name))
+            )
+            ((written,),) = conn.execute(
+                "SELECT format_type(atttypid, atttypmod) FROM pg_attribute"
+                " WHERE attrelid = 't'::regclass AND attnum > 0"
+            ).fetchall()
+            found = parse_type(written)
+            assert found is not None
+            assert found.base == name
+
+
+def _sql(name: str) -> sql.Composed:
+    return _type(TypeName(name), "public")

@@ -34,6 +34,7 @@ __all__ = ["verify_command"]
     show_default=True,
     help="Name so many rows of each table that differ.",
 )
+@click.option("--ignore-manifest", is_flag=True, help="Compare with the files alone.")
 @dsn_option
 @json_option
 @verbose
@@ -47,6 +48,7 @@ def verify_command(  # noqa: PLR0913 - one per option of the command line
     tables: str | None,
     schema: str | None,
     limit: int,
+    ignore_manifest: bool,
     dsn: str | None,
     as_json: bool,
 ) -> None:
@@ -55,7 +57,13 @@ def verify_command(  # noqa: PLR0913 - one per option of the command line
     backup = opened.catalog().get(label)
     database = find_database(dsn, "append")
     with Restorer(opened, database.target) as restorer:
-        report = restorer.verify(backup, tables=tables, schema=schema, limit=limit)
+        report = restorer.verify(
+            backup,
+            tables=tables,
+            schema=schema,
+            limit=limit,
+            check_manifest=not ignore_manifest,
+        )
     if as_json:
         print_document({"ok": report.equal, "store": opened.url, **report.to_dict()})
     else:

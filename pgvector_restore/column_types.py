@@ -60,6 +60,8 @@ _KNOWN: dict[str, tuple[ColumnKind, WireType | None]] = {
     "vector": ("vector", "vector"),
 }
 
+#: Names that ``schema.py`` uses.
+_ALIASES = {"varchar": "character varying"}
 #: Types with the same bytes in a file.
 _TEXTS = ("character varying", "text")
 #: Types whose values do not change where their numbers in parentheses are left away.
@@ -115,7 +117,7 @@ def parse_type(name: str) -> TypeName | None:
         return None
     base, first, second, zone, brackets = found.groups()
     plain = base.rpartition(".")[2]
-    base = plain if plain in EXTENSION_TYPES else base
+    base = plain if plain in EXTENSION_TYPES else _ALIASES.get(base, base)
     numbers = tuple(int(number) for number in (first, second) if number is not None)
     return TypeName(base + (zone or ""), numbers, len(brackets) // 2)
 

@@ -7,13 +7,16 @@ table up to 200,000, and what ``spill.py`` needs to find repeated keys.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 
 from attrs import define, field, frozen
 
+from pgvector_restore.binary_feed import copied_batches, header_of
 from pgvector_restore.cancel import CancelToken
+from pgvector_restore.column_types import described_column
 from pgvector_restore.errors import (
+    BadManifestError,
     CancelledError,
     OptionError,
     PgvectorRestoreError,
@@ -27,16 +30,21 @@ from pgvector_restore.inspection import (
     RepeatedKeys,
     RowClaim,
 )
+from pgvector_restore.manifest import Manifest, ManifestTable
 from pgvector_restore.model import DEFAULT_LIMITS, BackupFile, BackupSet, UnpackLimits
 from pgvector_restore.progress import Progress, no_progress
+from pgvector_restore.rows.copied import cells_of
 from pgvector_restore.rows.csv import DEFAULT_MAX_RECORD_BYTES, CsvReader, Fields
+from pgvector_restore.rows.fields import Field
 from pgvector_restore.rows.keys import key_values, orphans
+from pgvector_restore.rows.printing import printed
 from pgvector_restore.rows.rejects import Reject
 from pgvector_restore.rows.repair import shown_cell
 from pgvector_restore.rows.survey import Survey
-from pgvector_restore.schema import TableSchema, columns_of, is_parent, shape_of
+from pgvector_restore.schema import Links, TableSchema, columns_of, links_of, shape_of
 from pgvector_restore.spill import RUN_VALUES, Spill, SpillError
 from pgvector_restore.storage import BackupLog, BackupStore
+from pgvector_restore.sums import FileSum
 from pgvector_restore.target import TargetColumn
 from pgvector_restore.tracking import Teller
 
@@ -60,6 +68,7 @@ class _Call:
     store: BackupStore
     backup: BackupSet
     log: BackupLog | None
+    manifest: Manifest | None
     limit: int
     max_record_bytes: int
     folder: str | None
@@ -82,8 +91,9 @@ def inspect_set(  # noqa: PLR0913 - limits, each with a default
 ) -> InspectReport:
     """Read a whole backup set and tell what would become of it, without a database.
 
-    The types of columns are those of the known shapes of LangChain's tables; columns that none of
-    them has are taken for text. A file that cannot be read ends its own inspection only.
+    The types of columns are those of the manifest, else those of the known shapes of LangChain's
+    tables; columns that none of them has are taken for text. A file that cannot be read ends its
+    own inspection only.
 
     Args:
         store: Where the set lies.
@@ -107,16 +117,30 @@ def inspect_set(  # noqa: PLR0913 - limits, each with a default
     started = time.perf_counter()
     found = backup if isinstance(backup, BackupSet) else store.catalog().get(backup)
     log = store.read_log(found.location)
+    manifest, error = _manifest(store, found)
     teller = Teller(progress, cancel or CancelToken(), "inspect", found.size_bytes)
-    call = _Call(store, found, log, limit, max_record_bytes, temp_dir, run_values, limits, teller)
+    call = _Call(
+        store, found, log, manifest, limit, max_record_bytes, temp_dir, run_values, limits, teller
+    )
     parents: dict[str, _Keys] = {}
     files = tuple(_inspect_file(call, file, parents) for file in found.files)
     teller.tell_done()
-    return InspectReport(found, files, time.perf_counter() - started)
+    return InspectReport(found, files, time.perf_counter() - started, error)
+
+
+def _manifest(
+    store: BackupStore, backup: BackupSet
+) -> tuple[Manifest | None, dict[str, object] | None]:
+    """The manifest, or why it cannot be used."""
+    try:
+        return store.read_manifest(backup), None
+    except BadManifestError as exc:
+        return None, exc.to_dict() | {"message": str(exc)}
 
 
 def _inspect_file(call: _Call, file: BackupFile, parents: dict[str, _Keys]) -> FileInspection:
-    reading = _Reading(call, file, parents)
+    said = call.manifest.table(file.table) if call.manifest is not None else None
+    reading = _Reading(call, file, parents, said)
     error: dict[str, object] | None = None
     repeated: tuple[RepeatedKeys, ...] = ()
     with ExitStack() as stack:
@@ -131,7 +155,7 @@ def _inspect_file(call: _Call, file: BackupFile, parents: dict[str, _Keys]) -> F
         except PgvectorRestoreError as exc:
             error = exc.to_dict() | {"message": str(exc)}
     call.teller.finished(file.size_bytes)
-    if reading.is_parent:
+    if reading.links.is_parent:
         parents[file.table] = reading.own_keys if error is None else None
     return reading.result(error, repeated)
 
@@ -143,13 +167,15 @@ class _Reading:
     call: _Call
     file: BackupFile
     parents: dict[str, _Keys]
+    described: ManifestTable | None = None
     survey: Survey | None = None
-    schema: TableSchema | None = None
+    links: Links = field(factory=Links)
     columns: tuple[TargetColumn, ...] = ()
     #: Key columns and what finds their repeated values.
     spills: list[tuple[int, Spill]] = field(factory=list)
     own_keys: _Keys = field(factory=set)
-    is_parent: bool = False
+    #: Stored files that are not those of the manifest.
+    changed: list[str] = field(factory=list)
     final_newline_missing: bool = False
     orphans: int | None = 0
     first_orphans: list[Orphan] = field(factory=list)
@@ -158,7 +184,11 @@ class _Reading:
 
     def read(self, stack: ExitStack) -> None:
         """Go through the whole file once."""
-        with closing(self._blocks()) as blocks:
+        if self.file.format == "binary":
+            self._read_binary(stack)
+            return
+        found = FileSum(self.described, self.file)
+        with closing(self._blocks(found.add)) as blocks:
             reader = self._reader(blocks)
             self._begin(reader.header.names, stack)
             assert self.survey is not None  # noqa: S101 - made a moment ago
@@ -167,15 +197,66 @@ class _Reading:
                 self.survey.add(fields)
                 self._look_at_keys(fields)
             self.final_newline_missing = reader.final_newline_missing
+        self._compare(found, self.file)
 
-    def _blocks(self) -> Generator[bytes, None, None]:
+    def _read_binary(self, stack: ExitStack) -> None:
+        header = header_of(self.call.store, self.file, self.described, self.call.max_record_bytes)
+        self._begin(header.names, stack)
+        assert self.survey is not None  # noqa: S101 - made a moment ago
+        with closing(self._payloads(compare=True)) as batches:
+            for fields in batches:
+                self.call.teller.cancel.check()
+                self.survey.add_payloads(fields)
+                self._look_at_keys(fields)
+
+    def _payloads(self, *, compare: bool) -> Generator[Fields, None, None]:
+        """Records of a file in binary, counted over its parts."""
+        call, width, before = self.call, len(self.columns), 0
+        for piece in self.file.pieces:
+            found = FileSum(self.described if compare else None, piece)
+            batches = copied_batches(
+                call.store,
+                piece,
+                width,
+                call.max_record_bytes,
+                found=found,
+                limits=call.limits,
+                on_read=self._read_on(),
+            )
+            with closing(batches):
+                for rows in batches:
+                    yield Fields(tuple(cells_of(rows, range(width))), before + 1)
+                    before += len(rows)
+            self._compare(found, piece)
+
+    def _compare(self, found: FileSum, piece: BackupFile) -> None:
+        if not found.matches:
+            self.call.store.check_unchanged(piece)
+            self.changed.append(piece.name)
+
+    def _cells(self, place: int, fields: Fields) -> Sequence[Field]:
+        """Cells of a column as keys are compared, whatever the format of the file."""
+        column, cells = self.columns[place], fields.columns[place]
+        if self.file.format == "binary":
+            return [printed(column.wire, cell) for cell in cells]
+        return key_values(column, cells)
+
+    def _blocks(
+        self, on_stored: Callable[[bytes], None] | None = None
+    ) -> Generator[bytes, None, None]:
+        return self.call.store.blocks(
+            self.file, limits=self.call.limits, on_read=self._read_on(), on_stored=on_stored
+        )
+
+    def _read_on(self) -> Callable[[int], None]:
+        """Tells of stored bytes that were read."""
         update = self.call.teller.for_table(self.file.table)
 
         def on_read(size: int) -> None:
             self.bytes_read = min(self.bytes_read + size, self.file.size_bytes)
             update(self.bytes_read, self.survey.records if self.survey is not None else 0)
 
-        return self.call.store.blocks(self.file, limits=self.call.limits, on_read=on_read)
+        return on_read
 
     def _reader(self, blocks: Iterator[bytes]) -> CsvReader:
         return CsvReader(
@@ -190,34 +271,34 @@ class _Reading:
             self.survey.reject(reject)
 
     def _begin(self, names: Sequence[str], stack: ExitStack) -> None:
-        self.schema = shape_of(self.file.table, names)
-        self.columns = columns_of(self.schema, names)
+        shape = shape_of(self.file.table, names)
+        self.links = links_of(self.file.table, shape, self.call.manifest)
+        self.columns = _columns(shape, self.described, names)
         self.survey = Survey(self.columns, self.call.limit)
-        for name in _key_columns(self.schema, names):
+        for name in [key for key in self.links.unique if key in names]:
             spill = stack.enter_context(Spill(self.call.folder, self.call.run_values))
             self.spills.append((names.index(name), spill))
-        self.is_parent = is_parent(self.file.table)
-        if self._parent() is None and self.schema is not None and self.schema.parent is not None:
+        if self._parent() is None and self.links.parent is not None:
             self.orphans = None
 
     def _parent(self) -> tuple[int, set[str]] | None:
         """Place of the column that refers to a parent, and the parent's keys."""
         names = [column.name for column in self.columns]
-        if self.schema is None or self.schema.parent is None:
+        if self.links.parent is None:
             return None
-        column, table, _ = self.schema.parent
+        column, table = self.links.parent
         keys = self.parents.get(table)
         return (names.index(column), keys) if column in names and keys is not None else None
 
     def _look_at_keys(self, fields: Fields) -> None:
         for place, spill in self.spills:
-            values = key_values(self.columns[place], fields.columns[place])
+            values = self._cells(place, fields)
             spill.add([value for value in values if value is not None])
-        if self.is_parent and self.schema is not None and self.own_keys is not None:
+        if self.links.is_parent and self.own_keys is not None:
             names = [column.name for column in self.columns]
-            if self.schema.primary_key in names:
-                place = names.index(self.schema.primary_key)
-                values = key_values(self.columns[place], fields.columns[place])
+            if self.links.own_key in names:
+                place = names.index(self.links.own_key)
+                values = self._cells(place, fields)
                 self.own_keys.update(value.decode() for value in values if value is not None)
                 if len(self.own_keys) > _MAX_PARENT_KEYS:
                     self.own_keys = None
@@ -226,7 +307,8 @@ class _Reading:
             self._count_orphans(fields, *parent)
 
     def _count_orphans(self, fields: Fields, place: int, keys: set[str]) -> None:
-        cells = fields.columns[place]
+        binary = self.file.format == "binary"
+        cells = self._cells(place, fields) if binary else fields.columns[place]
         found = orphans(cells, keys)
         self.orphans = (self.orphans or 0) + len(found)
         for index in found[: self.call.limit - len(self.first_orphans)]:
@@ -251,13 +333,12 @@ class _Reading:
     def _find(self, place: int, hashes: set[int]) -> dict[bytes, tuple[int, list[int]]]:
         """Values with these hashes that are there more than once: how often, and first records."""
         found: dict[bytes, tuple[int, list[int]]] = {}
-        with closing(self._blocks()) as blocks:
-            reader = self._reader(blocks)
+        with closing(self._again()) as batches:
             survey, self.survey = self.survey, None  # what is malformed was counted already
             try:
-                for fields in reader:
+                for fields in batches:
                     self.call.teller.cancel.check()
-                    values = key_values(self.columns[place], fields.columns[place])
+                    values = self._cells(place, fields)
                     for record, value in enumerate(values, fields.first_record):
                         if value is not None and hash(value) in hashes:
                             count, records = found.get(value, (0, []))
@@ -267,6 +348,14 @@ class _Reading:
             finally:
                 self.survey = survey
         return {value: seen for value, seen in found.items() if seen[0] > 1}
+
+    def _again(self) -> Generator[Fields, None, None]:
+        """The records once more."""
+        if self.file.format == "binary":
+            yield from self._payloads(compare=False)
+            return
+        with closing(self._blocks()) as blocks:
+            yield from self._reader(blocks)
 
     def _shown(self, named: dict[bytes, tuple[int, list[int]]]) -> tuple[RepeatedKey, ...]:
         first = sorted(named.items(), key=lambda item: item[1][1])[: self.call.limit]
@@ -294,13 +383,14 @@ class _Reading:
             repeated=repeated,
             orphans=self.orphans,
             first_orphans=tuple(self.first_orphans),
-            claims=tuple(_claims(self.call.log, file)),
+            claims=tuple(_claims(self.call.log, self.described, file)),
             missing_key=self._missing_key(),
             notes=tuple(self._notes(survey, error)),
+            changed=tuple(self.changed),
         )
 
     def _missing_key(self) -> str | None:
-        key = self.schema.primary_key if self.schema is not None else None
+        key = self.links.own_key
         return None if key in [column.name for column in self.columns] else key
 
     def _notes(self, survey: Survey, error: dict[str, object] | None) -> Iterator[str]:
@@ -319,12 +409,22 @@ class _Reading:
             yield f"the backup log says that the newest backup of the table failed: {reason}"
 
 
-def _claims(log: BackupLog | None, file: BackupFile) -> Iterator[RowClaim]:
+def _columns(
+    shape: TableSchema | None, described: ManifestTable | None, names: Sequence[str]
+) -> tuple[TargetColumn, ...]:
+    """The columns with their types, as the manifest or the shape has them."""
+    known = {} if described is None else {c.name: described_column(c) for c in described.columns}
+    return tuple(
+        known.get(name) or column
+        for name, column in zip(names, columns_of(shape, names), strict=True)
+    )
+
+
+def _claims(
+    log: BackupLog | None, described: ManifestTable | None, file: BackupFile
+) -> Iterator[RowClaim]:
     """How many rows others say the file has: one row for each who says something."""
     if log is not None and (rows := log.rows_of(file.name)) is not None:
         yield RowClaim("log", rows)
-
-
-def _key_columns(schema: TableSchema | None, names: Collection[str]) -> list[str]:
-    keys = () if schema is None else (schema.primary_key, schema.unique)
-    return [key for key in keys if key is not None and key in names]
+    if described is not None:
+        yield RowClaim("manifest", described.rows)

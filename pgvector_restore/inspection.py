@@ -98,7 +98,7 @@ class Orphan:
 class RowClaim:
     """How many rows somebody says a file has."""
 
-    #: Who: ``log``.
+    #: Who: ``log`` or ``manifest``.
     source: str
     #: Rows.
     rows: int
@@ -142,6 +142,8 @@ class FileInspection:
     missing_key: str | None = None
     #: What is worth knowing and no fault, one line each.
     notes: tuple[str, ...] = ()
+    #: Stored files that are not those of the manifest, by their SHA-256: the file, or parts of it.
+    changed: tuple[str, ...] = ()
 
     @property
     def disagreeing(self) -> tuple[RowClaim, ...]:
@@ -153,7 +155,7 @@ class FileInspection:
     @property
     def ok(self) -> bool:
         """Everything of the file can be restored, as far as it can be told without a database."""
-        wrong = self.error or self.bad_records or self.repeated or self.orphans
+        wrong = self.error or self.bad_records or self.repeated or self.orphans or self.changed
         return not (wrong or self.missing_key or self.disagreeing)
 
     def to_dict(self) -> dict[str, Any]:
@@ -178,11 +180,13 @@ class InspectReport:
     files: tuple[FileInspection, ...]
     #: Seconds it took.
     seconds: float
+    #: Why the manifest cannot be used (``type``, ``message`` …); ``None``: it can, or is not there.
+    manifest_error: dict[str, object] | None = None
 
     @property
     def ok(self) -> bool:
         """The set can be restored, as far as it can be told without a database."""
-        return all(file.ok for file in self.files)
+        return self.manifest_error is None and all(file.ok for file in self.files)
 
     def file(self, table: str) -> FileInspection:
         """What was found for one table; ``KeyError`` if the set has no such file."""
@@ -196,12 +200,15 @@ class InspectReport:
         return {
             **self.backup.to_dict(),
             "restorable": self.ok,
+            "manifest_error": self.manifest_error,
             "files": {file.table: file.to_dict() for file in self.files},
             "seconds": self.seconds,
         }
 
     def __str__(self) -> str:
         lines = [f"{self.backup.label}: {'can be restored' if self.ok else 'HAS FAULTS'}"]
+        if self.manifest_error is not None:
+            lines.append(f"  {self.manifest_error['message']}")
         for file in self.files:
             lines.append(f"  {file.file}: {_count(file.records, 'record')}")
             lines += [f"    {line}" for line in findings(file)]
@@ -220,6 +227,10 @@ def _faults(file: FileInspection) -> list[str]:
     lines = []
     if file.error is not None:
         lines.append(f"cannot be read further: {file.error['message']}")
+    lines += [
+        f"{name} is not the file the manifest was written for: its SHA-256 differs"
+        for name in file.changed
+    ]
     if file.missing_key is not None:
         lines.append(f'the header has no column "{file.missing_key}", the key of the table')
     lines += [

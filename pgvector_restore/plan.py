@@ -16,7 +16,7 @@ from pgvector_restore.options import RestoreOptions
 from pgvector_restore.report import format_size
 from pgvector_restore.rows.csv import Header
 from pgvector_restore.rows.digest import ContentDigest
-from pgvector_restore.schema import Generation
+from pgvector_restore.schema import NewTables
 from pgvector_restore.target import TargetColumn, TargetFacts, TargetIndex, TargetTable
 
 __all__ = ["RestorePlan", "TablePlan"]
@@ -116,7 +116,7 @@ class RestorePlan:
     #: Tables in the order of loading, parents first.
     tables: tuple[TablePlan, ...]
     #: Tables that are missing are created like these.
-    generation: Generation | None
+    generation: NewTables | None
     #: Warnings, then notes. Errors are raised: with one there is no plan.
     findings: tuple[Finding, ...]
     #: How rows come in: ``in_place`` or ``swap``.
@@ -157,7 +157,8 @@ class RestorePlan:
     @property
     def creates_extension(self) -> bool:
         """The extension ``vector`` will be created."""
-        return self.generation is not None and self.facts.vector_schema is None
+        created = self.generation
+        return created is not None and created.needs_extension and self.facts.vector_schema is None
 
     @property
     def rows_removed(self) -> int:

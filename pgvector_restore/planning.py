@@ -8,12 +8,13 @@ from typing import Literal
 from pgvector_restore.columns import SourceFacts, match_columns, match_types
 from pgvector_restore.db.indexes import droppable
 from pgvector_restore.db.known_faults import builds_in_parallel, vector_warnings
-from pgvector_restore.errors import BadHeaderError, OptionError, TargetMismatchError, quoted
+from pgvector_restore.errors import OptionError, TargetMismatchError, quoted
 from pgvector_restore.estimate import forecast
 from pgvector_restore.findings import Findings
 from pgvector_restore.grants import check_privileges
 from pgvector_restore.manifest import Manifest
 from pgvector_restore.model import BackupFile, BackupSet, Catalog
+from pgvector_restore.new_tables import new_tables
 from pgvector_restore.options import RestoreOptions, check_identifier
 from pgvector_restore.plan import RestorePlan, TablePlan
 from pgvector_restore.preflight import (
@@ -27,7 +28,7 @@ from pgvector_restore.preflight import (
     check_rows,
     check_server,
 )
-from pgvector_restore.schema import COLLECTION, Generation, generation_for, parents_of
+from pgvector_restore.schema import COLLECTION, NewTables, parents_of
 from pgvector_restore.strategy import choose_jobs, choose_strategy
 from pgvector_restore.target import TargetColumn, TargetFacts, TargetIndex, TargetTable
 
@@ -168,23 +169,18 @@ def _targets(
     sources: Sequence[SourceFacts],
     facts: TargetFacts,
     findings: Findings,
-) -> tuple[dict[str, TargetTable], Generation | None]:
+) -> tuple[dict[str, TargetTable], NewTables | None]:
     """The tables as they are or will be created, by name, and what those are created like."""
-    missing = {s.file.table: s.header.names for s in sources if facts.table(s.file.table) is None}
+    missing = [source for source in sources if facts.table(source.file.table) is None]
     targets = {table.name: table for table in facts.tables}
-    generation = None
+    created = None
     with findings.gathering("tables"):
-        generation = _generation(missing, options, facts) if missing else None
-        for source in sources:
-            if source.file.table in missing:
-                target = _created(generation, source, facts)
-                _check_parents(target, facts, missing)
-                targets[target.name] = target
-    if generation is not None:
-        findings.note(
-            "generation", f"{', '.join(missing)} will be created as {generation.title} does"
-        )
-    return targets, generation
+        created = new_tables(missing, options, facts, findings) if missing else None
+        for table in created.tables if created is not None else ():
+            target = table.as_target(facts.schema)
+            _check_parents(target, facts, [source.file.table for source in missing])
+            targets[target.name] = target
+    return targets, created
 
 
 def _workers(
@@ -273,36 +269,6 @@ def _outweighs(source: SourceFacts, target: TargetTable) -> bool:
     if source.counted_rows is not None:
         return source.counted_rows > target.rows
     return source.file.size_bytes > 2 * (target.size_bytes or 0)
-
-
-def _generation(
-    missing: dict[str, tuple[str, ...]], options: RestoreOptions, facts: TargetFacts
-) -> Generation | None:
-    names = ", ".join(missing)
-    if not options.create_tables:
-        raise TargetMismatchError(
-            f"schema {quoted(facts.schema)} has no table {names}",
-            hint="allow tables to be created, or name the schema they are in",
-        )
-    if facts.vector_version is None:
-        raise TargetMismatchError(
-            f"{facts.label} has no extension vector to create",
-            hint="install pgvector on the server: https://github.com/pgvector/pgvector",
-        )
-    return generation_for(missing)
-
-
-def _created(generation: Generation | None, source: SourceFacts, facts: TargetFacts) -> TargetTable:
-    table = generation.table(source.file.table) if generation is not None else None
-    if table is None:
-        raise BadHeaderError(
-            f"no known shape of {source.file.table} has the columns "
-            f"{', '.join(source.header.names)}",
-            hint="create the table with these columns first, then restore into it",
-            file=source.file.name,
-            record=0,
-        )
-    return table.as_target(facts.schema)
 
 
 def _check_parents(target: TargetTable, facts: TargetFacts, created: Collection[str]) -> None:

@@ -9,19 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from pgvector_restore.column_types import described_column, parse_type
+from pgvector_restore.manifest import Manifest, ManifestKey, ManifestTable
 from pgvector_restore.target import ColumnKind, ForeignKey, TargetColumn, TargetTable, WireType
 
 __all__ = [
     "COLLECTION",
     "EMBEDDING",
     "GENERATIONS",
+    "DescribedTable",
     "Generation",
+    "Links",
+    "NewTables",
     "TableSchema",
     "columns_of",
     "generation_for",
     "is_parent",
+    "links_of",
     "parents_of",
     "shape_of",
 ]
@@ -94,6 +100,64 @@ class Generation:
     tables: tuple[TableSchema, ...]
 
     def table(self, name: str) -> TableSchema | None:
+        """The table of that name, or ``None``."""
+        return next((t for t in self.tables if t.name == name), None)
+
+
+@frozen
+class DescribedTable:
+    """A table to create as a manifest describes it: columns and keys, nothing that is run."""
+
+    #: What the manifest says.
+    described: ManifestTable
+    #: Foreign keys to create.
+    foreign_keys: tuple[ManifestKey, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name."""
+        return self.described.name
+
+    @property
+    def has_vectors(self) -> bool:
+        """A column has a type of the extension."""
+        types = [parse_type(column.type_name) for column in self.described.columns]
+        return any(found is not None and found.of_extension for found in types)
+
+    def cascades(self, key: ManifestKey) -> bool:
+        """The key is the one that LangChain's tables have: rows go with their parent."""
+        known = (key.column, key.parent, key.parent_column)
+        tables = [t for generation in GENERATIONS for t in generation.tables]
+        return any(t.name == self.name and t.parent == known for t in tables)
+
+    def as_target(self, schema: str) -> TargetTable:
+        """The table as it will be found once it is created."""
+        key = self.described.primary_key
+        columns = tuple(
+            evolve(described_column(c), not_null=c.not_null or c.name in key)
+            for c in self.described.columns
+        )
+        keys = tuple(
+            ForeignKey(k.column, schema, k.parent, k.parent_column) for k in self.foreign_keys
+        )
+        return TargetTable(schema, self.name, columns, rows=0, foreign_keys=keys)
+
+
+@frozen
+class NewTables:
+    """Tables that a restore creates."""
+
+    #: What they are created like, for people.
+    title: str
+    #: The tables, parents first.
+    tables: tuple[TableSchema | DescribedTable, ...]
+
+    @property
+    def needs_extension(self) -> bool:
+        """One of them has vectors."""
+        return any(isinstance(t, TableSchema) or t.has_vectors for t in self.tables)
+
+    def table(self, name: str) -> TableSchema | DescribedTable | None:
         """The table of that name, or ``None``."""
         return next((t for t in self.tables if t.name == name), None)
 
@@ -190,6 +254,46 @@ def is_parent(table: str) -> bool:
         t.parent is not None and t.parent[1] == table
         for generation in GENERATIONS
         for t in generation.tables
+    )
+
+
+@frozen
+class Links:
+    """What ties rows to each other, as far as it is over single columns."""
+
+    #: Columns whose values are there once.
+    unique: tuple[str, ...] = ()
+    #: The primary key; ``None``: it has several columns, or is not known.
+    own_key: str | None = None
+    #: Column that refers to another table of the set, and that table.
+    parent: tuple[str, str] | None = None
+    #: Rows of another table of the set refer to this one's primary key.
+    is_parent: bool = False
+
+
+def links_of(table: str, shape: TableSchema | None, manifest: Manifest | None) -> Links:
+    """How the table's rows are tied, as the manifest says, else by the table's known shape."""
+    said = manifest.table(table) if manifest is not None else None
+    if said is None or manifest is None:
+        if shape is None:
+            return Links(is_parent=is_parent(table))
+        keys = tuple(key for key in (shape.primary_key, shape.unique) if key is not None)
+        parent = shape.parent[:2] if shape.parent is not None else None
+        return Links(keys, shape.primary_key, parent, is_parent(table))
+    keys_of = {t.name: t.primary_key for t in manifest.tables}
+    known = [
+        (t.name, key)
+        for t in manifest.tables
+        for key in t.foreign_keys
+        if keys_of.get(key.parent) == (key.parent_column,)
+    ]
+    single = [one[0] for one in (said.primary_key, *said.unique) if len(one) == 1]
+    parents = [(key.column, key.parent) for name, key in known if name == table != key.parent]
+    return Links(
+        tuple(single),
+        said.primary_key[0] if len(said.primary_key) == 1 else None,
+        parents[0] if parents else None,
+        any(key.parent == table for _, key in known),
     )
 
 

@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("rows", "storage", "db"),
     ("plan", "columns", "crew", "sums"),
+    ("new_tables",),
     ("strategy", "feed", "tracking", "quarantine", "spill", "estimate", "grants", "preflight"),
     ("binary_feed",),
     ("planning", "pieces", "comparing", "inspecting", "pruning", "copying", "dumping"),

@@ -180,6 +180,7 @@ def _options(given: dict[str, Any], database: Database | None = None) -> Restore
         schema=given["schema"],
         create_tables=not given["no_create_tables"],
         check_log=not given["ignore_log"],
+        check_manifest=not given["ignore_manifest"],
         lock_timeout_s=given["lock_timeout"],
         statement_timeout_s=given["statement_timeout"],
         ledger=given["ledger"],

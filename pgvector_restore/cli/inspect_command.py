@@ -62,6 +62,8 @@ def inspect_command(
 def _print_report(report: InspectReport) -> None:
     backup = report.backup
     print_lines(f"{backup.label} in {backup.location.relative_path}", "")
+    if report.manifest_error is not None:
+        print_lines(str(report.manifest_error["message"]), "")
     for file in report.files:
         records = f"{file.records:,} record{'s'[: file.records != 1]}"
         print_lines(f"{file.file}  ({records}, {format_size(file.size_bytes)})")

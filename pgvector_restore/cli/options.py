@@ -143,6 +143,11 @@ _CHECKS = (
         "--ignore-log", is_flag=True, help="Do not compare row counts with the backup log."
     ),
     click.option(
+        "--ignore-manifest",
+        is_flag=True,
+        help="Do not use the set's manifest; sets in binary cannot do without.",
+    ),
+    click.option(
         "--lock-timeout",
         metavar="SECONDS",
         type=click.FloatRange(min=0, min_open=True, max=2_000_000),

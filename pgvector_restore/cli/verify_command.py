@@ -39,6 +39,7 @@ __all__ = ["verify_command"]
     show_default=True,
     help="Name so many rows of each table that differ.",
 )
+@click.option("--ignore-manifest", is_flag=True, help="Compare with the files alone.")
 @progress_option
 @dsn_option
 @json_option
@@ -54,6 +55,7 @@ def verify_command(  # noqa: PLR0913 - one per option of the command line
     tables: str | None,
     schema: str | None,
     limit: int,
+    ignore_manifest: bool,
     no_progress: bool,
     dsn: str | None,
     as_json: bool,
@@ -71,6 +73,7 @@ def verify_command(  # noqa: PLR0913 - one per option of the command line
             tables=tables,
             schema=schema,
             limit=limit,
+            check_manifest=not ignore_manifest,
             progress=watch,
             cancel=watch.cancel,
         )

@@ -17,7 +17,7 @@ from pgvector_restore.db.session import configure_session
 from pgvector_restore.db.watch import Watcher
 from pgvector_restore.options import RestoreOptions
 from pgvector_restore.progress import Phase
-from pgvector_restore.schema import Generation
+from pgvector_restore.schema import NewTables
 from pgvector_restore.target import TargetFacts, TargetIndex, TargetTable
 
 __all__ = ["LoadResult", "TableLoad", "Work"]
@@ -68,7 +68,7 @@ class Work:
     #: Mode and limits.
     options: RestoreOptions
     #: What missing tables are created like.
-    generation: Generation | None
+    generation: NewTables | None
     #: Memory and workers of index builds.
     build: BuildSettings
     #: Runs long commands and tells how far they are.

@@ -121,7 +121,7 @@ class _Walk:
         """Where rows begin, where the last whole one ends, and bytes the next one needs more."""
         starts: list[int] = []
         columns, size = self._columns, len(data)
-        place = start
+        place = at = start
         try:
             while True:
                 (count,) = _int16(data, place)
@@ -143,7 +143,7 @@ class _Walk:
                 starts.append(place)
                 place = at
         except error:  # fewer bytes are there than a number takes
-            at = max(size + 1, place + 2)
+            at = max(at, size + 1, place + 2)
         if at - place > self._max_record_bytes:
             raise BadRecordError(
                 f"record is longer than {self._max_record_bytes} bytes",

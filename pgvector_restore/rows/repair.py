@@ -202,7 +202,7 @@ class CellRules:
         if not column.not_null or None not in cells:
             return cells
         if column.kind != "text":
-            raise self._bad(column, first + cells.index(None), CellProblem(_NULL_IN_NOT_NULL))
+            raise self._bad(column, first + cells.index(None), CellProblem(NULL_IN_NOT_NULL))
         return [b"" if cell is None else cell for cell in cells]
 
     def _clean(self, column: TargetColumn, cells: list[Field], first: int) -> list[Field]:
@@ -260,7 +260,7 @@ def repaired_cell(column: TargetColumn, cell: Field) -> tuple[Field, str | None]
         if not column.not_null:
             return None, None
         if column.kind != "text":
-            raise CellProblem(_NULL_IN_NOT_NULL)
+            raise CellProblem(NULL_IN_NOT_NULL)
         return b"", None
     rule = _RULES[column.kind]
     return (cell, None) if rule is None else rule(cell, column.dimensions)
@@ -287,7 +287,7 @@ def in_bulk(encoder: Encoder, cells: list[Field]) -> list[bytes] | None:
     return [NULL_FIELD if cell is None else next(following) for cell in cells]
 
 
-_NULL_IN_NOT_NULL = "cell is empty (NULL), the column is NOT NULL"
+NULL_IN_NOT_NULL = "cell is empty (NULL), the column is NOT NULL"
 
 
 def shown_cell(cell: bytes) -> str:

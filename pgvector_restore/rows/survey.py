@@ -17,7 +17,13 @@ from pgvector_restore.rows.fields import Field
 from pgvector_restore.rows.pgcopy import NULL_FIELD
 from pgvector_restore.rows.problem import CellProblem, NotFinite
 from pgvector_restore.rows.rejects import Reject
-from pgvector_restore.rows.repair import in_bulk, payload_of, repaired_cell, shown_cell
+from pgvector_restore.rows.repair import (
+    NULL_IN_NOT_NULL,
+    in_bulk,
+    payload_of,
+    repaired_cell,
+    shown_cell,
+)
 from pgvector_restore.target import TargetColumn
 
 __all__ = ["Survey"]
@@ -80,6 +86,19 @@ class Survey:
         bad: list[BadCell] = []
         for seen, cells in zip(self._seen, fields.columns, strict=True):
             bad += self._look(seen, cells, fields.first_record)
+        if bad:
+            bad.sort(key=lambda cell: cell.record)
+            self._bad(bad)
+
+    def add_payloads(self, fields: Fields) -> None:
+        """Take a batch of a file in binary, whose cells are payloads."""
+        self.records += len(fields)
+        bad: list[BadCell] = []
+        for seen, cells in zip(self._seen, fields.columns, strict=True):
+            nulls = cells.count(None)
+            seen.nulls += nulls
+            if seen.column.wire in _LOOKED_AT or (nulls and seen.column.not_null):
+                bad += _look_at_payloads(seen, cells, fields.first_record)
         if bad:
             bad.sort(key=lambda cell: cell.record)
             self._bad(bad)
@@ -154,6 +173,59 @@ def _look_at(seen: _Seen, cell: Field, record: int) -> BadCell | None:
         )
     if payload is not None and column.wire == "vector":
         _count_vector(seen, payload)
+    return None
+
+
+#: Bytes of payloads that all have the same; and types that say how many follow.
+_SIZES = {
+    "bool": 1,
+    "int2": 2,
+    "date": 4,
+    "float4": 4,
+    "int4": 4,
+    "float8": 8,
+    "int8": 8,
+    "timestamp": 8,
+    "timestamptz": 8,
+    "uuid": 16,
+}
+_LOOKED_AT = (*_SIZES, "vector", "halfvec")
+
+
+def _look_at_payloads(seen: _Seen, cells: Sequence[Field], first: int) -> list[BadCell]:
+    bad = []
+    for record, cell in enumerate(cells, first):
+        reason = _fault(seen, cell)
+        if reason is not None:
+            seen.bad_cells += 1
+            bad.append(BadCell(record, seen.column.name, reason, None))
+    return bad
+
+
+def _fault(seen: _Seen, payload: Field) -> str | None:
+    """What is wrong with a payload, as far as its form tells."""
+    column = seen.column
+    if payload is None:
+        return NULL_IN_NOT_NULL if column.not_null else None
+    if column.wire in ("vector", "halfvec"):
+        return _vector_fault(seen, payload)
+    size = _SIZES.get(column.wire or "")
+    if size is not None and len(payload) != size:
+        return f"value has {len(payload)} bytes, type {column.wire} has {size}"
+    return None
+
+
+def _vector_fault(seen: _Seen, payload: bytes) -> str | None:
+    single = seen.column.wire == "vector"
+    dimensions = int.from_bytes(payload[:2], "big")
+    if not dimensions or len(payload) != _VECTOR_HEAD + dimensions * (4 if single else 2):
+        return f"vector of {dimensions} dimensions has {len(payload)} bytes"
+    numbers = np.frombuffer(payload, ">f4" if single else ">f2", offset=_VECTOR_HEAD)
+    if single:
+        _count_vector(seen, payload)
+    if not np.isfinite(numbers).all():
+        seen.not_finite += 1
+        return "vector holds NaN or an infinity"
     return None
 
 

@@ -80,7 +80,7 @@ def _table(table: Relation, dumped: Dumped, options: BackupOptions) -> ManifestT
         schema=table.schema,
         rows=dumped.digest.rows,
         digest=dumped.digest.hex if options.digest else None,
-        columns=tuple(map(_column, columns)),
+        columns=tuple(_column(column, table.columns.index(column) + 1) for column in columns),
         files=dumped.files,
         primary_key=table.primary_key,
         unique=table.unique,
@@ -91,8 +91,8 @@ def _table(table: Relation, dumped: Dumped, options: BackupOptions) -> ManifestT
     )
 
 
-def _column(column: TargetColumn) -> ManifestColumn:
+def _column(column: TargetColumn, position: int) -> ManifestColumn:
     # That an index wants so many dimensions is no part of the type.
     written = re.fullmatch(r".+\(([0-9]+)\)", column.type_name)
     dimensions = int(written[1]) if written and column.wire in _VECTORS else None
-    return ManifestColumn(column.name, column.type_name, column.not_null, dimensions)
+    return ManifestColumn(column.name, column.type_name, column.not_null, dimensions, position)

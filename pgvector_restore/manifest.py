@@ -63,6 +63,8 @@ class ManifestColumn:
     not_null: bool = False
     #: Dimensions of a vector column whose type has them; ``None``: it has none.
     dimensions: int | None = None
+    #: Place among the columns of the table, from 1; ``None``: as in the file.
+    position: int | None = None
 
 
 @frozen
@@ -117,6 +119,13 @@ class ManifestTable:
     def size_bytes(self) -> int:
         """Stored bytes of all files."""
         return sum(file.size_bytes for file in self.files)
+
+    @property
+    def table_columns(self) -> tuple[ManifestColumn, ...]:
+        """Columns in the order of the table; where it is not told, in that of the files."""
+        numbered = enumerate(self.columns, 1)
+        ordered = sorted((column.position or place, place) for place, column in numbered)
+        return tuple(self.columns[place - 1] for _, place in ordered)
 
     def file(self, name: str) -> ManifestFile | None:
         """The file of that name, or ``None``."""
@@ -319,6 +328,7 @@ def _column(found: _Reader) -> ManifestColumn:
         found.text("type_name"),
         found.flag("not_null"),
         found.number_or_none("dimensions"),
+        found.number_or_none("position"),
     )
 
 

@@ -135,7 +135,7 @@ class DescribedTable:
         key = self.described.primary_key
         columns = tuple(
             evolve(described_column(c), not_null=c.not_null or c.name in key)
-            for c in self.described.columns
+            for c in self.described.table_columns
         )
         keys = tuple(
             ForeignKey(k.column, schema, k.parent, k.parent_column) for k in self.foreign_keys

@@ -91,7 +91,7 @@ def create_described(
         parent_schemas: Schemas of the tables it refers to, by name.
     """
     said = table.described
-    parts: list[sql.Composable] = [_column(column, vector_schema) for column in said.columns]
+    parts: list[sql.Composable] = [_column(column, vector_schema) for column in said.table_columns]
     if said.primary_key:
         parts.append(sql.SQL("PRIMARY KEY ({})").format(_names(said.primary_key)))
     parts += [sql.SQL("UNIQUE ({})").format(_names(columns)) for columns in said.unique]

@@ -141,7 +141,7 @@ def content(dsn: str, tables: tuple[str, ...]) -> dict[str, list[Any]]:
                 conn.execute(f"SELECT t::text FROM {table} t ORDER BY 1").fetchall(),
                 conn.execute(
                     "SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute"
-                    " WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attname",
+                    " WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum",
                     [table],
                 ).fetchall(),
             ]

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,8 +36,8 @@ MANIFEST = Manifest(
             rows=3,
             digest="0" * 32,
             columns=(
-                ManifestColumn("id", "uuid", not_null=True),
-                ManifestColumn("embedding", "vector(3)", dimensions=3),
+                ManifestColumn("id", "uuid", not_null=True, position=2),
+                ManifestColumn("embedding", "vector(3)", dimensions=3, position=1),
             ),
             files=(
                 ManifestFile("docs_20261125_003000.part00001.pgcopy.zst", 10, "a" * 64, 2),
@@ -49,6 +50,13 @@ MANIFEST = Manifest(
         ),
     ),
 )
+
+
+def test_columns_in_the_order_of_the_table() -> None:
+    (table,) = MANIFEST.tables
+    assert [column.name for column in table.table_columns] == ["embedding", "id"]
+    untold = evolve(table, columns=tuple(evolve(c, position=None) for c in table.columns))
+    assert untold.table_columns == untold.columns
 
 
 def document() -> dict[str, Any]:

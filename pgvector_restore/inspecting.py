@@ -123,7 +123,8 @@ def inspect_set(  # noqa: PLR0913 - limits, each with a default
         store, found, log, manifest, limit, max_record_bytes, temp_dir, run_values, limits, teller
     )
     parents: dict[str, _Keys] = {}
-    files = tuple(_inspect_file(call, file, parents) for file in found.files)
+    with store.hold(found):
+        files = tuple(_inspect_file(call, file, parents) for file in found.files)
     teller.tell_done()
     return InspectReport(found, files, time.perf_counter() - started, error)
 

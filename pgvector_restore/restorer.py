@@ -136,7 +136,8 @@ class Restorer:
             TargetError: The database refused, was busy, or was lost.
         """
         tracker = Tracker(plan, progress, cancel or CancelToken())
-        report = Run(self.store, self._target, plan, self._executor, tracker).execute()
+        with self.store.hold(plan.backup):
+            report = Run(self.store, self._target, plan, self._executor, tracker).execute()
         _log.log(logging.WARNING if report.rows_rejected else logging.INFO, "%s", report)
         return report
 
@@ -199,17 +200,18 @@ class Restorer:
             file: header_of(self.store, file, said, max_record_bytes)
             for file, said in described.items()
         }
-        report = verify_backup(
-            self.store,
-            self._target,
-            found,
-            headers,
-            described,
-            options=options,
-            limit=limit,
-            progress=progress,
-            cancel=cancel or CancelToken(),
-        )
+        with self.store.hold(found):
+            report = verify_backup(
+                self.store,
+                self._target,
+                found,
+                headers,
+                described,
+                options=options,
+                limit=limit,
+                progress=progress,
+                cancel=cancel or CancelToken(),
+            )
         _log.info("%s", report)
         return report
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,13 +9,17 @@ from pathlib import Path
 import pytest
 
 from pgvector_restore.errors import BackupInUseError, BackupNotFoundError, OptionError, StoreError
+from pgvector_restore.inspecting import inspect_set
 from pgvector_restore.keeping import KeepRules
+from pgvector_restore.progress import ProgressEvent
 from pgvector_restore.pruning import PruneReport, prune
+from pgvector_restore.restorer import Restorer
 from pgvector_restore.storage import BackupStore, open_store
 from tests.keep.conftest import DAY, NOW, Write
 
 _A, _B, _C = "20260101_000000", "20260102_000000", "20260103_000000"
 _LAST = KeepRules(last=1)
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "training_data"
 
 
 def keys(root: Path) -> set[str]:
@@ -245,3 +250,26 @@ def test_read_only_stores(root: Path, write: Write) -> None:
     assert prune(ReadOnly(), _LAST, dry_run=True).removed == ()
     with pytest.raises(OptionError, match="leftover_age_s must not be negative"):
         prune(open_store(str(root)), _LAST, leftover_age_s=-1)
+
+
+def test_a_restore_a_comparison_and_an_inspection_hold_their_set(
+    g2_dsn: str, tmp_path: Path
+) -> None:
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
+    store = open_store(str(tmp_path / "examples"))
+    found = store.catalog().latest()
+    met: list[str] = []
+
+    def try_it(event: ProgressEvent) -> None:
+        if event.phase != "done":
+            met.append(event.phase)
+            with pytest.raises(BackupInUseError), store.hold(found, alone=True):
+                pytest.fail("the block must not run")
+
+    with Restorer(store, g2_dsn) as restorer:
+        restorer.restore(found, mode="replace", progress=try_it)
+        restorer.verify(found, progress=try_it)
+    inspect_set(store, found, progress=try_it)
+    assert {"prepare", "load", "publish", "verify", "inspect"} <= set(met)
+    with store.hold(found, alone=True):
+        assert store.catalog().latest() == found

@@ -380,4 +380,7 @@ def recast_field(recast: Recast, field: bytes) -> bytes:
     if recast == "none" or field == NULL_FIELD:
         return field
     payload = field[_HEAD:]
-    return complete(_JSONB_VERSION + payload if recast == "to_jsonb" else payload[1:])
+    if recast == "to_jsonb":
+        return complete(_JSONB_VERSION + payload)
+    # Of another version it is left as it is: no JSON begins like that, so the server refuses it.
+    return complete(payload.removeprefix(_JSONB_VERSION))

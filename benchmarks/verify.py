@@ -4,7 +4,8 @@ Restores a set of each size into an embedded server, then takes the median of se
 
 * the table alone: read back, hashed;
 * ``Restorer.verify``: file and table;
-* a restore with ``verify="counts"`` and one with ``verify="content"``.
+* a restore with ``verify="counts"`` and one with ``verify="content"``;
+* the last three with the same rows in binary and a manifest, whose digest spares decoding.
 
 Bytes are those of the table's rows in COPY's binary format. Everything of ours runs in one process,
 on one core; ``cpu`` counts its processor seconds, the server's are beside. As a script::
@@ -15,6 +16,7 @@ on one core; ``cpu`` counts its processor seconds, the server's are beside. As a
 from __future__ import annotations
 
 import argparse
+import hashlib
 import statistics
 import time
 from pathlib import Path
@@ -25,7 +27,9 @@ from compare import served
 from data import write_set
 
 from pgvector_restore import Restorer, open_store
+from pgvector_restore.db.inspect import inspect_target
 from pgvector_restore.db.verify import TableReader, snapshot
+from pgvector_restore.manifest import Manifest, ManifestColumn, ManifestFile, ManifestTable
 from pgvector_restore.rows.digest import digest_of, form_of, row_hash
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 EMBEDDING = "langchain_pg_embedding"
 CASES = {"30,000 x 1536": (30_000, 1536), "100,000 x 384": (100_000, 384)}
 MEGABYTE = 1_000_000
+STAMP = "20260102_030405"
 
 
 def measured(runs: int, run: Callable[[], object]) -> tuple[float, float]:
@@ -62,6 +67,41 @@ def read_back(restorer: Restorer, dsn: str) -> None:
     with psycopg.connect(dsn) as conn, snapshot(conn):
         reader = TableReader(conn, plan.facts.schema, EMBEDDING, form.columns)
         digest_of([row_hash(form, row) for row in reader.rows()])
+
+
+def write_described(root: Path, dsn: str) -> Path:
+    """The two tables in binary, one file each, with a manifest."""
+    folder = root / "vector_bak"
+    folder.mkdir(parents=True, exist_ok=True)
+    described = []
+    with psycopg.connect(dsn) as conn, snapshot(conn) as cur:
+        facts = inspect_target(cur, "public", ["langchain_pg_collection", EMBEDDING])
+        for target in facts.tables:
+            form = form_of(target.columns)
+            reader = TableReader(conn, "public", target.name, form.columns)
+            hashes = [row_hash(form, row) for row in reader.rows()]
+            columns = ", ".join(column.name for column in form.columns)
+            path = folder / f"{target.name}_{STAMP}.pgcopy"
+            found = hashlib.sha256()
+            statement = f"COPY {target.name} ({columns}) TO STDOUT (FORMAT binary)"
+            with cur.copy(statement) as copy, path.open("wb") as out:
+                for block in copy:
+                    out.write(block)
+                    found.update(block)
+            file = ManifestFile(path.name, path.stat().st_size, found.hexdigest(), len(hashes))
+            described.append(
+                ManifestTable(
+                    target.name,
+                    "public",
+                    len(hashes),
+                    digest_of(hashes).hex,
+                    tuple(ManifestColumn(c.name, c.type_name, c.not_null) for c in form.columns),
+                    (file,),
+                )
+            )
+    manifest = Manifest(STAMP, "binary", None, "", "", 0, None, tuple(described))
+    (folder / f"manifest_{STAMP}.json").write_bytes(manifest.to_json())
+    return root
 
 
 def show(name: str, size: int, times: tuple[float, float]) -> None:
@@ -100,6 +140,11 @@ def case(name: str, root: Path, dsn: str, runs: int) -> None:
         show("verify, file and table", size, measured(runs, restorer.verify))
         show("restore, counts", size, measured(runs, lambda: restore("counts")))
         show("restore, content", size, measured(runs, lambda: restore("content")))
+    described = write_described(root.with_name(f"{root.name}-binary"), dsn)
+    with Restorer(open_store(described), dsn) as restorer:
+        show("binary: verify", size, measured(runs, restorer.verify))
+        show("binary: restore, counts", size, measured(runs, lambda: restore("counts")))
+        show("binary: restore, content", size, measured(runs, lambda: restore("content")))
 
 
 if __name__ == "__main__":

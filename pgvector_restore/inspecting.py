@@ -12,7 +12,6 @@ from contextlib import ExitStack, closing
 
 from attrs import define, field, frozen
 
-from pgvector_restore.binary_feed import copied_batches, header_of
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.column_types import described_column
 from pgvector_restore.errors import (
@@ -30,8 +29,10 @@ from pgvector_restore.inspection import (
     RepeatedKeys,
     RowClaim,
 )
+from pgvector_restore.links import Links, links_of
 from pgvector_restore.manifest import Manifest, ManifestTable
 from pgvector_restore.model import DEFAULT_LIMITS, BackupFile, BackupSet, UnpackLimits
+from pgvector_restore.opening import copied_batches, header_of
 from pgvector_restore.progress import Progress, no_progress
 from pgvector_restore.rows.copied import cells_of
 from pgvector_restore.rows.csv import DEFAULT_MAX_RECORD_BYTES, CsvReader, Fields
@@ -41,7 +42,7 @@ from pgvector_restore.rows.printing import printed
 from pgvector_restore.rows.rejects import Reject
 from pgvector_restore.rows.repair import shown_cell
 from pgvector_restore.rows.survey import Survey
-from pgvector_restore.schema import Links, TableSchema, columns_of, links_of, shape_of
+from pgvector_restore.schema import TableSchema, columns_of, shape_of
 from pgvector_restore.spill import RUN_VALUES, Spill, SpillError
 from pgvector_restore.storage import BackupLog, BackupStore
 from pgvector_restore.sums import FileSum

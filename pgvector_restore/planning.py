@@ -18,6 +18,7 @@ from pgvector_restore.new_tables import new_tables
 from pgvector_restore.options import RestoreOptions, check_identifier
 from pgvector_restore.plan import RestorePlan, TablePlan
 from pgvector_restore.preflight import (
+    check_children,
     check_code,
     check_counts,
     check_disk,
@@ -106,6 +107,7 @@ def make_plan(
     check_neighbours(backup, catalog, findings)
     check_counts(sources, options, findings)
     check_formats(sources, options, findings)
+    check_children(sources, options, facts, findings)
     targets, generation = _targets(options, sources, facts, findings)
     created = [target for target in targets.values() if target.oid is None]
     check_privileges(facts, options, sources, created, findings)

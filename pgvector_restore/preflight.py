@@ -16,6 +16,7 @@ from pgvector_restore.report import format_size
 from pgvector_restore.target import AttachedCode, TargetFacts, TargetTable
 
 __all__ = [
+    "check_children",
     "check_code",
     "check_counts",
     "check_disk",
@@ -126,6 +127,27 @@ def check_replaceable(target: TargetTable) -> None:
             f"{', '.join(target.inherited_by)} inherits from it",
             hint="detach the inheriting table, or use mode append",
         )
+
+
+def check_children(
+    sources: Sequence[SourceFacts],
+    options: RestoreOptions,
+    facts: TargetFacts,
+    findings: Findings,
+) -> None:
+    """Tables of the set that stay as they are, and refer to one whose rows are replaced."""
+    chosen = {source.file.table for source in sources}
+    for table in facts.tables if options.mode == "replace" else ():
+        parents = {key.parent for key in table.foreign_keys} & chosen
+        for parent in parents if table.name not in chosen else ():
+            findings.error(
+                "references",
+                OptionError(
+                    f"replacing only {parent} would orphan the rows of {table.name}",
+                    hint=f"replace {table.name} as well, or append",
+                ),
+                parent,
+            )
 
 
 def check_names(facts: TargetFacts, sources: Sequence[SourceFacts], findings: Findings) -> None:

@@ -8,7 +8,6 @@ from concurrent.futures import Executor
 from types import TracebackType
 from typing import Any
 
-from pgvector_restore.binary_feed import header_of, read_manifest, start_of
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.db.claims import check_unclaimed
 from pgvector_restore.db.inspect import find_schema, inspect_target
@@ -19,6 +18,7 @@ from pgvector_restore.db.session import configure_session
 from pgvector_restore.errors import OptionError
 from pgvector_restore.manifest import Manifest
 from pgvector_restore.model import BackupFile, BackupSet, Catalog
+from pgvector_restore.opening import header_of, read_manifest, start_of
 from pgvector_restore.options import RestoreOptions, check_identifier, make_options
 from pgvector_restore.plan import RestorePlan
 from pgvector_restore.planning import SourceFacts, make_plan, select_files

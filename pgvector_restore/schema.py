@@ -12,7 +12,7 @@ from typing import Literal
 from attrs import evolve, frozen
 
 from pgvector_restore.column_types import described_column, parse_type
-from pgvector_restore.manifest import Manifest, ManifestKey, ManifestTable
+from pgvector_restore.manifest import ManifestKey, ManifestTable
 from pgvector_restore.target import ColumnKind, ForeignKey, TargetColumn, TargetTable, WireType
 
 __all__ = [
@@ -21,13 +21,11 @@ __all__ = [
     "GENERATIONS",
     "DescribedTable",
     "Generation",
-    "Links",
     "NewTables",
     "TableSchema",
     "columns_of",
     "generation_for",
     "is_parent",
-    "links_of",
     "parents_of",
     "shape_of",
 ]
@@ -254,46 +252,6 @@ def is_parent(table: str) -> bool:
         t.parent is not None and t.parent[1] == table
         for generation in GENERATIONS
         for t in generation.tables
-    )
-
-
-@frozen
-class Links:
-    """What ties rows to each other, as far as it is over single columns."""
-
-    #: Columns whose values are there once.
-    unique: tuple[str, ...] = ()
-    #: The primary key; ``None``: it has several columns, or is not known.
-    own_key: str | None = None
-    #: Column that refers to another table of the set, and that table.
-    parent: tuple[str, str] | None = None
-    #: Rows of another table of the set refer to this one's primary key.
-    is_parent: bool = False
-
-
-def links_of(table: str, shape: TableSchema | None, manifest: Manifest | None) -> Links:
-    """How the table's rows are tied, as the manifest says, else by the table's known shape."""
-    said = manifest.table(table) if manifest is not None else None
-    if said is None or manifest is None:
-        if shape is None:
-            return Links(is_parent=is_parent(table))
-        keys = tuple(key for key in (shape.primary_key, shape.unique) if key is not None)
-        parent = shape.parent[:2] if shape.parent is not None else None
-        return Links(keys, shape.primary_key, parent, is_parent(table))
-    keys_of = {t.name: t.primary_key for t in manifest.tables}
-    known = [
-        (t.name, key)
-        for t in manifest.tables
-        for key in t.foreign_keys
-        if keys_of.get(key.parent) == (key.parent_column,)
-    ]
-    single = [one[0] for one in (said.primary_key, *said.unique) if len(one) == 1]
-    parents = [(key.column, key.parent) for name, key in known if name == table != key.parent]
-    return Links(
-        tuple(single),
-        said.primary_key[0] if len(said.primary_key) == 1 else None,
-        parents[0] if parents else None,
-        any(key.parent == table for _, key in known),
     )
 
 

@@ -405,6 +405,25 @@ def test_csv_that_is_not_the_manifests(g2_dsn: str, tmp_path: Path) -> None:
     assert [t.rows_loaded for t in report.tables] == [2, 12]
 
 
+def test_records_set_aside_are_not_missed(g2_dsn: str, tmp_path: Path) -> None:
+    """A manifest counts them, and its digest is not the one of the rows that were loaded."""
+    execute(g2_dsn, _FILL)
+    write_described(tmp_path, g2_dsn, form="csv")
+    csv = f"{EMBEDDING}_{STAMP}.csv"
+    good = (folder_of(tmp_path) / csv).read_bytes()
+    change_file(tmp_path, csv, good.replace(b'"[7,1', b'"[x,1'), honest=True)
+    report = restore(
+        tmp_path,
+        g2_dsn,
+        mode="replace",
+        verify="content",
+        on_bad_row="quarantine",
+        reject_dir=str(tmp_path / "rejects"),
+    )
+    assert report.rows_rejected == 1
+    assert [t.rows_after for t in report.tables] == [2, 11]
+
+
 def test_csv_that_is_loaded_in_ranges_has_its_sum_compared(
     g2_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -254,6 +254,17 @@ def test_parents_are_not_replaced_alone(root: Path, dsn: str) -> None:
     assert [table.name for table in plan.tables] == ["chunks"]
 
 
+def test_the_target_knows_parents_as_well(dsn: str, tmp_path: Path) -> None:
+    execute(dsn, "CREATE TABLE one (id int PRIMARY KEY); CREATE TABLE two (id int)")
+    write_described(tmp_path, dsn, ["one", "two"])
+    execute(dsn, "ALTER TABLE two ADD FOREIGN KEY (id) REFERENCES one")
+    with (
+        Restorer(open_store(tmp_path), dsn) as restorer,
+        pytest.raises(OptionError, match="replacing only one would orphan the rows of two"),
+    ):
+        restorer.plan(mode="replace", tables=["one"])
+
+
 def test_unrelated_tables_are_replaced_in_any_choice(dsn: str, tmp_path: Path) -> None:
     execute(dsn, "CREATE TABLE one (id int); CREATE TABLE two (id int)")
     write_described(tmp_path, dsn, ["one", "two"])

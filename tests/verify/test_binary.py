@@ -119,6 +119,21 @@ def test_a_digest_that_was_not_taken(dsn: str, root: Path) -> None:
     assert (difference.record, difference.columns) == (20, ("price",))
 
 
+@both
+def test_settings_of_the_role_make_no_difference(dsn: str, tmp_path: Path, form: Form) -> None:
+    execute(dsn, "CREATE TABLE items (id int PRIMARY KEY, took interval, at tstzrange)")
+    execute(dsn, "INSERT INTO items VALUES (1, '3 days 4 hours', '[2026-01-02 03:04+00,)')")
+    write_described(tmp_path, dsn, ["items"], form=form)
+    execute(dsn, "ALTER ROLE CURRENT_USER SET IntervalStyle = 'sql_standard'")
+    execute(dsn, "ALTER ROLE CURRENT_USER SET TimeZone = 'Asia/Tokyo'")
+    try:
+        assert verify(tmp_path, dsn).equal
+        execute(dsn, "UPDATE items SET took = '5 days'")
+        assert not verify(tmp_path, dsn).equal
+    finally:
+        execute(dsn, "ALTER ROLE CURRENT_USER RESET ALL")
+
+
 def test_other_types_with_the_same_values(dsn: str, tmp_path: Path) -> None:
     """Fields of json become those of jsonb and back; texts are texts."""
     execute(dsn, _TABLE)

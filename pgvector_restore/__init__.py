@@ -9,8 +9,10 @@
 
 from pgvector_restore._version import __version__
 from pgvector_restore.cancel import CancelToken
+from pgvector_restore.copying import CopiedFile, CopyReport, copy_set
 from pgvector_restore.errors import (
     BackupExistsError,
+    BackupInUseError,
     BackupNotFoundError,
     BadCellError,
     BadCompressionError,
@@ -49,6 +51,7 @@ from pgvector_restore.inspection import (
     RepeatedKeys,
     RowClaim,
 )
+from pgvector_restore.keeping import Decision, KeepRules
 from pgvector_restore.manifest import (
     Manifest,
     ManifestColumn,
@@ -70,6 +73,7 @@ from pgvector_restore.model import (
 from pgvector_restore.options import RestoreOptions
 from pgvector_restore.plan import RestorePlan, TablePlan
 from pgvector_restore.progress import LoggingProgress, ProgressEvent, ServerStep, TqdmProgress
+from pgvector_restore.pruning import Leftover, PruneReport, prune
 from pgvector_restore.report import RestoreReport, TableReport, format_size
 from pgvector_restore.restorer import Restorer
 from pgvector_restore.settings import environment_target, resolve_target
@@ -82,6 +86,7 @@ __all__ = [
     "AttachedCode",
     "BackupExistsError",
     "BackupFile",
+    "BackupInUseError",
     "BackupNotFoundError",
     "BackupSet",
     "BackupStore",
@@ -98,6 +103,9 @@ __all__ = [
     "ColumnInspection",
     "ConnectError",
     "ContentMismatchError",
+    "CopiedFile",
+    "CopyReport",
+    "Decision",
     "FileInspection",
     "Finding",
     "Forecast",
@@ -105,7 +113,9 @@ __all__ = [
     "IncompleteSet",
     "IndexBuild",
     "InspectReport",
+    "KeepRules",
     "Layout",
+    "Leftover",
     "Location",
     "LoggingProgress",
     "Manifest",
@@ -121,6 +131,7 @@ __all__ = [
     "OutcomeUnknownError",
     "PgvectorRestoreError",
     "ProgressEvent",
+    "PruneReport",
     "RepairCount",
     "RepeatedKey",
     "RepeatedKeys",
@@ -149,9 +160,11 @@ __all__ = [
     "VerifyReport",
     "WritableStore",
     "__version__",
+    "copy_set",
     "environment_target",
     "format_size",
     "inspect_set",
     "open_store",
+    "prune",
     "resolve_target",
 ]

@@ -7,6 +7,7 @@
     │   └── MissingExtraError                       2   ImportError
     ├── StoreError                                  3   OSError
     │   ├── BackupExistsError                       3   FileExistsError
+    │   ├── BackupInUseError                        3
     │   ├── BackupNotFoundError                     3   FileNotFoundError
     │   ├── IncompleteBackupError                   3
     │   └── StoreChangedError                       3
@@ -41,6 +42,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "BackupExistsError",
+    "BackupInUseError",
     "BackupNotFoundError",
     "BadCellError",
     "BadCompressionError",
@@ -138,6 +140,10 @@ class StoreError(PgvectorRestoreError, OSError):
 
 class BackupExistsError(StoreError, FileExistsError):
     """An object of that key is there already."""
+
+
+class BackupInUseError(StoreError):
+    """Somebody reads the set, or removes it."""
 
 
 class BackupNotFoundError(StoreError, FileNotFoundError):

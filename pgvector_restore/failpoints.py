@@ -35,6 +35,7 @@ ENV_FAILPOINT = "PGVECTOR_RESTORE_FAILPOINT"
 #: Every failpoint, in the order of a restore, and where it is.
 POINTS: dict[str, str] = {
     "connect": "the connection is there and nothing has been done with it",
+    "claim.seen": "in place: no other restore has the tables, and they are not claimed yet",
     "claim": "the tables' names are claimed; in place, the tables are locked as well",
     "sweep": "a staging schema that was left behind is held and not yet dropped",
     "drop": "a staging schema is dropped and that is not committed",
@@ -54,6 +55,7 @@ POINTS: dict[str, str] = {
     "exchange.moved": "swap: the new tables are in their place and that is not committed",
     "commit.before": "COMMIT comes next",
     "commit.after": "COMMIT has been answered",
+    "reject.publish": "quarantine: COMMIT has been answered and the folder gets its name next",
 }
 
 #: Seconds between two looks for the file that ends a stop.

@@ -7,12 +7,18 @@ table up to 200,000, and what ``spill.py`` needs to find repeated keys.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 
 from attrs import define, field, frozen
 
-from pgvector_restore.errors import OptionError, PgvectorRestoreError, StoreError
+from pgvector_restore.cancel import CancelToken
+from pgvector_restore.errors import (
+    CancelledError,
+    OptionError,
+    PgvectorRestoreError,
+    StoreError,
+)
 from pgvector_restore.inspection import (
     FileInspection,
     InspectReport,
@@ -22,6 +28,7 @@ from pgvector_restore.inspection import (
     RowClaim,
 )
 from pgvector_restore.model import DEFAULT_LIMITS, BackupFile, BackupSet, UnpackLimits
+from pgvector_restore.progress import Progress, no_progress
 from pgvector_restore.rows.csv import DEFAULT_MAX_RECORD_BYTES, CsvReader, Fields
 from pgvector_restore.rows.keys import key_values, orphans
 from pgvector_restore.rows.rejects import Reject
@@ -31,6 +38,7 @@ from pgvector_restore.schema import TableSchema, columns_of, is_parent, shape_of
 from pgvector_restore.spill import RUN_VALUES, Spill, SpillError
 from pgvector_restore.storage import BackupLog, BackupStore
 from pgvector_restore.target import TargetColumn
+from pgvector_restore.tracking import Teller
 
 __all__ = ["inspect_set"]
 
@@ -57,6 +65,7 @@ class _Call:
     folder: str | None
     run_values: int
     limits: UnpackLimits
+    teller: Teller
 
 
 def inspect_set(  # noqa: PLR0913 - limits, each with a default
@@ -68,6 +77,8 @@ def inspect_set(  # noqa: PLR0913 - limits, each with a default
     temp_dir: str | None = None,
     run_values: int = RUN_VALUES,
     limits: UnpackLimits = DEFAULT_LIMITS,
+    progress: Progress = no_progress,
+    cancel: CancelToken | None = None,
 ) -> InspectReport:
     """Read a whole backup set and tell what would become of it, without a database.
 
@@ -83,8 +94,11 @@ def inspect_set(  # noqa: PLR0913 - limits, each with a default
             than ``run_values``; ``None``: the system's own.
         run_values: Keys that are held in memory, 8 bytes each.
         limits: How much may come out of a compressed file.
+        progress: Called with events of the phase ``inspect``, then ``done``.
+        cancel: Calls it off from another thread, within about a second.
 
     Raises:
+        CancelledError: It was called off.
         OptionError: A wrong argument.
         StoreError: The set is not there, or nothing temporary can be written.
     """
@@ -93,9 +107,11 @@ def inspect_set(  # noqa: PLR0913 - limits, each with a default
     started = time.perf_counter()
     found = backup if isinstance(backup, BackupSet) else store.catalog().get(backup)
     log = store.read_log(found.location)
-    call = _Call(store, found, log, limit, max_record_bytes, temp_dir, run_values, limits)
+    teller = Teller(progress, cancel or CancelToken(), "inspect", found.size_bytes)
+    call = _Call(store, found, log, limit, max_record_bytes, temp_dir, run_values, limits, teller)
     parents: dict[str, _Keys] = {}
     files = tuple(_inspect_file(call, file, parents) for file in found.files)
+    teller.tell_done()
     return InspectReport(found, files, time.perf_counter() - started)
 
 
@@ -108,10 +124,13 @@ def _inspect_file(call: _Call, file: BackupFile, parents: dict[str, _Keys]) -> F
             reading.read(stack)
             repeated = tuple(reading.repeated())
             call.store.check_unchanged(file)
+        except CancelledError:
+            raise
         except SpillError as exc:  # not the set's fault
             raise StoreError(exc.message, hint=exc.hint) from exc
         except PgvectorRestoreError as exc:
             error = exc.to_dict() | {"message": str(exc)}
+    call.teller.finished(file.size_bytes)
     if reading.is_parent:
         parents[file.table] = reading.own_keys if error is None else None
     return reading.result(error, repeated)
@@ -134,17 +153,29 @@ class _Reading:
     final_newline_missing: bool = False
     orphans: int | None = 0
     first_orphans: list[Orphan] = field(factory=list)
+    #: Stored bytes read, in all passes.
+    bytes_read: int = 0
 
     def read(self, stack: ExitStack) -> None:
         """Go through the whole file once."""
-        with closing(self.call.store.blocks(self.file, limits=self.call.limits)) as blocks:
+        with closing(self._blocks()) as blocks:
             reader = self._reader(blocks)
             self._begin(reader.header.names, stack)
             assert self.survey is not None  # noqa: S101 - made a moment ago
             for fields in reader:
+                self.call.teller.cancel.check()  # a packed block can hold very many of them
                 self.survey.add(fields)
                 self._look_at_keys(fields)
             self.final_newline_missing = reader.final_newline_missing
+
+    def _blocks(self) -> Generator[bytes, None, None]:
+        update = self.call.teller.for_table(self.file.table)
+
+        def on_read(size: int) -> None:
+            self.bytes_read = min(self.bytes_read + size, self.file.size_bytes)
+            update(self.bytes_read, self.survey.records if self.survey is not None else 0)
+
+        return self.call.store.blocks(self.file, limits=self.call.limits, on_read=on_read)
 
     def _reader(self, blocks: Iterator[bytes]) -> CsvReader:
         return CsvReader(
@@ -220,11 +251,12 @@ class _Reading:
     def _find(self, place: int, hashes: set[int]) -> dict[bytes, tuple[int, list[int]]]:
         """Values with these hashes that are there more than once: how often, and first records."""
         found: dict[bytes, tuple[int, list[int]]] = {}
-        with closing(self.call.store.blocks(self.file, limits=self.call.limits)) as blocks:
+        with closing(self._blocks()) as blocks:
             reader = self._reader(blocks)
             survey, self.survey = self.survey, None  # what is malformed was counted already
             try:
                 for fields in reader:
+                    self.call.teller.cancel.check()
                     values = key_values(self.columns[place], fields.columns[place])
                     for record, value in enumerate(values, fields.first_record):
                         if value is not None and hash(value) in hashes:

@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from typing import Literal
 
 from pgvector_restore.columns import SourceFacts, match_columns
-from pgvector_restore.db.indexes import builds_in_parallel, droppable, vector_warnings
+from pgvector_restore.db.indexes import droppable
+from pgvector_restore.db.known_faults import builds_in_parallel, vector_warnings
 from pgvector_restore.errors import BadHeaderError, OptionError, TargetMismatchError, quoted
 from pgvector_restore.estimate import forecast
 from pgvector_restore.findings import Findings

@@ -59,29 +59,40 @@ def check_code(
     findings: Findings,
 ) -> None:
     """Code of the tables: who could have written it, and whether this restore runs it."""
+    for code in facts.event_triggers:
+        _judge_code(code, facts, options, findings, None)
     for table in tables:
         for code in table.target.attached_code:
-            if not _runs(code, table, options.mode, strategy):
+            if _runs(code, table, options.mode, strategy):
+                _judge_code(code, facts, options, findings, table.name)
+            else:
                 findings.note("attached-code", f"{code}, does not run", table=table.name)
-                continue
-            runs = f"{code}, runs as {quoted(facts.role)}"
-            if not code.strangers:
-                findings.note("attached-code", runs, table=table.name)
-                continue
-            who = " or ".join(map(quoted, code.strangers))
-            if options.allow_attached_code:
-                findings.warn(
-                    "attached-code", f"{runs}: {who} may have written it", table=table.name
-                )
-                continue
-            findings.error(
-                "attached-code",
-                TargetMismatchError(
-                    f"{code}, would run as {quoted(facts.role)}, and {who} may have written it",
-                    hint=f"restore as {who}, or look at the code and use allow_attached_code",
-                ),
-                table.name,
-            )
+
+
+def _judge_code(
+    code: AttachedCode,
+    facts: TargetFacts,
+    options: RestoreOptions,
+    findings: Findings,
+    table: str | None,
+) -> None:
+    """Code that this restore runs: known to be of somebody trusted, allowed, or an error."""
+    runs = f"{code}, runs as {quoted(facts.role)}"
+    if not code.strangers:
+        findings.note("attached-code", runs, table=table)
+        return
+    who = " or ".join(map(quoted, code.strangers))
+    if options.allow_attached_code:
+        findings.warn("attached-code", f"{runs}: {who} may have written it", table=table)
+        return
+    findings.error(
+        "attached-code",
+        TargetMismatchError(
+            f"{code}, would run as {quoted(facts.role)}, and {who} may have written it",
+            hint=f"restore as {who}, or look at the code and use allow_attached_code",
+        ),
+        table,
+    )
 
 
 def _runs(

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LoggingProgress", "Progress", "ProgressEvent", "TqdmProgress", "no_progress"]
 
-#: Steps of a restore, in order.
-Phase = Literal["prepare", "load", "index", "verify", "publish", "done"]
+#: Steps of a restore, in order; ``verify`` and ``done`` are also those of a comparison, ``inspect``
+#: and ``done`` those of an inspection.
+Phase = Literal["prepare", "load", "index", "verify", "publish", "inspect", "done"]
 
 
 @frozen
@@ -39,7 +40,10 @@ class ServerStep:
 
 @frozen
 class ProgressEvent:
-    """How far a restore is. Events of one restore come in order, from one thread."""
+    """How far a restore, a comparison or an inspection is.
+
+    Events of one of them come in order, from one thread.
+    """
 
     #: What is being done.
     phase: Phase

@@ -25,6 +25,7 @@ from pgvector_restore.errors import (
     StoreError,
     TooManyBadRowsError,
 )
+from pgvector_restore.failpoints import reach
 from pgvector_restore.model import BackupFile
 from pgvector_restore.plan import RestorePlan
 from pgvector_restore.rows.csv import CsvReader
@@ -139,6 +140,7 @@ class Quarantine:
             shutil.rmtree(self._temporary, ignore_errors=True)
             return []
         self.folder = self._temporary
+        reach("reject.publish")
         warnings = []
         try:
             self.folder = self._renamed()

@@ -149,7 +149,7 @@ class Restorer:
         """:meth:`plan` and :meth:`run` in one."""
         return self.run(self.plan(backup, options, **changes), progress=progress, cancel=cancel)
 
-    def verify(
+    def verify(  # noqa: PLR0913 - what to compare, and how to follow it
         self,
         backup: str | BackupSet = "latest",
         *,
@@ -158,6 +158,7 @@ class Restorer:
         limit: int = 10,
         max_record_bytes: int = DEFAULT_MAX_RECORD_BYTES,
         progress: Progress = no_progress,
+        cancel: CancelToken | None = None,
     ) -> VerifyReport:
         """Whether the database holds exactly this backup. Touches nothing.
 
@@ -171,8 +172,10 @@ class Restorer:
             limit: How many rows of each table are named if they differ, 0 to 1000.
             max_record_bytes: A longer record is refused.
             progress: Called with events of the phase ``verify``, then ``done``.
+            cancel: Calls it off from another thread, within about a second.
 
         Raises:
+            CancelledError: It was called off.
             OptionError: A wrong table name or limit.
             StoreError: The set is not there, incomplete, or cannot be read.
             BadDataError: A file that could not be restored.
@@ -192,6 +195,7 @@ class Restorer:
             options=options,
             limit=limit,
             progress=progress,
+            cancel=cancel or CancelToken(),
         )
         _log.info("%s", report)
         return report
@@ -270,7 +274,7 @@ class Restorer:
             schema = find_schema(cur, options.schema, names)
             configure_session(cur, options.lock_timeout_s, options.statement_timeout_s)
             check_unclaimed(cur, schema, names)
-            return inspect_target(cur, schema, names)
+            return inspect_target(cur, schema, names, trusting=options.allow_attached_code)
 
 
 def revert_tables(

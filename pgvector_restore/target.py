@@ -91,8 +91,22 @@ class TargetIndex:
 
 #: What kind of thing runs the code, or could.
 CodeKind = Literal[
-    "check", "default", "domain", "generated", "index", "partition key", "policy", "rule", "trigger"
+    "check",
+    "default",
+    "domain",
+    "event trigger",
+    "foreign server",
+    "generated",
+    "index",
+    "partition key",
+    "policy",
+    "rule",
+    "statistics",
+    "trigger",
+    "type",
 ]
+#: What a query that only reads the table may run, most of it while the query is planned.
+_RUN_BY_READING = ("domain", "foreign server", "index", "partition key", "statistics", "type")
 
 
 @frozen
@@ -101,9 +115,11 @@ class AttachedCode:
 
     #: What it is.
     kind: CodeKind
-    #: Name of the trigger, rule, policy, constraint or index; else of the column.
+    #: Name of the trigger, rule, policy, constraint, index, statistics or server; else of the
+    #: column.
     name: str
-    #: ``schema.table`` it hangs on: the target, or a partition of it.
+    #: ``schema.table`` it hangs on: the target, a partition of it, or a table it refers to; for an
+    #: event trigger ``the database``.
     table: str
     #: Functions it calls that are not known to be harmless, with their argument types.
     functions: tuple[str, ...] = ()
@@ -111,6 +127,11 @@ class AttachedCode:
     strangers: tuple[str, ...] = ()
     #: For a trigger what it waits for: ``INSERT``, ``TRUNCATE``, or nothing where it is disabled.
     events: tuple[str, ...] = ()
+
+    @property
+    def untrusted_reading(self) -> bool:
+        """A query that reads the table may run it, and somebody may have written it."""
+        return bool(self.strangers) and self.kind in _RUN_BY_READING
 
     def __str__(self) -> str:
         calls = f", which calls {', '.join(self.functions)}" if self.functions else ""
@@ -133,7 +154,8 @@ class TargetTable:
     partitioned: bool = False
     #: The table is unlogged: a crash of the server empties it.
     unlogged: bool = False
-    #: Rows there now; ``None`` where nobody counted.
+    #: Rows there now; ``None`` where nobody counted: without the privilege, or because counting
+    #: would run somebody's code.
     rows: int | None = None
     #: Bytes of the table with its TOAST, without indexes; ``None`` where nobody asked.
     size_bytes: int | None = None
@@ -205,6 +227,8 @@ class TargetFacts:
     #: Folder of the server that new tables go to; ``None`` where the role may not know it, or the
     #: server is on another machine.
     data_folder: str | None = None
+    #: Event triggers of the database that somebody else than a superuser may have written.
+    event_triggers: tuple[AttachedCode, ...] = ()
 
     def table(self, name: str) -> TargetTable | None:
         """The existing table of that name, or ``None``."""

@@ -1,4 +1,4 @@
-"""Progress of one restore: many sources, one stream of events."""
+"""Progress: many sources, one stream of events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pgvector_restore.cancel import CancelToken
 from pgvector_restore.plan import RestorePlan
 from pgvector_restore.progress import Phase, Progress, ProgressEvent, ServerStep
 
-__all__ = ["Tracker"]
+__all__ = ["Teller", "Tracker"]
 
 _log = logging.getLogger(__name__)
 
@@ -74,3 +74,43 @@ class Tracker:
             self.cancel.check()
         self._event = event
         self._progress(event)
+
+
+class Teller:
+    """Progress over the tables of a set that is only read; where it is told anything, it can end.
+
+    Args:
+        progress: The listener.
+        cancel: Calls it off.
+        phase: What is being done.
+        bytes_total: Stored bytes of all files.
+    """
+
+    def __init__(
+        self, progress: Progress, cancel: CancelToken, phase: Phase, bytes_total: int
+    ) -> None:
+        #: Calls it off.
+        self.cancel = cancel
+        self._progress = progress
+        self._phase: Phase = phase
+        self._bytes_total = bytes_total
+        self._bytes_before = 0
+
+    def for_table(self, table: str) -> Callable[[int, int], None]:
+        """What is called with bytes read of the table's file, and rows."""
+
+        def update(bytes_read: int, rows: int) -> None:
+            self.cancel.check()
+            done = min(self._bytes_before + bytes_read, self._bytes_total)
+            self._progress(ProgressEvent(self._phase, table, done, self._bytes_total, rows))
+
+        return update
+
+    def finished(self, size_bytes: int) -> None:
+        """A file is done with."""
+        self._bytes_before += size_bytes
+
+    def tell_done(self) -> None:
+        """All of them are."""
+        done = self._bytes_before
+        self._progress(ProgressEvent("done", None, done, self._bytes_total, 0))

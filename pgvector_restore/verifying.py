@@ -6,8 +6,10 @@ import time
 from collections.abc import Mapping
 from datetime import datetime
 
-from pgvector_restore.comparing import OnProgress, TableCheck
+from pgvector_restore.cancel import CancelToken
+from pgvector_restore.comparing import TableCheck
 from pgvector_restore.db.inspect import find_schema, inspect_target
+from pgvector_restore.db.interrupt import interruptible
 from pgvector_restore.db.pool import Target
 from pgvector_restore.db.session import configure_session
 from pgvector_restore.db.verify import snapshot
@@ -15,10 +17,11 @@ from pgvector_restore.errors import BadHeaderError, OptionError, TargetMismatchE
 from pgvector_restore.model import BackupFile, BackupSet
 from pgvector_restore.options import RestoreOptions
 from pgvector_restore.plan import TablePlan
-from pgvector_restore.progress import Phase, Progress, ProgressEvent
+from pgvector_restore.progress import Progress
 from pgvector_restore.rows.csv import Header
 from pgvector_restore.storage import BackupStore
 from pgvector_restore.target import TargetColumn, TargetFacts, TargetTable
+from pgvector_restore.tracking import Teller
 from pgvector_restore.verify_report import VerifyReport
 
 __all__ = ["check_limit", "verify_backup"]
@@ -42,6 +45,7 @@ def verify_backup(  # noqa: PLR0913 - two sides, and how to look at them
     options: RestoreOptions,
     limit: int,
     progress: Progress,
+    cancel: CancelToken,
 ) -> VerifyReport:
     """Compare a set with a database, all tables in one snapshot.
 
@@ -53,19 +57,22 @@ def verify_backup(  # noqa: PLR0913 - two sides, and how to look at them
         options: The schema, and the limit of a record.
         limit: How many rows of each table are named if they differ.
         progress: The listener.
+        cancel: Calls it off.
 
     Raises:
+        CancelledError: It was called off.
         BadHeaderError: A column that the table lacks.
         BadDataError: A record that cannot be read.
-        TargetMismatchError: A table is not there.
+        TargetMismatchError: A table is not there, or reading it would run somebody's code.
     """
     started = time.perf_counter()
-    teller = _Teller(progress, sum(file.size_bytes for file in headers))
-    with target.connection() as conn, snapshot(conn) as cur:
+    teller = Teller(progress, cancel, "verify", sum(file.size_bytes for file in headers))
+    with target.connection() as conn, interruptible(conn, cancel), snapshot(conn) as cur:
         names = [file.table for file in headers]
         schema = find_schema(cur, options.schema, names)
         configure_session(cur, options.lock_timeout_s)
         facts = inspect_target(cur, schema, names)
+        _check_code(facts)
         plans = [_plan(file, header, facts) for file, header in headers.items()]
         tables = []
         for plan in plans:
@@ -80,9 +87,21 @@ def verify_backup(  # noqa: PLR0913 - two sides, and how to look at them
             store.check_unchanged(plan.source)
             teller.finished(plan.source.size_bytes)
     seconds = time.perf_counter() - started
-    teller.tell("done")
+    teller.tell_done()
     now = datetime.now().astimezone()
     return VerifyReport(backup, facts.label, schema, tuple(tables), seconds, now)
+
+
+def _check_code(facts: TargetFacts) -> None:
+    """Nothing that somebody has written runs because a table is read."""
+    for table in facts.tables:
+        for code in table.attached_code:
+            if code.untrusted_reading:
+                who = " or ".join(map(quoted, code.strangers))
+                raise TargetMismatchError(
+                    f"{code}, would run as {quoted(facts.role)}, and {who} may have written it",
+                    hint=f"verify as {who}",
+                )
 
 
 def _plan(file: BackupFile, header: Header, facts: TargetFacts) -> TablePlan:
@@ -108,25 +127,3 @@ def _column(name: str, file: BackupFile, target: TargetTable) -> TargetColumn | 
             column=name,
         )
     return None if column.generated else column
-
-
-class _Teller:
-    """Progress over several tables: bytes of files, and rows of the side at hand."""
-
-    def __init__(self, progress: Progress, bytes_total: int) -> None:
-        self._progress = progress
-        self._bytes_total = bytes_total
-        self._bytes_before = 0
-
-    def for_table(self, table: str) -> OnProgress:
-        def update(bytes_read: int, rows: int) -> None:
-            done = min(self._bytes_before + bytes_read, self._bytes_total)
-            self._progress(ProgressEvent("verify", table, done, self._bytes_total, rows))
-
-        return update
-
-    def finished(self, size_bytes: int) -> None:
-        self._bytes_before += size_bytes
-
-    def tell(self, phase: Phase) -> None:
-        self._progress(ProgressEvent(phase, None, self._bytes_before, self._bytes_total, 0))

@@ -10,17 +10,20 @@ import click
 
 from pgvector_restore._version import __version__
 from pgvector_restore.cli import documents, output
+from pgvector_restore.cli.copy_command import copy_command
 from pgvector_restore.cli.database import Database, embedded_group, find_database
 from pgvector_restore.cli.inspect_command import inspect_command
 from pgvector_restore.cli.options import (
     EXIT_CODES,
     dsn_option,
     json_option,
+    progress_option,
     restore_options,
     store_argument,
     task_option,
     verbose,
 )
+from pgvector_restore.cli.prune_command import prune_command
 from pgvector_restore.cli.sets import find_set
 from pgvector_restore.cli.text import print_document
 from pgvector_restore.cli.verify_command import verify_command
@@ -99,7 +102,7 @@ def plan_command(
 @app.command("restore", epilog=EXIT_CODES)
 @restore_options
 @click.option("--yes", is_flag=True, help="Do not ask before rows are removed.")
-@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@progress_option
 def restore_command(  # noqa: PLR0913 - one per option of the command line
     store: str,
     label: str,
@@ -157,8 +160,10 @@ def revert_command(
         output.print_lines(*[f"put back: {name}" for name in reverted])
 
 
+app.add_command(copy_command)
 app.add_command(embedded_group)
 app.add_command(inspect_command)
+app.add_command(prune_command)
 app.add_command(verify_command)
 
 

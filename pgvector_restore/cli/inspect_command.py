@@ -7,6 +7,7 @@ import click
 from pgvector_restore.cli.options import (
     EXIT_CODES,
     json_option,
+    progress_option,
     store_argument,
     task_option,
     verbose,
@@ -14,6 +15,7 @@ from pgvector_restore.cli.options import (
 from pgvector_restore.cli.output import print_lines
 from pgvector_restore.cli.sets import find_set
 from pgvector_restore.cli.text import print_document
+from pgvector_restore.cli.watch import watching
 from pgvector_restore.errors import BadDataError
 from pgvector_restore.inspecting import inspect_set
 from pgvector_restore.inspection import InspectReport, findings
@@ -35,16 +37,20 @@ __all__ = ["inspect_command"]
     show_default=True,
     help="Name so many bad cells, orphans and repeated keys of each file; all are counted.",
 )
+@progress_option
 @json_option
 @verbose
-def inspect_command(store: str, label: str, task: str | None, *, limit: int, as_json: bool) -> None:
+def inspect_command(
+    store: str, label: str, task: str | None, *, limit: int, no_progress: bool, as_json: bool
+) -> None:
     """Read LABEL whole and show what is in it. Needs no database.
 
     Exit code 4: something in it cannot be restored.
     """
     opened = open_store(store)
     _, backup = find_set(opened, label, task)
-    report = inspect_set(opened, backup, limit=limit)
+    with watching(hidden=as_json or no_progress) as watch:
+        report = inspect_set(opened, backup, limit=limit, progress=watch, cancel=watch.cancel)
     if as_json:
         print_document({"ok": report.ok, "store": opened.url, **report.to_dict()})
     else:

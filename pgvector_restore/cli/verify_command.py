@@ -9,11 +9,15 @@ from pgvector_restore.cli.options import (
     EXIT_CODES,
     dsn_option,
     json_option,
+    progress_option,
     store_argument,
+    task_option,
     verbose,
 )
 from pgvector_restore.cli.output import print_lines
+from pgvector_restore.cli.sets import find_set
 from pgvector_restore.cli.text import print_document
+from pgvector_restore.cli.watch import watching
 from pgvector_restore.errors import ContentMismatchError
 from pgvector_restore.restorer import Restorer
 from pgvector_restore.storage import open_store
@@ -24,6 +28,7 @@ __all__ = ["verify_command"]
 @click.command("verify", epilog=EXIT_CODES)
 @store_argument
 @click.argument("label", default="latest")
+@task_option
 @click.option("--tables", metavar="T,…", help="Only these tables of the set.")
 @click.option("--schema", metavar="S", help="Schema of the tables.")
 @click.option(
@@ -34,6 +39,7 @@ __all__ = ["verify_command"]
     show_default=True,
     help="Name so many rows of each table that differ.",
 )
+@progress_option
 @dsn_option
 @json_option
 @verbose
@@ -43,19 +49,31 @@ def verify_command(  # noqa: PLR0913 - one per option of the command line
     /,
     store: str,
     label: str,
+    task: str | None,
     *,
     tables: str | None,
     schema: str | None,
     limit: int,
+    no_progress: bool,
     dsn: str | None,
     as_json: bool,
 ) -> None:
     """Say whether the database holds exactly LABEL; name rows that differ. Touches nothing."""
     opened = open_store(store)
-    backup = opened.catalog().get(label)
+    _, backup = find_set(opened, label, task)
     database = find_database(dsn, "append")
-    with Restorer(opened, database.target) as restorer:
-        report = restorer.verify(backup, tables=tables, schema=schema, limit=limit)
+    with (
+        Restorer(opened, database.target) as restorer,
+        watching(hidden=as_json or no_progress) as watch,
+    ):
+        report = restorer.verify(
+            backup,
+            tables=tables,
+            schema=schema,
+            limit=limit,
+            progress=watch,
+            cancel=watch.cancel,
+        )
     if as_json:
         print_document({"ok": report.equal, "store": opened.url, **report.to_dict()})
     else:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg.rows import tuple_row
 
+from pgvector_restore.db.session import close_search_path
 from pgvector_restore.errors import TargetBusyError
 
 __all__ = ["check_unclaimed", "claim", "claimed"]
@@ -45,6 +46,7 @@ def claimed(conn: psycopg.Connection[Any], schema: str, tables: Sequence[str]) -
     try:
         for table in sorted(tables):
             with conn.transaction():
+                close_search_path(cur)
                 cur.execute(
                     "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [_key(schema, table)]
                 )
@@ -54,12 +56,15 @@ def claimed(conn: psycopg.Connection[Any], schema: str, tables: Sequence[str]) -
             taken.append(table)
         yield
     finally:
-        with suppress(psycopg.OperationalError):  # a lost session has lost its locks
+        try:
             for table in taken:
                 with conn.transaction():
+                    close_search_path(cur)
                     cur.execute(
                         "SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [_key(schema, table)]
                     )
+        except psycopg.OperationalError:
+            conn.close()  # a session that has ended holds nothing
 
 
 def check_unclaimed(cur: psycopg.Cursor[Any], schema: str, tables: Sequence[str]) -> None:
@@ -70,6 +75,7 @@ def check_unclaimed(cur: psycopg.Cursor[Any], schema: str, tables: Sequence[str]
     Raises:
         TargetBusyError: It has one of them.
     """
+    close_search_path(cur)
     for table in sorted(tables):
         # pg_locks shows a 64-bit key in two halves, with objsubid 1.
         cur.execute(

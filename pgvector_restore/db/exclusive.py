@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from pgvector_restore.db.session import configure_session
+from pgvector_restore.db.session import close_search_path, configure_session
 from pgvector_restore.errors import TargetBusyError, TargetChangedError
 
 __all__ = ["exclusively", "wait_for_older_snapshots"]
@@ -115,6 +115,7 @@ def wait_for_older_snapshots(conn: psycopg.Connection[Any], patience_s: float) -
     cur = psycopg.Cursor(conn, row_factory=tuple_row)
     deadline = time.monotonic() + patience_s
     with conn.transaction():
+        close_search_path(cur)
         cur.execute(
             """
             SELECT l.virtualxid FROM pg_catalog.pg_locks l
@@ -128,6 +129,7 @@ def wait_for_older_snapshots(conn: psycopg.Connection[Any], patience_s: float) -
         older = [row[0] for row in cur.fetchall()]
     while older:
         with conn.transaction():
+            close_search_path(cur)
             cur.execute(
                 """
                 SELECT DISTINCT virtualxid FROM pg_catalog.pg_locks

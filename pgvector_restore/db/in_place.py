@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import psycopg
@@ -11,7 +12,7 @@ from attrs import evolve, frozen
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from pgvector_restore.db.claims import check_unclaimed, claim
+from pgvector_restore.db.claims import check_unclaimed, claim, claimed
 from pgvector_restore.db.copy import copy_rows, parent_keys
 from pgvector_restore.db.create import create_missing
 from pgvector_restore.db.indexes import SavedIndex, droppable, rebuild, set_aside
@@ -58,20 +59,33 @@ def restore_in_place(conn: psycopg.Connection[Any], work: Work) -> list[LoadResu
         RowCountError: Rows read, loaded and found do not agree.
         OutcomeUnknownError: The connection was lost during COMMIT, and nobody can tell.
     """
-    pending: Pending | None = None
     replace = work.options.mode == "replace"
     cur = psycopg.Cursor(conn, row_factory=tuple_row)
     with conn.transaction():  # of its own: the locks below are waited for, another restore is not
         check_unclaimed(cur, work.facts.schema, work.names)
+    reach("claim.seen", conn)
+    # Of several that begin together one goes on and none waits for its locks. An append cannot
+    # claim in its transaction before it locks: claiming is a SELECT, and its one snapshot must not
+    # be older than a change of the tables that the locks had to wait for.
+    early = nullcontext() if replace else claimed(conn, work.facts.schema, work.names)
+    with early:
+        try:
+            return _restore(conn, cur, work, replace=replace)
+        except BaseException:
+            work.settled()  # giving the names back must not be cancelled
+            raise
+
+
+def _restore(
+    conn: psycopg.Connection[Any], cur: _Cursor, work: Work, *, replace: bool
+) -> list[LoadResult]:
+    pending: Pending | None = None
     try:
         with conn.transaction():
             _begin(cur, work, replace=replace)
-            if replace:  # of several that begin together one goes on and none waits for its locks
+            if replace:
                 claim(cur, work.facts.schema, work.names)
-            # An append locks before its first SELECT: its one snapshot must not be older than a
-            # change of the tables that the locks had to wait for.
             _lock(cur, work.loads, replace=replace)
-            claim(cur, work.facts.schema, work.names)
             reach("claim", conn)
             check_same(cur, work.facts, work.names)
             create_missing(cur, work.facts, work.names, work.generation)
@@ -130,7 +144,9 @@ def _lock(cur: _Cursor, loads: Sequence[TableLoad], *, replace: bool) -> None:
 
 
 def _prepare(cur: _Cursor, work: Work, *, replace: bool) -> tuple[list[_Prepared], float]:
-    now = inspect_target(cur, work.facts.schema, work.names)
+    now = inspect_target(
+        cur, work.facts.schema, work.names, trusting=work.options.allow_attached_code
+    )
     tables = [now.table(name) or ld.target for name, ld in zip(work.names, work.loads, strict=True)]
     seconds = _empty(cur, work.loads) if replace else 0.0
     prepared = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,18 +11,17 @@ from psycopg import sql
 
 from pgvector_restore.db.attached import find_attached_code, insert_triggers
 from pgvector_restore.db.blockers import find_blockers
+from pgvector_restore.db.columns import find_columns
 from pgvector_restore.db.privileges import find_privileges
 from pgvector_restore.db.server import server_facts
+from pgvector_restore.db.session import close_search_path
 from pgvector_restore.db.statements import qualified
 from pgvector_restore.errors import TargetChangedError, TargetMismatchError, quoted
 from pgvector_restore.target import (
-    ColumnKind,
     ForeignKey,
-    TargetColumn,
     TargetFacts,
     TargetIndex,
     TargetTable,
-    WireType,
 )
 
 __all__ = [
@@ -37,42 +35,12 @@ __all__ = [
 
 _Cursor = psycopg.Cursor[Any]
 
-#: Built-in types by OID (``pg_type.dat``).
-_KIND_BY_OID: dict[int, ColumnKind] = {17: "bytea", 114: "json", 3802: "jsonb"}
-_WIRE_BY_OID: dict[int, WireType] = {
-    16: "bool",
-    17: "bytea",
-    20: "int8",
-    21: "int2",
-    23: "int4",
-    25: "text",
-    114: "json",
-    700: "float4",
-    701: "float8",
-    1042: "text",
-    1043: "text",
-    1082: "date",
-    1114: "timestamp",
-    1184: "timestamptz",
-    2950: "uuid",
-    3802: "jsonb",
-}
-#: Types whose values depend on their modifier, and what the server adds to it: ``VARHDRSZ``.
-_BPCHAR = 1042
-_MODIFIED_BY_OID = {_BPCHAR: 4, 1043: 4, 1114: 0, 1184: 0}
-#: Types of the extension, by name: their OIDs differ from database to database.
-_WIRE_OF_EXTENSION: dict[str, WireType] = {
-    "vector": "vector",
-    "halfvec": "halfvec",
-    "sparsevec": "sparsevec",
-}
-
 #: Tables that COPY can load and TRUNCATE can empty: plain and partitioned ones.
 _PLAIN, _PARTITIONED = "r", "p"
 
 
 def find_schema(cur: _Cursor, wanted: str | None, tables: Sequence[str]) -> str:
-    """The schema to restore into. Reads the session's own search path: ask it first.
+    """The schema to restore into. Reads the session's own search path, then closes it.
 
     Without a wanted one: the first of the search path that has one of the tables, else the one
     in which a new table would be created.
@@ -80,8 +48,12 @@ def find_schema(cur: _Cursor, wanted: str | None, tables: Sequence[str]) -> str:
     Raises:
         TargetMismatchError: It does not exist, or the search path names none that does.
     """
+    # Everything qualified up to here: the path may lead to functions of anybody.
+    cur.execute("SELECT pg_catalog.current_schemas(false), pg_catalog.current_schema()")
+    path, first = cur.fetchone() or ([], None)
+    close_search_path(cur)
     if wanted is not None:
-        cur.execute("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", [wanted])
+        cur.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [wanted])
         if cur.fetchone() is None:
             raise TargetMismatchError(
                 f"schema {quoted(wanted)} does not exist", hint="create it, or name another one"
@@ -89,31 +61,42 @@ def find_schema(cur: _Cursor, wanted: str | None, tables: Sequence[str]) -> str:
         return wanted
     cur.execute(
         """
-        SELECT coalesce(
-            (SELECT s.name FROM unnest(current_schemas(false)) WITH ORDINALITY AS s (name, place)
-             JOIN pg_catalog.pg_namespace n ON n.nspname = s.name
-             JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = ANY (%s)
-             ORDER BY s.place LIMIT 1),
-            current_schema())
+        SELECT s.name FROM unnest(%s::text[]) WITH ORDINALITY AS s (name, place)
+        JOIN pg_namespace n ON n.nspname = s.name
+        JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = ANY (%s)
+        ORDER BY s.place LIMIT 1
         """,
-        [list(tables)],
+        [path, list(tables)],
     )
     row = cur.fetchone()
-    if row is None or row[0] is None:
+    found = row[0] if row is not None else first
+    if found is None:
         raise TargetMismatchError(
             "no schema of the search path exists", hint="name a schema to restore into"
         )
-    return str(row[0])
+    return str(found)
 
 
-def inspect_target(cur: _Cursor, schema: str, names: Sequence[str]) -> TargetFacts:
-    """The facts a plan is made from. The session must be configured."""
+def inspect_target(
+    cur: _Cursor, schema: str, names: Sequence[str], *, trusting: bool = False
+) -> TargetFacts:
+    """The facts a plan is made from. The session must be configured.
+
+    Args:
+        cur: In a transaction.
+        schema: Schema of the tables.
+        names: The tables.
+        trusting: Count rows even if that may run code somebody has written.
+    """
     facts = server_facts(cur, schema, names)
     found = _find_tables(cur, schema, names)
     oids = [oid for oid, *_ in found.values()]
     return evolve(
         facts,
-        tables=tuple(_table(cur, facts, name, relation, oids) for name, relation in found.items()),
+        tables=tuple(
+            _table(cur, facts, name, relation, oids, trusting=trusting)
+            for name, relation in found.items()
+        ),
     )
 
 
@@ -123,16 +106,19 @@ def _table(
     name: str,
     relation: tuple[int, str, bool],
     oids: list[int],
+    *,
+    trusting: bool,
 ) -> TargetTable:
     oid, kind, unlogged = relation
     code = find_attached_code(cur, oid)
     privileges = find_privileges(cur, oid)
     readable = facts.may_use_schema and "SELECT" not in privileges.get("lacking", ())
+    readable &= trusting or not any(one.untrusted_reading for one in code)
     return TargetTable(
         schema=facts.schema,
         name=name,
         oid=oid,
-        columns=_columns(cur, oid, facts.vector_schema),
+        columns=find_columns(cur, oid, facts.vector_schema),
         rows=count_rows(cur, facts.schema, name) if readable else None,
         foreign_keys=_foreign_keys(cur, oid),
         referenced_by=_referenced_by(cur, oid, oids),
@@ -209,84 +195,6 @@ def _find_tables(
                 hint="it is a view, a foreign table or another relation of that name",
             )
     return {name: found[name] for name in names if name in found}
-
-
-def _columns(cur: _Cursor, oid: int, vector_schema: str | None) -> tuple[TargetColumn, ...]:
-    cur.execute(
-        """
-        SELECT a.attname, format_type(a.atttypid, a.atttypmod), b.oid, b.typname, b.typcategory,
-               EXISTS (SELECT 1 FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
-                       WHERE d.classid = 'pg_type'::regclass AND d.objid = b.oid
-                         AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'vector'),
-               a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '', a.atttypmod,
-               CASE WHEN t.typbasetype = 0 THEN a.atttypmod ELSE t.typtypmod END
-        FROM pg_attribute a
-        JOIN pg_type t ON t.oid = a.atttypid
-        JOIN pg_type b ON b.oid = coalesce(nullif(t.typbasetype, 0), t.oid)
-        WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
-        ORDER BY a.attnum
-        """,
-        [oid],
-    )
-    rows = cur.fetchall()
-    by_index = _index_dimensions(cur, oid)
-    columns = []
-    for row in rows:
-        name, typ, base, base_name, category, ours, not_null, default, generated, mod, real = row
-        is_vector = ours and base_name in ("vector", "halfvec")
-        kind: ColumnKind = "other"
-        if is_vector:
-            kind = "vector"
-        elif category == "S":
-            kind = "text"
-        else:
-            kind = _KIND_BY_OID.get(base, "other")
-        wire = _WIRE_OF_EXTENSION.get(base_name) if ours else _WIRE_BY_OID.get(base)
-        columns.append(
-            TargetColumn(
-                name=name,
-                type_name=typ.removeprefix(f"{vector_schema}.") if ours else typ,
-                kind=kind,
-                wire=wire,
-                not_null=not_null,
-                has_default=default,
-                generated=generated,
-                dimensions=(mod if mod > 0 else by_index.get(name)) if ours else None,
-                modifier=_modifier(base, real),
-                blank_padded=base == _BPCHAR,
-            )
-        )
-    return tuple(columns)
-
-
-def _modifier(base: int, modifier: int) -> int | None:
-    """What the number in a type's parentheses says, where it changes values."""
-    if base not in _MODIFIED_BY_OID or modifier < 0:
-        return None
-    return modifier - _MODIFIED_BY_OID[base]
-
-
-def _index_dimensions(cur: _Cursor, oid: int) -> dict[str, int]:
-    """Dimensions demanded by indexes on ``(column::vector(n))``.
-
-    Partial indexes demand nothing of rows outside of them. The server stores a cast as an
-    expression tree and prints it as text; there is no catalog column to ask.
-    """
-    cur.execute(
-        """
-        SELECT pg_get_indexdef(indexrelid) FROM pg_index
-        WHERE indrelid = %s AND indexprs IS NOT NULL AND indpred IS NULL
-        """,
-        [oid],
-    )
-    found = {}
-    for (definition,) in cur.fetchall():
-        for quoted_name, name, size in re.findall(
-            r'\((?:"((?:[^"]|"")+)"|(\w+))\)?::(?:[^():]+\.)?(?:vector|halfvec)\((\d+)\)',
-            definition,
-        ):
-            found[quoted_name.replace('""', '"') or name] = int(size)
-    return found
 
 
 def _foreign_keys(cur: _Cursor, oid: int) -> tuple[ForeignKey, ...]:

@@ -10,6 +10,7 @@ from attrs import frozen
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from pgvector_restore.db.attached import find_attached_code
 from pgvector_restore.errors import TargetMismatchError
 
 __all__ = ["LEDGER", "LedgerEntry", "write_entry"]
@@ -60,7 +61,8 @@ def write_entry(
         rows: Table, file and number of rows loaded, for each table.
 
     Raises:
-        TargetMismatchError: There is something of that name that is no ledger.
+        TargetMismatchError: There is something of that name that is no ledger, or a row in it
+            would run code that somebody has written.
     """
     name = sql.Identifier(schema, LEDGER)
     # Restores of other tables may create it at the same moment; IF NOT EXISTS does not wait.
@@ -69,6 +71,8 @@ def write_entry(
     found = cur.fetchone()
     if found is None or found[0] is None:
         cur.execute(sql.SQL("CREATE TABLE {} ({})").format(name, _COLUMNS))
+    else:
+        _check_code(cur, schema, name)
     tables = [{"table": table, "file": file, "rows": count} for table, file, count in rows]
     try:
         cur.execute(
@@ -84,3 +88,23 @@ def write_entry(
             hint="rename it, or restore without a ledger",
             sqlstate=exc.sqlstate,
         ) from exc
+
+
+def _check_code(cur: psycopg.Cursor[Any], schema: str, name: sql.Identifier) -> None:
+    """Whoever may create tables in the schema may have made this one, and hung anything on it."""
+    cur.execute(
+        """
+        SELECT c.oid, c.relkind IN ('r', 'p') FROM pg_class c WHERE c.oid = %s::regclass
+        """,
+        [name.as_string(cur)],
+    )
+    oid, is_table = cur.fetchone() or (0, False)
+    if is_table:
+        cur.execute(sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(name))
+    for code in find_attached_code(cur, oid):
+        # An INSERT follows rules, which may lead to other tables with code of their own.
+        if code.kind == "rule" or (code.strangers and code.kind != "policy"):
+            raise TargetMismatchError(
+                f"{schema}.{LEDGER} would run code that somebody has written: {code}",
+                hint="rename it, or restore without a ledger",
+            )

@@ -14,6 +14,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from pgvector_restore.backoff import pauses
+from pgvector_restore.db.session import close_search_path
 from pgvector_restore.errors import ConnectError, OutcomeUnknownError, TargetError
 
 __all__ = ["Evidence", "Pending", "note", "resolve"]
@@ -114,6 +115,7 @@ def _ask(cur: psycopg.Cursor[Any], pending: Pending) -> Any:  # noqa: ANN401 - t
     After a crash the number alone proves nothing: a transaction of which no record had reached the
     disk is as good as never begun, and its number is given to another one.
     """
+    close_search_path(cur)
     cur.execute("SELECT pg_xact_status(%s::xid8), pg_postmaster_start_time()", [pending.xact])
     status, started = cur.fetchone() or (None, None)
     if started == pending.server_started and status is not None:

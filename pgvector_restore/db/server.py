@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 
+from pgvector_restore.db.attached import find_event_triggers
 from pgvector_restore.db.pool import target_label
 from pgvector_restore.target import TargetFacts
 
@@ -75,6 +76,7 @@ def server_facts(cur: psycopg.Cursor[Any], schema: str, names: Sequence[str]) ->
         may_create_extension=may[2],
         unusual_names=unusual,
         data_folder=_data_folder(cur),
+        event_triggers=find_event_triggers(cur),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-__all__ = ["configure_session"]
+__all__ = ["close_search_path", "configure_session"]
 
 #: Names are qualified, policies raise instead of hiding rows, and no limit that was meant for an
 #: application's statements ends a restore (``pg_restore`` sets them to 0 as well).
@@ -17,6 +17,8 @@ _SESSION = {
     "DateStyle": "ISO, YMD",
     "standard_conforming_strings": "on",
     "row_security": "off",
+    # Else planning a query evaluates CHECKs of the table: code of its owner.
+    "constraint_exclusion": "off",
 }
 
 #: The server ends a transaction whose client has been silent between two statements for so long:
@@ -47,6 +49,17 @@ def configure_session(
     for name, value in settings.items():
         # SET, not set_config(): a SELECT would take the transaction's snapshot.
         cur.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+
+
+def close_search_path(cur: psycopg.Cursor[Any]) -> None:
+    """Nothing but the server's own functions and operators, up to the end of the transaction.
+
+    The owner of a database decides on the search path of everybody in it, and whoever may create
+    functions in a schema of that path can offer one that fits a call better than the server's own.
+    No statement may come before this one or :func:`configure_session`, except for those that
+    qualify everything.
+    """
+    cur.execute("SET LOCAL search_path = ''")
 
 
 def _milliseconds(seconds: float) -> str:

@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from pgvector_restore.db.definition import IndexDefinition, TableDefinition
-from pgvector_restore.db.session import configure_session
+from pgvector_restore.db.session import close_search_path, configure_session
 from pgvector_restore.db.statements import run_all, tablespace, written
 from pgvector_restore.failpoints import reach
 
@@ -146,11 +146,13 @@ def hold(conn: psycopg.Connection[Any], name: str) -> Iterator[None]:
     """Hold a staging schema's name for as long as the block runs and the session lives."""
     cur = psycopg.Cursor(conn, row_factory=tuple_row)
     with conn.transaction():
+        close_search_path(cur)
         cur.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
     try:
         yield
     finally:
         with suppress(psycopg.OperationalError), conn.transaction():
+            close_search_path(cur)
             cur.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
 
 
@@ -197,6 +199,7 @@ def sweep(conn: psycopg.Connection[Any]) -> tuple[str, ...]:
     """Drop what restores that died have left; returns the names of the schemas."""
     cur = psycopg.Cursor(conn, row_factory=tuple_row)
     with conn.transaction():
+        close_search_path(cur)
         cur.execute(
             """
             SELECT n.nspname FROM pg_catalog.pg_namespace n
@@ -210,6 +213,7 @@ def sweep(conn: psycopg.Connection[Any]) -> tuple[str, ...]:
     swept = []
     for name in names:
         with conn.transaction():
+            close_search_path(cur)
             cur.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name])
             row = cur.fetchone()
         if row is None or not row[0]:
@@ -217,6 +221,7 @@ def sweep(conn: psycopg.Connection[Any]) -> tuple[str, ...]:
         reach("sweep", conn)
         gone = drop_staging(conn, name, _SWEEP_TIMEOUT_S)
         with conn.transaction():
+            close_search_path(cur)
             cur.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
         if gone:
             swept.append(name)

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
+from pgvector_restore.db.session import close_search_path
 from pgvector_restore.progress import ServerStep
 
 __all__ = ["Connect", "Watcher"]
@@ -95,30 +96,40 @@ class Watcher:
             return self._copied
         with suppress(psycopg.Error), self._connect() as conn:
             if conn is not None:
-                cur = psycopg.Cursor(conn, row_factory=tuple_row)
-                cur.execute(
-                    """
-                    SELECT coalesce(sum(tuples_processed), 0) FROM pg_catalog.pg_stat_progress_copy
-                    WHERE pid = ANY (%s) OR relid = ANY (%s)
-                    """,
-                    [list(pids), list(relids)],
-                )
-                row = cur.fetchone()
-                self._copied = int(row[0]) if row else None
+                self._copied = _copied(conn, pids, relids)
         self._due = time.monotonic() + self._every_s
         return self._copied
 
 
+def _copied(
+    conn: psycopg.Connection[Any], pids: Sequence[int], relids: Sequence[int]
+) -> int | None:
+    cur = psycopg.Cursor(conn, row_factory=tuple_row)
+    with conn.transaction():
+        close_search_path(cur)
+        cur.execute(
+            """
+            SELECT coalesce(sum(tuples_processed), 0) FROM pg_catalog.pg_stat_progress_copy
+            WHERE pid = ANY (%s) OR relid = ANY (%s)
+            """,
+            [list(pids), list(relids)],
+        )
+        row = cur.fetchone()
+    return int(row[0]) if row else None
+
+
 def _create_index_step(conn: psycopg.Connection[Any], pid: int, command: str) -> ServerStep | None:
     cur = psycopg.Cursor(conn, row_factory=tuple_row)
-    cur.execute(
-        """
-        SELECT phase, tuples_done, tuples_total, blocks_done, blocks_total
-        FROM pg_catalog.pg_stat_progress_create_index WHERE pid = %s
-        """,
-        [pid],
-    )
-    row = cur.fetchone()
+    with conn.transaction():
+        close_search_path(cur)
+        cur.execute(
+            """
+            SELECT phase, tuples_done, tuples_total, blocks_done, blocks_total
+            FROM pg_catalog.pg_stat_progress_create_index WHERE pid = %s
+            """,
+            [pid],
+        )
+        row = cur.fetchone()
     if row is None:
         return None
     part, tuples_done, tuples_total, blocks_done, blocks_total = row

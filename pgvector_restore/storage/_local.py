@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO, cast
 
 from pgvector_restore.errors import BackupExistsError, BackupNotFoundError, StoreError, quoted
-from pgvector_restore.model import ObjectInfo
+from pgvector_restore.model import BackupSet, ObjectInfo
 from pgvector_restore.storage._guard import (
     GuardedStream,
     WritingStream,
@@ -28,6 +28,7 @@ from pgvector_restore.storage._guard import (
     walk,
 )
 from pgvector_restore.storage._paths import Place
+from pgvector_restore.storage.holding import hold_files, hold_here
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
 from pgvector_restore.storage.writing import WritableStore
 
@@ -83,23 +84,9 @@ class LocalStore(WritableStore):
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> BinaryIO:
         """Open a file; see :meth:`BackupStore.open`."""
-        check_key(key)
         check_range(start, end)
-        with translated(f"{self._url}/{key}"):
-            path = _inside(self._real_root(), key)
-            if path is None:
-                raise BackupNotFoundError(f"{quoted(key)} leads out of {quoted(self._url)}")
-            descriptor = os.open(path, _FLAGS)
-            try:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise BackupNotFoundError(  # noqa: TRY301 - on its way it closes the file
-                        f"{quoted(key)} is not a regular file"
-                    )
-                os.lseek(descriptor, start, os.SEEK_SET)
-                source = io.FileIO(descriptor)
-            except BaseException:
-                os.close(descriptor)
-                raise
+        source = self._file(key)
+        source.seek(start)
         limit = None if end is None else end - start
         guarded = GuardedStream(source, limit, f"{self._url}/{key}")
         return cast("BinaryIO", io.BufferedReader(guarded))
@@ -151,6 +138,33 @@ class LocalStore(WritableStore):
                 raise BackupNotFoundError(f"{quoted(key)} is not a regular file")
             os.unlink(path)
             _sync_folder(parent)
+
+    @contextmanager
+    def hold(self, backup: BackupSet, *, alone: bool = False) -> Iterator[None]:
+        """Against other processes of this machine as well; see :meth:`BackupStore.hold`."""
+        infos = [info for file in backup.files for info in file.objects]
+        files = (self._file(info.key) for info in infos)
+        here = hold_here(os.path.realpath(self._root), backup, alone=alone)
+        with here, hold_files(files, backup, alone=alone):
+            yield
+
+    def _file(self, key: str) -> io.FileIO:
+        """A file as the system opens it."""
+        check_key(key)
+        with translated(f"{self._url}/{key}"):
+            path = _inside(self._real_root(), key)
+            if path is None:
+                raise BackupNotFoundError(f"{quoted(key)} leads out of {quoted(self._url)}")
+            descriptor = os.open(path, _FLAGS)
+            try:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise BackupNotFoundError(  # noqa: TRY301 - on its way it closes the file
+                        f"{quoted(key)} is not a regular file"
+                    )
+                return io.FileIO(descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
 
     def _place_for(self, key: str) -> str:
         """Path of a new file, its folders made; none of them may be a link."""

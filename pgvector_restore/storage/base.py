@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from typing import BinaryIO
 
 from pgvector_restore.errors import (
@@ -26,6 +26,7 @@ from pgvector_restore.model import (
     UnpackLimits,
 )
 from pgvector_restore.storage.discover import build_catalog, check_task_id
+from pgvector_restore.storage.holding import hold_here
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
 from pgvector_restore.storage.log import BackupLog, parse_log
 from pgvector_restore.storage.unpack import check_plain, unpack
@@ -213,6 +214,21 @@ class BackupStore(ABC):
             return None
         with self.open(location.log.key, 0, _MAX_LOG_BYTES) as stream:
             return parse_log(stream.read(_MAX_LOG_BYTES))
+
+    def hold(self, backup: BackupSet, *, alone: bool = False) -> AbstractContextManager[None]:
+        """Keep a set from being removed until the block ends.
+
+        Here that goes for this process; a store may do more. Who reads a set of a store without
+        such means notices before COMMIT at the latest that a file has gone, and nothing changes.
+
+        Args:
+            backup: The set.
+            alone: Only if nobody holds it; nobody gets it meanwhile. To remove it.
+
+        Raises:
+            BackupInUseError: Somebody has it.
+        """
+        return hold_here(self.url, backup, alone=alone)
 
     def read_manifest(self, backup: BackupSet) -> Manifest | None:
         """The set's manifest, compared with the listing; ``None`` for a set without one.

@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -57,6 +58,12 @@ def run_command(*args: str | Path, **environment: str) -> Done:
 def run_on_terminal(*args: str | Path, answers: str = "") -> tuple[int, str]:
     """Run it on a terminal, answer its question, give back exit code and what was shown."""
     ours, theirs = os.openpty()
+    if sys.platform != "win32":
+        import fcntl  # noqa: PLC0415 - not there on Windows
+        import termios  # noqa: PLC0415 - the same
+
+        # A new terminal has no rows and columns, and no bar fits into that.
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     process = subprocess.Popen(
         [*COMMAND, *map(str, args)],
         stdin=theirs,

@@ -1,4 +1,4 @@
-"""Signals that end a restore: the old rows stay, and the exit code says which it was."""
+"""Signals that end a command: the old rows stay, and the exit code says which it was."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pgvector_restore import ProgressEvent
+from pgvector_restore.cli import run, watch
 from tests.cli.conftest import COMMAND, STORE, TIMEOUT_S, run_command
 from tests.cli.test_restoring import rows
 from tests.conftest import connect
@@ -18,11 +20,14 @@ from tests.conftest import connect
 if sys.platform == "win32":
     pytest.skip("Windows has no such signals", allow_module_level=True)
 
+_SIGNALS = pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
 _WAITS = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'"
 
 
 @pytest.mark.parametrize("strategy", ["in-place", "swap"])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@_SIGNALS
 def test_a_signal_while_it_waits(
     g2_dsn: str, tmp_path: Path, strategy: str, number: int, code: int
 ) -> None:
@@ -49,3 +54,51 @@ def test_a_signal_while_it_waits(
     error = json.loads(out)["error"]
     assert (error["exit_code"], error["message"]) == (code, "interrupted: nothing has changed")
     assert rows(g2_dsn) == 32
+
+
+@_SIGNALS
+def test_a_signal_while_verify_waits(g2_dsn: str, tmp_path: Path, number: int, code: int) -> None:
+    assert run_command("restore", STORE, "--dsn", g2_dsn).code == 0
+    told = tmp_path / "told"
+    with connect(g2_dsn) as other, told.open("w") as err, other.transaction():
+        other.execute("LOCK TABLE langchain_pg_embedding")
+        process = subprocess.Popen(
+            [*COMMAND, "verify", str(STORE), "--json"],
+            stdout=subprocess.PIPE,
+            stderr=err,
+            env={**os.environ, "PGVECTOR_RESTORE_DSN": g2_dsn},
+        )
+        with connect(g2_dsn) as watcher:
+            while watcher.execute(_WAITS).fetchone() == (0,):
+                assert process.poll() is None
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == code
+    assert told.read_text() == "interrupted: nothing has changed\n"
+    assert json.loads(out)["error"]["exit_code"] == code
+
+
+@_SIGNALS
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_a_signal_while_files_are_read(
+    g2_dsn: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    number: int,
+    code: int,
+) -> None:
+    assert run_command("restore", STORE, "--dsn", g2_dsn).code == 0
+    heard = []
+
+    def signal_at_once(event: ProgressEvent) -> None:
+        heard.append(event)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(watch, "_listener", lambda **_: signal_at_once)
+    monkeypatch.setenv("PGVECTOR_RESTORE_DSN", g2_dsn)
+    before = signal.getsignal(number)
+    assert run([command, str(STORE)]) == code
+    assert capsys.readouterr().err == "interrupted: nothing has changed\n"
+    assert [event.phase for event in heard] == [command]
+    assert signal.getsignal(number) == before

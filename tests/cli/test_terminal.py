@@ -59,3 +59,14 @@ def test_ctrl_c_at_the_question(full_dsn: str) -> None:
     assert code == 130
     assert "interrupted: nothing has changed" in shown
     assert rows(full_dsn) == 32
+
+
+@pytest.mark.parametrize("options", [(), ("--no-progress",)])
+@pytest.mark.parametrize("command", ["restore", "verify", "inspect"])
+def test_the_bar(g2_dsn: str, command: str, options: tuple[str, ...]) -> None:
+    assert run_command("restore", STORE, "--dsn", g2_dsn).code == 0
+    database = () if command == "inspect" else ("--dsn", g2_dsn)
+    mode = ("--mode", "replace", "--yes") if command == "restore" else ()
+    code, shown = run_on_terminal(command, STORE, *mode, *database, *options)
+    assert code == 0
+    assert ("0%|" in shown) == (not options)

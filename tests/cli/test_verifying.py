@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
+from pgvector_restore import ProgressEvent
+from pgvector_restore.cli import run, watch
 from tests.cli.conftest import STORE, run_command
 from tests.restore.content import execute
 
@@ -65,3 +71,44 @@ def test_a_restore_that_content_undoes(g2_dsn: str) -> None:
     done = run_command("restore", STORE, "--verify", "content", "--dsn", g2_dsn, "--json")
     error = done.document["error"]
     assert (error["type"], len(error["differences"])) == ("ContentMismatchError", 10)
+
+
+def test_a_backup_of_one_task(g2_dsn: str) -> None:
+    task = "task_20260105_091500"
+    run_command("restore", STORE, "--task", task, "--mode", "replace", "--dsn", g2_dsn)
+    done = run_command("verify", STORE, "--task", task, "--dsn", g2_dsn)
+    assert (done.code, done.err) == (0, "")
+    assert f"holds exactly {task}/" in done.out
+    done = run_command("verify", STORE, "vector_bak/latest", "--task", task, "--dsn", g2_dsn)
+    assert (done.code, done.out) == (2, "")
+    assert f"vector_bak/latest is no backup set of --task {task}" in done.err
+
+
+@pytest.mark.parametrize(
+    ("option", "hidden"), [([], False), (["--no-progress"], True), (["--json"], True)]
+)
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_progress_of_commands_that_only_read(
+    g2_dsn: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    option: list[str],
+    hidden: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    assert run_command("restore", STORE, "--dsn", g2_dsn).code == 0
+    monkeypatch.setenv("PGVECTOR_RESTORE_DSN", g2_dsn)
+    heard: list[ProgressEvent] = []
+    asked: list[bool] = []
+
+    def listener(*, hidden: bool) -> Callable[[ProgressEvent], None]:
+        asked.append(hidden)
+        return heard.append
+
+    monkeypatch.setattr(watch, "_listener", listener)
+    assert run([command, str(STORE), *option]) == 0
+    assert capsys.readouterr().err == ""
+    assert asked == [hidden]
+    assert {event.phase for event in heard[:-1]} == {command}
+    assert {event.table for event in heard[:-1]} == {"langchain_pg_collection", EMBEDDING}
+    assert (heard[-1].phase, heard[-1].bytes_done) == ("done", heard[-1].bytes_total)

@@ -23,7 +23,7 @@ FAULTS = (
 
 #: Failpoints by the phase they belong to, for each way to load. ``@n``: the n-th time.
 _IN_PLACE = {
-    "prepare": ("connect", "claim", "create", "empty"),
+    "prepare": ("connect", "claim.seen", "claim", "create", "empty"),
     "load": (
         "load.begin",
         "load.begin@2",
@@ -57,6 +57,10 @@ WAYS: dict[str, tuple[dict[str, Any], Mapping[str, tuple[str, ...]]]] = {
     "swap_jobs_2": ({"strategy": "swap", "jobs": 2}, _PARALLEL),
     "swap_keep": ({"strategy": "swap", "jobs": 1, "keep_previous": True}, _KEEP),
 }
+
+
+#: Reached only by restores that set records aside; ``tests/restore/test_quarantine_faults.py``.
+ELSEWHERE = {"reject.publish"}
 
 
 @frozen

@@ -13,7 +13,6 @@ from pgvector_restore import (
     BackupSet,
     BadCellError,
     BadCompressionError,
-    BadDataError,
     MissingExtraError,
     ProgressEvent,
     Restorer,
@@ -27,9 +26,7 @@ from pgvector_restore.cli.documents import catalog_document
 from pgvector_restore.storage import compression, unpack
 from tests.faults.packs import ALL, COMPRESSED, GZIP, PLAIN, ZSTD, Pack
 from tests.faults.stores import held
-from tests.restore.content import execute, snapshot
-from tests.restore.hostile import Hostile
-from tests.restore.hostile_cells import every_case
+from tests.restore.content import snapshot
 from tests.restore.test_hostile import ROADS
 from tests.sets import (
     EMBEDDING_FILE,
@@ -38,7 +35,6 @@ from tests.sets import (
     embedding_bytes,
     restore,
     with_cell,
-    write_set,
 )
 
 every_pack = pytest.mark.parametrize("pack", ALL, ids=str)
@@ -55,6 +51,7 @@ def _rows(dsn: str) -> Any:
     return snapshot(dsn)["rows"]
 
 
+@pytest.mark.sampled("pack", "road")
 @every_codec
 @every_road
 def test_restores_like_a_plain_set(
@@ -141,30 +138,6 @@ def test_second_reading_finds_the_offender(g2_dsn: str, tmp_path: Path, pack: Pa
     assert (caught.value.file, caught.value.record) == (pack.embedding_file, 3)
 
 
-@every_case
-def test_hostile_inputs_are_refused_from_a_compressed_set(
-    g2_dsn: str, tmp_path: Path, case: Hostile
-) -> None:
-    restore(write_set(tmp_path), g2_dsn, mode="replace")
-    if case.ddl:
-        execute(g2_dsn, case.ddl)
-    content = snapshot(g2_dsn)
-    write_set(tmp_path, collection=case.collection, embedding=case.embedding, log=case.log)
-    for path in list((tmp_path / "vector_bak").glob("*.csv")):
-        (path.parent / f"{path.name}.gz").write_bytes(GZIP.pack(path.read_bytes()))
-        path.unlink()
-    options = {"mode": "replace", **ROADS["text"], "max_unpack_ratio": 10_000, **case.options}
-    with pytest.raises(BadDataError) as caught:
-        restore(tmp_path, g2_dsn, **options)
-    error = caught.value
-    assert (error.file, error.record) == (f"{case.file}.gz", case.record)
-    assert type(error) is case.error
-    assert case.says in error.message
-    assert case.hint in (error.hint or "")
-    assert error.column == case.column
-    assert snapshot(g2_dsn) == content
-
-
 def test_package_that_is_missing_is_named_by_the_plan(
     g2_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +150,7 @@ def test_package_that_is_missing_is_named_by_the_plan(
     assert caught.value.hint == 'pip install "pgvector_restore[zstd]"'
 
 
+@pytest.mark.sampled("pack", "road")
 @pytest.mark.parametrize("pack", [GZIP, ZSTD], ids=str)
 @every_road
 def test_bomb_of_good_rows(
@@ -202,6 +176,7 @@ def test_bomb_of_good_rows(
 # --- files that change -------------------------------------------------------------------------
 
 
+@pytest.mark.sampled("pack", "read_bytes")
 @every_pack
 @pytest.mark.parametrize("read_bytes", [1, 13])
 def test_short_reads_are_no_end(g2_dsn: str, pack: Pack, read_bytes: int) -> None:
@@ -209,6 +184,7 @@ def test_short_reads_are_no_end(g2_dsn: str, pack: Pack, read_bytes: int) -> Non
         assert restorer.restore().rows_loaded == 6
 
 
+@pytest.mark.sampled("pack", "when")
 @every_pack
 @pytest.mark.parametrize("when", ["planned", "read", "checked"])
 def test_file_replaced_by_another_good_one(g2_dsn: str, pack: Pack, when: str) -> None:
@@ -261,6 +237,7 @@ def test_file_that_is_cut_while_it_is_read(g2_dsn: str, pack: Pack) -> None:
 # --- what is legal -----------------------------------------------------------------------------
 
 
+@pytest.mark.sampled("pack", "text")
 @every_pack
 @pytest.mark.parametrize(
     "text",

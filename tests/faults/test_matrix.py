@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.cases import FAULTS, WAYS, Case, matrix, parameters, sample
 from tests.faults.kit import Arena, Client, Outcome
-from tests.faults.proxy import Proxy
+from tests.proxy import Proxy
 from tests.sets import restore
 
 #: Ended by a signal before it could say anything.

@@ -29,6 +29,7 @@ def kept_dsn(server: EmbeddedServer, g2_template: str) -> Iterator[str]:
         yield made
 
 
+@pytest.mark.sampled("case", "pack")
 @pytest.mark.parametrize(("case", "pack"), _CASES)
 def test_refused_and_nothing_changes(
     kept_dsn: str, tmp_path: Path, case: Mutilation, pack: Pack

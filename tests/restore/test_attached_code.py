@@ -2,55 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from pgvector_restore import Restorer, TargetChangedError, TargetMismatchError, open_store
 from tests.cli.conftest import run_command
-from tests.restore.content import count, execute, query, snapshot
-from tests.restore.roles import role
+from tests.restore.content import count, execute, snapshot
+from tests.restore.roles import Low, grab, is_super, role
 from tests.sets import restore, write_set
 
 EMBEDDING = "langchain_pg_embedding"
-
-
-class Low(NamedTuple):
-    """A role without rights of its own that owns the tables."""
-
-    name: str
-    #: How a superuser reaches the database.
-    dsn: str
-    #: How the role does.
-    own: str
-
-
-@pytest.fixture
-def low(g2_dsn: str) -> Iterator[Low]:
-    owned = (
-        f"ALTER TABLE {EMBEDDING} OWNER TO {{}}; ALTER TABLE langchain_pg_collection OWNER TO {{}};"
-    )
-    with role(g2_dsn, owned + "GRANT CREATE ON SCHEMA public TO {};") as (name, own):
-        yield Low(name, g2_dsn, own)
-
-
-def grab(low: Low) -> str:
-    """A function of the role that makes it a superuser, if a superuser calls it."""
-    return f"""
-    CREATE FUNCTION grab(anyelement) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
-        EXECUTE 'ALTER ROLE {low.name} SUPERUSER'; RETURN true; END $$;
-    CREATE FUNCTION grab() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        EXECUTE 'ALTER ROLE {low.name} SUPERUSER'; RETURN new; END $$;
-    CREATE FUNCTION calm(anyelement) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
-        PERFORM public.grab($1); RETURN true;
-        EXCEPTION WHEN insufficient_privilege THEN RETURN true; END $$;
-    """
-
-
-def is_super(low: Low) -> bool:
-    return bool(query(low.dsn, f"SELECT rolsuper FROM pg_roles WHERE rolname = '{low.name}'")[0][0])
 
 
 #: Statements of the owner, and how the plan names the code.

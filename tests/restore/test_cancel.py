@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from pgvector_restore import (
     CancelToken,
     ProgressEvent,
     Restorer,
+    inspect_set,
     open_store,
     pieces,
 )
@@ -191,3 +193,74 @@ def test_an_executor_that_is_shut_down(
         )
     assert snapshot(g2_dsn) == old
     assert not query(g2_dsn, _LEFT_OVER)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_inspection(tmp_path: Path, packed: bool) -> None:  # noqa: FBT001 - a parameter
+    root = write_set(tmp_path, embedding=many(20_000))
+    if packed:
+        for path in (root / "vector_bak").glob("*.csv"):
+            path.with_suffix(".csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+            path.unlink()
+    store, token, heard = open_store(root), CancelToken(), []
+
+    def listen(event: ProgressEvent) -> None:
+        heard.append(event)
+        if event.table == "langchain_pg_embedding":
+            token.cancel()
+
+    with pytest.raises(CancelledError) as caught:
+        inspect_set(store, progress=listen, cancel=token)
+    assert str(caught.value) == "cancelled: nothing has changed"
+    assert len(heard) == 2
+    with pytest.raises(CancelledError):
+        inspect_set(store, cancel=token)
+    heard.clear()
+    report = inspect_set(store, progress=heard.append)
+    assert report.ok
+    assert [event.phase for event in heard[:-1]] == ["inspect"] * (len(heard) - 1)
+    size = report.backup.size_bytes
+    assert heard[-1] == ProgressEvent("done", None, size, size, 0)
+    done = [event.bytes_done for event in heard]
+    assert done == sorted(done)
+    assert done[-2] == size
+
+
+def test_a_comparison(g2_dsn: str, tmp_path: Path) -> None:
+    root = write_set(tmp_path, embedding=many(20_000))
+    restore(root, g2_dsn)
+    token, heard = CancelToken(), []
+
+    def listen(event: ProgressEvent) -> None:
+        heard.append(event)
+        token.cancel()
+
+    with Restorer(open_store(root), g2_dsn) as restorer:
+        with pytest.raises(CancelledError) as caught:
+            restorer.verify(progress=listen, cancel=token)
+        assert str(caught.value) == "cancelled: nothing has changed"
+        assert [event.phase for event in heard] == ["verify"]
+        assert restorer.verify(progress=heard.append).equal
+    assert heard[-1].phase == "done"
+    assert query(g2_dsn, _BUSY) == []
+
+
+def test_a_comparison_that_waits(g2_dsn: str, tmp_path: Path) -> None:
+    root = write_set(tmp_path)
+    restore(root, g2_dsn)
+    token = CancelToken()
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'"
+    with (
+        Restorer(open_store(root), g2_dsn) as restorer,
+        ThreadPoolExecutor(1) as executor,
+        connect(g2_dsn) as other,
+    ):
+        with other.transaction():
+            other.execute("LOCK TABLE langchain_pg_embedding")
+            running = executor.submit(restorer.verify, cancel=token)
+            while query(g2_dsn, waits) == [(0,)]:
+                assert not running.done()
+            token.cancel()
+            with pytest.raises(CancelledError):
+                running.result(60)
+        assert restorer.verify().equal

@@ -19,6 +19,7 @@ from pgvector_restore import (
     open_store,
 )
 from tests.conftest import connect
+from tests.faults.kit import Client
 from tests.restore.content import count, execute, snapshot
 from tests.sets import SQL_ID, embedding_bytes, restore, write_set
 
@@ -96,6 +97,36 @@ def test_second_restore_is_refused_at_once(
                 restorer.run(plan)
             assert not running.done()
     assert running.result().rows_loaded == 1
+
+
+@pytest.mark.parametrize("indexes", ["rebuilt", "kept"])
+def test_an_append_that_saw_nobody_does_not_wait(g2_dsn: str, tmp_path: Path, indexes: str) -> None:
+    """Another restore begins between its look and its locks, which would be waited for."""
+    root = write_set(tmp_path / "store")
+    restore(root, g2_dsn)
+    execute(g2_dsn, f"TRUNCATE {_EMBEDDING}")  # indexes of empty tables are rebuilt
+    if indexes == "kept":
+        execute(g2_dsn, "DROP INDEX ix_cmetadata_gin")
+    client = Client(
+        *(tmp_path / "client", g2_dsn, root, "claim.seen=stop"),
+        mode="append",
+        strategy="in_place",
+        lock_timeout_s=3600,
+    )
+    try:
+        client.wait_at_failpoint()
+        with halfway(root, g2_dsn, "replace") as running:
+            client.go_on()
+            outcome = client.wait()
+            assert not running.done()
+    finally:
+        client.close()
+    assert outcome.told is not None, outcome.output
+    assert outcome.error == "TargetBusyError", outcome.told
+    message = outcome.told["message"]
+    assert message == "another restore is writing public.langchain_pg_embedding"
+    assert running.result().rows_loaded == 4
+    restore(root, g2_dsn, mode="replace")  # nothing is claimed any more
 
 
 def test_missing_tables_are_claimed_too(dsn: str, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,23 +14,20 @@ from pgvector_restore.db import outcome
 from pgvector_restore.db.outcome import Evidence, Pending, resolve
 from pgvector_restore.db.pool import Target
 from tests.conftest import connect
+from tests.proxy import COMMIT, Judge, Proxy
 from tests.restore.content import execute, query, snapshot
-from tests.restore.proxy import COMMIT, Proxy, proxied
 from tests.sets import embedding_bytes, restore, write_set
 
 _HOW = [("replace", "in_place"), ("append", "in_place"), ("replace", "swap")]
 
 
 @pytest.fixture
-def through(g2_dsn: str) -> Iterator[tuple[Proxy, str]]:
-    with (
-        tempfile.TemporaryDirectory(prefix="pgvr-p-") as made,  # a socket's path is short
-        proxied(g2_dsn, Path(made)) as found,
-    ):
-        yield found
+def through(g2_dsn: str) -> Iterator[Proxy]:
+    with Proxy(g2_dsn) as proxy:
+        yield proxy
 
 
-def losing(verdict: str) -> Any:
+def losing(verdict: str) -> Judge:
     """Lose the connection at the COMMIT that makes the rows visible."""
     noted = False
 
@@ -46,19 +42,18 @@ def losing(verdict: str) -> Any:
     return judge
 
 
-def attempt(through: tuple[Proxy, str], root: Path, options: Any, judge: Any) -> Any:
-    proxy, dsn = through
-    proxy.judge = lambda _data: None
-    with Restorer(open_store(root), dsn) as restorer:
+def attempt(through: Proxy, root: Path, options: Any, judge: Judge) -> Any:
+    through.judge = lambda _data: None
+    with Restorer(open_store(root), through.dsn) as restorer:
         plan = restorer.plan(**options)
-        proxy.judge = judge
+        through.judge = judge
         return restorer.run(plan)
 
 
 @pytest.mark.parametrize(("mode", "strategy"), _HOW)
 @pytest.mark.parametrize("verdict", ["before", "after"])
 def test_a_lost_commit_is_resolved(
-    g2_dsn: str, tmp_path: Path, through: tuple[Proxy, str], mode: str, strategy: str, verdict: str
+    g2_dsn: str, tmp_path: Path, through: Proxy, mode: str, strategy: str, verdict: str
 ) -> None:
     options: dict[str, Any] = {"mode": mode, "strategy": strategy}
     root = write_set(tmp_path)
@@ -83,7 +78,7 @@ def test_a_lost_commit_is_resolved(
 
 
 def test_without_a_server_it_stays_unknown(
-    tmp_path: Path, through: tuple[Proxy, str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, through: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outcome, "_PATIENCE_S", 0.5)
     lose = losing("before")

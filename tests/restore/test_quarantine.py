@@ -124,6 +124,7 @@ def ways() -> Iterator[tuple[str, str]]:
             yield name, "text"
 
 
+@pytest.mark.sampled("name", "road")
 @pytest.mark.parametrize(("name", "road"), list(ways()))
 def test_every_hostile_input_is_set_aside_or_an_error(
     g2_dsn: str, tmp_path: Path, name: str, road: str, monkeypatch: pytest.MonkeyPatch

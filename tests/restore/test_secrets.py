@@ -16,7 +16,10 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 
 from pgvector_restore import (
+    BadCellError,
+    CancelledError,
     CancelToken,
+    ConnectError,
     PgvectorRestoreError,
     ProgressEvent,
     Restorer,
@@ -63,10 +66,8 @@ class Heard:
             sessions = "SELECT application_name, query FROM pg_stat_activity"
             self.note(query(self._dsn, sessions))
 
-    def check(self) -> None:
-        text = "\n".join([*self.text, self._log.text])
-        assert CANARY not in text
-        assert len(text) > 100
+    def all(self) -> str:
+        return "\n".join([*self.text, self._log.text])
 
 
 @pytest.fixture
@@ -97,34 +98,47 @@ def test_a_restore_that_succeeds(
         heard.note(restorer, plan, report, json.dumps(plan.to_dict()), report.to_dict())
         heard.note(vars(report) if hasattr(report, "__dict__") else report)
     heard.note(query(secret_dsn, "SELECT * FROM pgvector_restore_ledger"))
-    heard.check()
+    text = heard.all()
+    for part in (plan.backup.label, str(report), "pg_stat_activity", sys.executable):
+        assert part in text
+    assert CANARY not in text
 
 
-def failing(dsn: str, root: Path, heard: Heard, **options: Any) -> None:
+def failing(dsn: str, root: Path, heard: Heard, **options: Any) -> PgvectorRestoreError:
+    """The error of a restore that fails; all that it says is heard."""
     with pytest.raises(PgvectorRestoreError) as caught, Restorer(open_store(root), dsn) as restorer:
         restorer.restore(progress=heard.listen, **options)
     exc = caught.value
     heard.note(exc, exc.hint, json.dumps(exc.to_dict(), default=repr))
     heard.note("".join(traceback.format_exception(exc)))
     heard.note(pickle.loads(pickle.dumps(exc)).to_dict())  # noqa: S301 - our own
-    heard.check()
+    return exc
 
 
 def test_bad_data(secret_dsn: str, tmp_path: Path, heard: Heard) -> None:
     root = write_set(tmp_path, embedding=with_cell(2, "embedding", '"[1,nan]"'))
-    failing(secret_dsn, root, heard, mode="replace", strategy="swap")
+    error = failing(secret_dsn, root, heard, mode="replace", strategy="swap")
+    assert isinstance(error, BadCellError)
+    assert error.message in heard.all()
+    assert CANARY not in heard.all()
 
 
 def test_a_server_that_is_not_there(secret_dsn: str, tmp_path: Path, heard: Heard) -> None:
     root = write_set(tmp_path)
     for change in ({"host": "127.0.0.1", "port": 1}, {"dbname": "none"}, {"user": "nobody"}):
-        failing(make_conninfo(secret_dsn, **change), root, heard)
+        error = failing(make_conninfo(secret_dsn, **change), root, heard)
+        assert isinstance(error, ConnectError)
+        assert error.message in heard.all()
+    assert CANARY not in heard.all()
 
 
 def test_called_off(secret_dsn: str, tmp_path: Path, heard: Heard) -> None:
     token = CancelToken()
     token.cancel()
-    failing(secret_dsn, write_set(tmp_path), heard, mode="replace", cancel=token)
+    error = failing(secret_dsn, write_set(tmp_path), heard, mode="replace", cancel=token)
+    assert isinstance(error, CancelledError)
+    assert error.message in heard.all()
+    assert CANARY not in heard.all()
 
 
 def test_a_pool_of_the_callers(secret_dsn: str, tmp_path: Path, heard: Heard) -> None:
@@ -135,7 +149,8 @@ def test_a_pool_of_the_callers(secret_dsn: str, tmp_path: Path, heard: Heard) ->
     ):
         report = restorer.restore(mode="replace", strategy="swap", jobs=2, progress=heard.listen)
         heard.note(restorer, report)
-    heard.check()
+    assert str(report) in heard.all()
+    assert CANARY not in heard.all()
 
 
 @pytest.mark.parametrize("change", [{}, {"dbname": "none"}, {"sslmode": "never"}])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgvector_restore.db.indexes import builds_in_parallel, vector_warnings
+from pgvector_restore.db.known_faults import builds_in_parallel, vector_warnings
 from pgvector_restore.target import TargetIndex, TargetTable
 
 

@@ -1,4 +1,4 @@
-"""A TCP proxy before a server's Unix socket, which can break connections or let them go silent."""
+"""A TCP proxy before a server's Unix socket, which can lose connections or let them go silent."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ from types import TracebackType
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+#: A simple query message: type, length, text.
+COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
+
 _BYTES = 1 << 16
 _POLL_S = 0.01
 #: ``SO_ATTACH_FILTER`` of Linux, which the socket module does not name.
 _ATTACH_FILTER = 26
 #: A packet filter of one instruction that keeps nothing (``BPF_RET | BPF_K``, 0 bytes).
 _KEEP_NOTHING = struct.pack("HBBI", 0x06, 0, 0, 0)
+
+#: ``before``, ``after``, or ``None``: pass it on.
+Judge = Callable[[bytes], str | None]
 
 #: What a client behind a proxy is told, so that silence is noticed within about three seconds.
 TIMEOUTS = {
@@ -41,6 +47,9 @@ class Proxy:
     def __init__(self, dsn: str) -> None:
         given = conninfo_to_dict(dsn)
         self._target = f"{given['host']}/.s.PGSQL.{given['port']}"
+        #: Called with what a client sends, before it is passed on. The connection is broken when
+        #: it answers ``before``, or ``after`` the server has answered, which nobody hears.
+        self.judge: Judge = lambda _data: None
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.dsn = make_conninfo(
             dsn, host="127.0.0.1", port=self._listening.getsockname()[1], **TIMEOUTS
@@ -50,6 +59,8 @@ class Proxy:
         #: Socket of a client → socket to the server.
         self._pairs: dict[socket.socket, socket.socket] = {}
         self._silent: set[socket.socket] = set()
+        #: Clients that no answer reaches any more.
+        self._unheard: set[socket.socket] = set()
         self._commands: SimpleQueue[tuple[Callable[[], None], threading.Event]] = SimpleQueue()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
@@ -118,14 +129,23 @@ class Proxy:
         self._selector.register(server, selectors.EVENT_READ, client)
 
     def _pass_on(self, source: socket.socket, goal: socket.socket) -> None:
+        client = source if source in self._pairs else goal
         try:
             data = source.recv(_BYTES)
-            if data:
+            if data and self._may_pass(data, source, client):
                 goal.sendall(data)
                 return
         except OSError:
             pass
-        self._forget(source if source in self._pairs else goal)
+        self._forget(client)
+
+    def _may_pass(self, data: bytes, source: socket.socket, client: socket.socket) -> bool:
+        if source is not client:
+            return client not in self._unheard
+        verdict = self.judge(data)
+        if verdict == "after":
+            self._unheard.add(client)
+        return verdict != "before"
 
     def _forget(self, client: socket.socket) -> None:
         server = self._pairs.pop(client)
@@ -134,6 +154,7 @@ class Proxy:
                 self._selector.unregister(one)
             one.close()
         self._silent.discard(client)
+        self._unheard.discard(client)
 
     def _reset(self) -> None:
         for client in list(self._pairs):

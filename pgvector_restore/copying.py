@@ -1,0 +1,339 @@
+"""A backup set from one store to another: byte for byte, verified, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Generator
+from contextlib import closing
+from typing import Any
+
+from attrs import frozen
+
+from pgvector_restore.cancel import CancelToken
+from pgvector_restore.errors import (
+    BackupExistsError,
+    BackupNotFoundError,
+    BadManifestError,
+    OptionError,
+    StoreChangedError,
+    StoreError,
+    quoted,
+)
+from pgvector_restore.manifest import Manifest
+from pgvector_restore.model import BackupFile, BackupSet, ObjectInfo
+from pgvector_restore.progress import Progress, ProgressEvent, no_progress
+from pgvector_restore.storage import BackupStore, WritableStore
+
+__all__ = ["CopiedFile", "CopyReport", "copy_set"]
+
+#: Bytes read at a time; object stores like them large.
+_BLOCK_BYTES = 4 << 20
+#: A mark says little; what is longer is none of ours.
+_MAX_MARK_BYTES = 1 << 20
+
+
+@frozen
+class CopiedFile:
+    """One file of a copy."""
+
+    #: Name.
+    name: str
+    #: Stored bytes.
+    size_bytes: int
+    #: SHA-256 of them, 64 hexadecimal digits; source and copy have the same.
+    sha256: str
+    #: It was there already, from an attempt before.
+    was_there: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return {
+            "name": self.name,
+            "size_bytes": self.size_bytes,
+            "sha256": self.sha256,
+            "was_there": self.was_there,
+        }
+
+
+@frozen
+class CopyReport:
+    """A copy that is complete and verified."""
+
+    #: Label, the same in both stores.
+    label: str
+    #: Stores, as people may see them.
+    source: str
+    destination: str
+    #: Files, in the order of copying.
+    files: tuple[CopiedFile, ...]
+    #: The whole set was there already.
+    was_there: bool
+    #: What is worth a look, one line each.
+    warnings: tuple[str, ...]
+    #: How long it took.
+    seconds: float
+
+    @property
+    def size_bytes(self) -> int:
+        """Stored bytes of all files."""
+        return sum(file.size_bytes for file in self.files)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return {
+            "label": self.label,
+            "source": self.source,
+            "destination": self.destination,
+            "files": [file.to_dict() for file in self.files],
+            "size_bytes": self.size_bytes,
+            "was_there": self.was_there,
+            "warnings": list(self.warnings),
+            "seconds": self.seconds,
+        }
+
+
+def copy_set(
+    source: BackupStore,
+    backup: str | BackupSet,
+    destination: BackupStore,
+    *,
+    progress: Progress = no_progress,
+    cancel: CancelToken | None = None,
+) -> CopyReport:
+    """Copy a set to the same place of another store.
+
+    While it is copied it is marked as unfinished; a copy that was broken off goes on when it is
+    started again, with the files that are not there yet. Each file is read back from where it was
+    written, and SHA-256 of source and copy compared, with the manifest's as well where there is
+    one. The manifest comes last. Of a set without one the backup log is copied too, where the
+    destination has none.
+
+    Args:
+        source: Where the set lies.
+        backup: A label or a set of the source's catalog.
+        destination: Where it shall lie too.
+        progress: Called after each block with bytes read; each file counts twice, as it is read
+            back.
+        cancel: Calls it off. What was copied stays, marked as unfinished.
+
+    Raises:
+        OptionError: The destination cannot be written, or is the source.
+        BackupExistsError: Another set of that label is there.
+        BadManifestError: A file is not the one the manifest was written for.
+        StoreChangedError: A file changed meanwhile, or the copy is not what was written.
+        CancelledError: Called off.
+        StoreError: A storage does not answer, or has no room.
+    """
+    started = time.perf_counter()
+    if not isinstance(destination, WritableStore) or destination.read_only_reason is not None:
+        why = getattr(destination, "read_only_reason", None) or "it is read-only"
+        raise OptionError(f"{destination.url} cannot be written: {why}")
+    if source is destination or source.url == destination.url:
+        raise OptionError(f"{source.url} is source and destination")
+    found = backup if isinstance(backup, BackupSet) else source.catalog().get(backup)
+    with source.hold(found):
+        manifest = source.read_manifest(found)
+        job = _Copy(source, destination, found, manifest, _Meter(found, progress, cancel))
+        files = job.run()
+        warnings = job.copy_log() if manifest is None else ()
+    job.meter.tell("done")
+    return CopyReport(
+        found.label,
+        source.url,
+        destination.url,
+        files,
+        all(file.was_there for file in files),
+        warnings,
+        time.perf_counter() - started,
+    )
+
+
+class _Meter:
+    """Counts bytes, and looks whether it is called off."""
+
+    def __init__(self, backup: BackupSet, progress: Progress, cancel: CancelToken | None) -> None:
+        described = backup.manifest.size_bytes if backup.manifest is not None else 0
+        self._total = 2 * (backup.size_bytes + described)
+        self._progress = progress
+        self._cancel = cancel
+        self.done = 0
+
+    def add(self, size: int) -> None:
+        if self._cancel is not None:
+            self._cancel.check()
+        self.done += size
+        self.tell("load")
+
+    def tell(self, phase: Any) -> None:  # noqa: ANN401 - one of progress.py's words
+        self._progress(ProgressEvent(phase, None, self.done, self._total, 0))
+
+
+class _Copy:
+    """One copy of one set."""
+
+    def __init__(
+        self,
+        source: BackupStore,
+        destination: WritableStore,
+        backup: BackupSet,
+        manifest: Manifest | None,
+        meter: _Meter,
+    ) -> None:
+        self._source = source
+        self._destination = destination
+        self._backup = backup
+        self.meter = meter
+        self._expected = {
+            file.name: file.sha256
+            for table in (manifest.tables if manifest is not None else ())
+            for file in table.files
+        }
+        key = backup.location.key
+        self._folder = f"{key}/" if key else ""
+        self._marker = self._folder + destination.layout.marker_name(backup.timestamp)
+
+    def run(self) -> tuple[CopiedFile, ...]:
+        """Copy what is not there yet, then take the mark away."""
+        there = self._listed()
+        pieces = [piece for file in self._backup.files for piece in file.pieces]
+        manifest = self._backup.manifest
+        if self._marker not in there and self._is_there(there, pieces):
+            return tuple(self._compare(piece, there[piece.key]) for piece in pieces)
+        # What an attempt before has left half written is in the way otherwise.
+        again = self._mark(there, pieces)
+        files = tuple(self._one(piece, there.get(piece.key), again=again) for piece in pieces)
+        if manifest is not None and manifest.key not in there:
+            file = BackupFile("", manifest)
+            self._write(file, replace=again)
+        self._source.check_unchanged(pieces[0])
+        self._destination.delete(self._marker)
+        return files
+
+    def _listed(self) -> dict[str, ObjectInfo]:
+        """What lies at the place already; a store that does not exist yet is made by writing."""
+        try:
+            return {info.key: info for info in self._destination.list(self._folder)}
+        except BackupNotFoundError:
+            return {}
+
+    def _is_there(self, there: dict[str, ObjectInfo], pieces: list[BackupFile]) -> bool:
+        """Whether the destination has a set of that label; one of other files is an error."""
+        layout = self._destination.layout
+        ours = {piece.key for piece in pieces}
+        if self._backup.manifest is not None:
+            ours.add(self._backup.manifest.key)
+        theirs = set()
+        for key in there:
+            name = key.removeprefix(self._folder)
+            parsed = layout.parse_file_name(name, any_table=True)
+            described = layout.parse_manifest_name(name)
+            stamp = parsed.timestamp if parsed else described[0] if described else None
+            if stamp == self._backup.timestamp and "/" not in name:
+                theirs.add(key)
+        if not theirs:
+            return False
+        if theirs != ours:
+            raise self._exists(f"with {', '.join(sorted(theirs ^ ours))}")
+        return True
+
+    def _compare(self, piece: BackupFile, info: ObjectInfo) -> CopiedFile:
+        ours = self._digest(self._source, piece.info)
+        if info.size_bytes != piece.size_bytes or ours != self._digest(self._destination, info):
+            raise self._exists(f"{piece.name} differs")
+        return CopiedFile(piece.name, piece.size_bytes, ours, was_there=True)
+
+    def _exists(self, how: str) -> BackupExistsError:
+        return BackupExistsError(
+            f"{self._destination.url} has another backup set {quoted(self._backup.label)}: {how}",
+            hint="remove that one first if it is of no use",
+        )
+
+    def _mark(self, there: dict[str, ObjectInfo], pieces: list[BackupFile]) -> bool:
+        """Say what is being copied, unless a broken off copy of just that has said it before."""
+        files = {piece.name: piece.size_bytes for piece in pieces}
+        text = json.dumps({"copy_of": self._backup.label, "files": files}, sort_keys=True) + "\n"
+        if self._marker in there:
+            with self._destination.open(self._marker, 0, _MAX_MARK_BYTES) as stream:
+                if stream.read(_MAX_MARK_BYTES) != text.encode():
+                    raise self._exists("it is being written")
+            return True
+        with self._destination.create(self._marker) as stream:
+            stream.write(text.encode())
+        return False
+
+    def _one(self, piece: BackupFile, info: ObjectInfo | None, *, again: bool) -> CopiedFile:
+        if info is not None and info.size_bytes == piece.size_bytes:
+            ours = self._digest(self._source, piece.info)
+            if self._digest(self._destination, info) == ours:
+                return CopiedFile(piece.name, piece.size_bytes, ours, was_there=True)
+        return self._write(piece, replace=again or info is not None)
+
+    def _write(self, piece: BackupFile, *, replace: bool = False) -> CopiedFile:
+        sha = hashlib.sha256()
+        with (
+            closing(self._blocks(self._source, piece.info)) as blocks,
+            self._destination.create(piece.key, replace=replace) as stream,
+        ):
+            for block in blocks:
+                sha.update(block)
+                stream.write(block)
+            self._check(piece, sha.hexdigest())
+            self._source.check_unchanged(piece)
+        copied = self._digest(self._destination, piece.info)
+        if copied != sha.hexdigest():
+            raise StoreChangedError(
+                f"copy of {piece.name} is not what was written",
+                hint="the destination does not keep what it is given; the copy stays unfinished",
+            )
+        return CopiedFile(piece.name, piece.size_bytes, copied, was_there=False)
+
+    def _check(self, piece: BackupFile, sha256: str) -> None:
+        expected = self._expected.get(piece.name)
+        if expected is not None and expected != sha256:
+            raise BadManifestError(
+                "file is not the one the manifest was written for: SHA-256 differs",
+                hint="it was changed after the backup; take another set",
+                file=piece.name,
+            )
+
+    def _digest(self, store: BackupStore, info: ObjectInfo) -> str:
+        sha = hashlib.sha256()
+        with closing(self._blocks(store, info)) as blocks:
+            for block in blocks:
+                sha.update(block)
+        return sha.hexdigest()
+
+    def _blocks(self, store: BackupStore, info: ObjectInfo) -> Generator[bytes, None, None]:
+        """An object as it is stored, as long as it was listed."""
+        seen = 0
+        with store.open(info.key) as stream:
+            while block := stream.read(_BLOCK_BYTES):
+                seen += len(block)
+                self.meter.add(len(block))
+                yield block
+        if seen != info.size_bytes:
+            raise StoreChangedError(
+                f"{quoted(info.key)} was listed with {info.size_bytes} bytes, {seen} came",
+                hint="the file changed while it was read: try again",
+            )
+
+    def copy_log(self) -> tuple[str, ...]:
+        """The log, if it speaks of the set and the destination has none."""
+        log = self._source.read_log(self._backup.location)
+        info = self._backup.location.log
+        speaks = log is not None and any(
+            log.rows_of(f.name) is not None for f in self._backup.files
+        )
+        if info is None or not speaks:
+            return ()
+        try:
+            if any(
+                True for _ in self._destination.list(info.key, max_depth=info.key.count("/") + 1)
+            ):
+                return ()
+            self._write(BackupFile("", info))
+        except (StoreError, BackupNotFoundError) as exc:
+            return (f"the backup log was not copied: {exc}",)
+        return ()

@@ -1,0 +1,74 @@
+"""Stores with sets for pruning and copying, in folders and in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from pgvector_restore.manifest import Manifest, ManifestColumn, ManifestFile, ManifestTable
+
+#: A fixed moment, seconds since the epoch, long after every file of these tests was made.
+NOW = 1_900_000_000.0
+DAY = 86_400.0
+
+Write = Callable[..., list[str]]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "root"
+    folder.mkdir()
+    return folder
+
+
+def described(stamp: str, files: Sequence[str], contents: Sequence[bytes]) -> Manifest:
+    columns = (ManifestColumn("id", "uuid"),)
+    tables: dict[str, list[ManifestFile]] = {}
+    for name, data in zip(files, contents, strict=True):
+        file = ManifestFile(name, len(data), hashlib.sha256(data).hexdigest(), 1)
+        tables.setdefault(name.partition(f"_{stamp}")[0], []).append(file)
+    return Manifest(
+        stamp, "csv", None, "2026-01-01T00:00:00+00:00", "0.1.0", 180004, "0.8.5",
+        tuple(
+            ManifestTable(table, "public", len(found), None, columns, tuple(found))
+            for table, found in tables.items()
+        ),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def write(root: Path) -> Write:
+    """Files of a set, each holding its own name many times; gives their keys."""
+
+    def make(
+        stamp: str,
+        folder: str = "vector_bak",
+        *,
+        ends: Sequence[str] = (".csv",),
+        manifest: bool = False,
+        marker: bool = False,
+        age_s: float = 0,
+    ) -> list[str]:
+        tables = ("langchain_pg_collection", "langchain_pg_embedding")
+        names = [f"{table}_{stamp}{end}" for table in tables for end in ends]
+        contents = [name.encode() * 1000 for name in names]
+        place = root / folder
+        place.mkdir(parents=True, exist_ok=True)
+        for name, data in zip(names, contents, strict=True):
+            (place / name).write_bytes(data)
+        if manifest:
+            name = f"manifest_{stamp}.json"
+            (place / name).write_bytes(described(stamp, names, contents).to_json())
+            names.append(name)
+        if marker:
+            (place / f"manifest_{stamp}.tmp").write_text("{}")
+            names.append(f"manifest_{stamp}.tmp")
+        for name in names:
+            os.utime(place / name, (NOW - age_s, NOW - age_s))
+        return [f"{folder}/{name}" for name in names]
+
+    return make

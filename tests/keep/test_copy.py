@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from pgvector_restore.cancel import CancelToken
+from pgvector_restore.copying import copy_set
+from pgvector_restore.errors import (
+    BackupExistsError,
+    BackupInUseError,
+    BadManifestError,
+    CancelledError,
+    OptionError,
+    StoreChangedError,
+    StoreError,
+)
+from pgvector_restore.progress import ProgressEvent
+from pgvector_restore.storage import WritableStore, open_store
+from tests.keep.conftest import Write
+
+_A = "20260101_000000"
+_LABEL = f"vector_bak/{_A}"
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    return tmp_path / "there"
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("manifest", [False, True])
+def test_byte_for_byte(root: Path, there: Path, write: Write, *, manifest: bool) -> None:
+    write("20260102_000000")
+    keys = write(_A, ends=(".part00001.pgcopy", ".part00002.pgcopy") if manifest else (".csv",),
+                 manifest=manifest)  # fmt: skip
+    source, destination = open_store(str(root)), open_store(str(there))
+    events: list[ProgressEvent] = []
+    report = copy_set(source, _LABEL, destination, progress=events.append)
+    assert files(there) == {key: (root / key).read_bytes() for key in keys}
+    assert not report.was_there
+    assert {f.name: f.sha256 for f in report.files} == {
+        Path(key).name: hashlib.sha256((root / key).read_bytes()).hexdigest()
+        for key in keys
+        if "manifest" not in key
+    }
+    assert report.size_bytes == source.catalog().get(_LABEL).size_bytes
+    assert (events[-1].phase, events[-2].bytes_done) == ("done", events[-1].bytes_total)
+    again = copy_set(source, _LABEL, destination)
+    assert again.was_there
+    assert [f.sha256 for f in again.files] == [f.sha256 for f in report.files]
+
+
+def test_the_log_goes_along_where_there_is_none(root: Path, there: Path, write: Write) -> None:
+    write(_A)
+    text = f"✓ langchain_pg_embedding: 3 rows -> langchain_pg_embedding_{_A}.csv (1.0 KB)\n"
+    (root / "vector_bak/vector_backup_log.txt").write_text(text, encoding="utf-8")
+    copy_set(open_store(str(root)), _LABEL, open_store(str(there)))
+    log = there / "vector_bak/vector_backup_log.txt"
+    assert log.read_text(encoding="utf-8") == text
+    log.write_text("another", encoding="utf-8")
+    copy_set(open_store(str(root)), _LABEL, open_store(str(there)))
+    assert log.read_text(encoding="utf-8") == "another"
+
+
+class _Failing:
+    """Makes a store fail in the middle of its n-th file."""
+
+    def __init__(self, store: WritableStore, number: int) -> None:
+        self.left = number
+        self.create_ = store.create
+
+    @contextmanager
+    def create(self, key: str, *, replace: bool = False) -> Iterator[BinaryIO]:
+        self.left -= 1
+        with self.create_(key, replace=replace) as stream:
+            yield stream
+            if self.left == 0:
+                raise StoreError("the storage has died")
+
+
+@pytest.mark.parametrize("manifest", [False, True])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_broken_off_anywhere_and_again(
+    root: Path, there: Path, write: Write, number: int, *, manifest: bool
+) -> None:
+    keys = write(_A, manifest=manifest)
+    source, destination = open_store(str(root)), open_store(str(there))
+    assert isinstance(destination, WritableStore)
+    if number <= len(keys) + 1:  # the mark comes first
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(destination, "create", _Failing(destination, number).create)
+            with pytest.raises(StoreError, match="the storage has died"):
+                copy_set(source, _LABEL, destination)
+        catalog = destination.catalog()
+        assert catalog.sets == ()
+        assert [one.reason for one in catalog.incomplete] == (
+            [f"unfinished: manifest_{_A}.tmp"] if number > 1 else []
+        )
+    report = copy_set(source, _LABEL, destination)
+    assert [f.was_there for f in report.files] == [2 < number <= len(keys) + 1,
+                                                   3 < number <= len(keys) + 1]  # fmt: skip
+    assert files(there) == {key: (root / key).read_bytes() for key in keys}
+
+
+def test_what_a_killed_copy_left_half_written(root: Path, there: Path, write: Write) -> None:
+    keys = write(_A)
+    source, destination = open_store(str(root)), open_store(str(there))
+    assert isinstance(destination, WritableStore)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(destination, "create", _Failing(destination, 2).create)
+        with pytest.raises(StoreError):
+            copy_set(source, _LABEL, destination)
+    (there / f"{keys[0]}.tmp").write_bytes(b"half")
+    (there / keys[1]).write_bytes((root / keys[1]).read_bytes()[:-1] + b"?")
+    copy_set(source, _LABEL, destination)
+    assert files(there) == {key: (root / key).read_bytes() for key in keys}
+
+
+def test_another_set_of_that_label(root: Path, there: Path, write: Write) -> None:
+    keys = write(_A)
+    source, destination = open_store(str(root)), open_store(str(there))
+    copy_set(source, _LABEL, destination)
+    (there / keys[0]).write_bytes(b"x" * len((root / keys[0]).read_bytes()))
+    with pytest.raises(BackupExistsError, match=f'another backup set "{_LABEL}": .*differs'):
+        copy_set(source, _LABEL, destination)
+    (there / keys[0]).unlink()
+    before = files(there)
+    with pytest.raises(BackupExistsError, match=f"another backup set .*: with {keys[0]}"):
+        copy_set(source, _LABEL, destination)
+    assert files(there) == before
+
+
+def test_a_set_that_is_being_written_there(root: Path, there: Path, write: Write) -> None:
+    write(_A)
+    marker = there / f"vector_bak/manifest_{_A}.tmp"
+    marker.parent.mkdir(parents=True)
+    marker.write_text("{}")
+    with pytest.raises(BackupExistsError, match="it is being written"):
+        copy_set(open_store(str(root)), _LABEL, open_store(str(there)))
+
+
+def test_a_file_that_is_not_the_manifests(root: Path, there: Path, write: Write) -> None:
+    keys = write(_A, manifest=True)
+    data = (root / keys[1]).read_bytes()
+    (root / keys[1]).write_bytes(data[:-1] + b"?")
+    with pytest.raises(BadManifestError) as caught:
+        copy_set(open_store(str(root)), _LABEL, open_store(str(there)))
+    assert str(caught.value) == (
+        "file is not the one the manifest was written for: SHA-256 differs"
+        f" (langchain_pg_embedding_{_A}.csv)"
+    )
+    assert open_store(str(there)).catalog().sets == ()
+
+
+def test_a_destination_that_does_not_keep_what_it_is_given(
+    root: Path, there: Path, write: Write
+) -> None:
+    write(_A)
+    source, destination = open_store(str(root)), open_store(str(there))
+    assert isinstance(destination, WritableStore)
+    create = destination.create
+
+    @contextmanager
+    def lying(key: str, *, replace: bool = False) -> Iterator[BinaryIO]:
+        with create(key, replace=replace) as stream:
+            yield stream
+        if key.endswith(".csv"):
+            path = there / key
+            path.write_bytes(path.read_bytes()[:-1] + b"?")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(destination, "create", lying)
+        with pytest.raises(StoreChangedError, match="is not what was written"):
+            copy_set(source, _LABEL, destination)
+    assert destination.catalog().sets == ()
+
+
+def test_a_source_that_changes(root: Path, there: Path, write: Write) -> None:
+    keys = write(_A)
+    source, destination = open_store(str(root)), open_store(str(there))
+    found = source.catalog().latest()
+    (root / keys[1]).write_bytes(b"shorter")
+    with pytest.raises(StoreChangedError, match="was listed with"):
+        copy_set(source, found, destination)
+    assert destination.catalog().sets == ()
+
+
+def test_called_off(root: Path, there: Path, write: Write) -> None:
+    keys = write(_A)
+    token = CancelToken()
+    source, destination = open_store(str(root)), open_store(str(there))
+    with pytest.raises(CancelledError):
+        copy_set(source, _LABEL, destination, progress=lambda _: token.cancel(), cancel=token)
+    assert destination.catalog().sets == ()
+    assert not copy_set(source, _LABEL, destination).was_there
+    assert set(files(there)) == set(keys)
+
+
+def test_the_source_is_held(root: Path, there: Path, write: Write) -> None:
+    write(_A)
+    source, destination = open_store(str(root)), open_store(str(there))
+    found = source.catalog().latest()
+
+    def try_it(event: ProgressEvent) -> None:
+        if event.phase == "done":
+            return
+        with pytest.raises(BackupInUseError), source.hold(found, alone=True):
+            pytest.fail("the block must not run")
+
+    copy_set(source, found, destination, progress=try_it)
+    with source.hold(found, alone=True):
+        assert set(files(there)) == set(files(root))
+
+
+def test_nowhere_to_copy_to(root: Path, write: Write) -> None:
+    write(_A)
+    source = open_store(str(root))
+    for destination in (source, open_store(str(root))):
+        with pytest.raises(OptionError, match="is source and destination"):
+            copy_set(source, _LABEL, destination)

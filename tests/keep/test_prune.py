@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pgvector_restore.errors import BackupInUseError, BackupNotFoundError, OptionError, StoreError
+from pgvector_restore.keeping import KeepRules
+from pgvector_restore.pruning import PruneReport, prune
+from pgvector_restore.storage import BackupStore, open_store
+from tests.keep.conftest import DAY, NOW, Write
+
+_A, _B, _C = "20260101_000000", "20260102_000000", "20260103_000000"
+_LAST = KeepRules(last=1)
+
+
+def keys(root: Path) -> set[str]:
+    return {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()}
+
+
+def run(root: Path, rules: KeepRules = _LAST, *, dry_run: bool = False) -> PruneReport:
+    return prune(open_store(str(root)), rules, dry_run=dry_run, now=NOW)
+
+
+@pytest.mark.parametrize("manifest", [False, True])
+@pytest.mark.parametrize("ends", [(".csv",), (".csv.gz",)])
+def test_what_no_rule_keeps_goes(
+    root: Path, write: Write, ends: tuple[str, ...], *, manifest: bool
+) -> None:
+    write(_A, ends=ends, manifest=manifest)
+    write(_B, "task_1/vector_bak", ends=ends, manifest=manifest)
+    stay = write(_C, ends=ends, manifest=manifest)
+    (root / "vector_bak" / "vector_backup_log.txt").write_text("log")
+    other = root / "vector_bak" / f"notes_{_A}.txt"
+    other.write_text("not ours")
+    report = run(root)
+    assert [one.backup.label for one in report.removed] == [f"vector_bak/{_A}"]
+    assert report.bytes_removed == report.removed[0].backup.size_bytes > 0
+    left = keys(root)
+    assert {*stay, "vector_bak/vector_backup_log.txt", f"vector_bak/notes_{_A}.txt"} <= left
+    assert [key for key in left if _A in key] == [f"vector_bak/notes_{_A}.txt"]
+    assert len([key for key in left if _B in key]) == 2 + manifest
+
+
+def test_parts_go_all(root: Path, write: Write) -> None:
+    ends = [f".part{n:05}.pgcopy.zst" for n in (1, 2, 3)]
+    write(_A, ends=ends, manifest=True)
+    stay = write(_B, ends=ends, manifest=True)
+    assert len(run(root).removed) == 1
+    assert keys(root) == set(stay)
+
+
+def test_dry_run_tells_the_same_and_removes_nothing(root: Path, write: Write) -> None:
+    for stamp in (_A, _B, _C):
+        write(stamp)
+    write("20251231_000000", marker=True, age_s=2 * DAY)
+    before = keys(root)
+    told = run(root, dry_run=True)
+    assert keys(root) == before
+    done = run(root)
+    assert told.to_dict() | {"dry_run": False} == done.to_dict()
+    assert keys(root) == {key for key in before if _C in key}
+
+
+def test_no_rule_removes_no_set(root: Path, write: Write) -> None:
+    write(_A)
+    write(_B)
+    assert run(root, KeepRules()).removed == ()
+    assert len(keys(root)) == 4
+
+
+def test_unfinished_goes_after_a_day(root: Path, write: Write) -> None:
+    stay = write(_C)
+    old = write(_A, marker=True, age_s=DAY + 1)
+    stay += write(_B, marker=True, age_s=DAY - 1)
+    report = run(root, KeepRules())
+    assert [(one.found.timestamp, one.keep, one.reason) for one in report.leftovers] == [
+        (_B, True, "it may still be written"),
+        (_A, False, f"unfinished: manifest_{_A}.tmp"),
+    ]
+    assert [info.key for info in report.leftovers[1].objects] == old
+    assert keys(root) == set(stay)
+
+
+def test_a_file_still_growing_keeps_the_whole(root: Path, write: Write) -> None:
+    stay = write(_A, marker=True, age_s=9 * DAY)
+    growing = root / f"vector_bak/langchain_pg_embedding_{_A}.csv.gz.tmp"
+    growing.write_text("x")
+    os.utime(growing, (NOW - 60, NOW - 60))
+    assert [one.keep for one in run(root).leftovers] == [True]
+    assert keys(root) == {*stay, str(growing.relative_to(root))}
+
+
+def test_files_of_other_tools_that_are_unfinished(root: Path, write: Write) -> None:
+    """Only what is named so goes: the rest of a half set may be all there is of its rows."""
+    write(_A, ends=(".csv.tmp",), age_s=3 * DAY)
+    stay = write(_B, age_s=3 * DAY)
+    half = root / stay.pop()
+    half.rename(f"{half}.tmp")
+    report = run(root)
+    assert [one.keep for one in report.leftovers] == [False, False]
+    assert keys(root) == set(stay)
+    report = run(root)
+    assert [(one.keep, one.reason) for one in report.leftovers] == [
+        (True, f"look at it: langchain_pg_embedding_{_B}.csv missing")
+    ]
+    assert keys(root) == set(stay)
+
+
+def test_a_mark_beside_a_complete_set_goes_alone(root: Path, write: Write) -> None:
+    stay = write(_A, manifest=True, age_s=3 * DAY)
+    write(_A, marker=True, manifest=True, age_s=3 * DAY)
+    report = run(root)
+    assert [len(one.objects) for one in report.leftovers] == [1]
+    assert keys(root) == set(stay)
+
+
+def test_a_set_that_lies_stays_and_counts_for_nothing(root: Path, write: Write) -> None:
+    first, second = write(_A, manifest=True), write(_B, manifest=True)
+    broken = write(_C, manifest=True)
+    (root / broken[0]).write_text("shorter")
+    report = run(root)
+    assert report.decisions[0].reasons[0].startswith("not valid: langchain_pg_collection_20260103")
+    assert [one.backup.timestamp for one in report.removed] == [_A]
+    assert keys(root) == {*second, *broken}
+    assert not set(first) & keys(root)
+
+
+def test_choice_of_sets(root: Path, write: Write) -> None:
+    for folder in ("vector_bak", "task_1/vector_bak", "task_2/vector_bak"):
+        write(_A, folder)
+        write(_B, folder)
+    store = open_store(str(root))
+    assert [d.backup.label for d in prune(store, _LAST, task_id="task_1").removed] == [
+        f"task_1/{_A}"
+    ]
+    assert [d.backup.label for d in prune(store, _LAST, global_only=True).removed] == [
+        f"vector_bak/{_A}"
+    ]
+    assert len(keys(root)) == 8
+
+
+def test_labels_to_keep(root: Path, write: Write) -> None:
+    for stamp in (_A, _B, _C):
+        write(stamp)
+    report = run(root, KeepRules(last=1, labels=(f"vector_bak/{_A}",)))
+    assert [one.backup.timestamp for one in report.removed] == [_B]
+    with pytest.raises(BackupNotFoundError, match=f'no backup set "vector_bak/{_B}"'):
+        run(root, KeepRules(last=1, labels=(f"vector_bak/{_B}",)))
+    with pytest.raises(OptionError, match="names another set each time"):
+        run(root, KeepRules(last=1, labels=("vector_bak/latest",)))
+
+
+def test_what_is_read_stays(root: Path, write: Write) -> None:
+    write(_A)
+    write(_B)
+    store = open_store(str(root))
+    with open_store(str(root)).hold(store.catalog().get(f"vector_bak/{_A}")):
+        report = prune(store, _LAST)
+        assert [one.reasons for one in report.decisions] == [
+            ("last 1 of 1", "newest valid set of its location"),
+            ("it is being read",),
+        ]
+    assert len(keys(root)) == 4
+    assert len(prune(store, _LAST).removed) == 1
+    assert len(keys(root)) == 2
+
+
+_HOLD = """
+import sys
+from pgvector_restore import open_store
+store = open_store(sys.argv[1])
+with store.hold(store.catalog().get(sys.argv[2])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there open files cannot be removed at all")
+def test_what_another_process_reads_stays(root: Path, write: Write) -> None:
+    write(_A)
+    write(_B)
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(root), f"vector_bak/{_A}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        assert run(root).removed == ()
+        holder.communicate("")
+    assert len(run(root).removed) == 1
+
+
+def test_nobody_gets_what_is_removed(root: Path, write: Write) -> None:
+    write(_A)
+    store = open_store(str(root))
+    found = store.catalog().latest()
+    with store.hold(found, alone=True):
+        for alone in (False, True):
+            with pytest.raises(BackupInUseError), store.hold(found, alone=alone):
+                pytest.fail("the block must not run")
+    with store.hold(found), store.hold(found):
+        pass
+
+
+def test_interrupted_between_any_two_steps_no_half_set_is_left(
+    root: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file that is removed could be the last one before a crash."""
+    write(_A, manifest=True)
+    stay = write(_B, manifest=True)
+    store = open_store(str(root))
+    delete = type(store).delete  # type: ignore[attr-defined]
+
+    def crash(_: BackupStore, key: str) -> None:
+        delete(store, key)
+        raise StoreError(f"crash after {key}")
+
+    monkeypatch.setattr(type(store), "delete", crash)
+    for _ in range(3):
+        with pytest.raises(StoreError, match="crash after"):
+            prune(store, _LAST, leftover_age_s=0, now=4e9)
+        catalog = store.catalog()
+        assert [one.timestamp for one in catalog.sets] == [_B]
+        assert [one.reason for one in catalog.incomplete] == [f"unfinished: manifest_{_A}.tmp"]
+    with pytest.raises(StoreError, match=r"crash after .*\.tmp"):
+        prune(store, _LAST, leftover_age_s=0, now=4e9)
+    assert keys(root) == set(stay)
+
+
+def test_read_only_stores(root: Path, write: Write) -> None:
+    write(_A)
+
+    class ReadOnly(BackupStore):
+        inner = open_store(str(root))
+        url, list, open = inner.url, inner.list, inner.open
+
+    with pytest.raises(OptionError, match="cannot be written"):
+        prune(ReadOnly(), _LAST)
+    assert prune(ReadOnly(), _LAST, dry_run=True).removed == ()
+    with pytest.raises(OptionError, match="leftover_age_s must not be negative"):
+        prune(open_store(str(root)), _LAST, leftover_age_s=-1)

@@ -130,7 +130,7 @@ class FsspecStore(WritableStore):
         version = None
         with translated(what):
             source: Source
-            if self._row.streams:
+            if self._row.streams == "s3":
                 source, version = s3_source(self._fs, path, start, end)
             elif isinstance(self._fs, MemoryFileSystem):
                 # Its open() hands every caller the same object with the same position.
@@ -138,7 +138,7 @@ class FsspecStore(WritableStore):
             else:
                 fs = self._fs
                 file = opened(fs, path, start)
-                source = sftp_source(fs, file) if self._row.name == "SFTP" else PlainSource(file)
+                source = sftp_source(fs, file) if self._row.streams == "sftp" else PlainSource(file)
         limit = None if end is None else end - start
         return cast("BinaryIO", io.BufferedReader(GuardedStream(source, limit, what, version)))
 

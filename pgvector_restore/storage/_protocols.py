@@ -33,8 +33,8 @@ class Protocol:
     #: How objects are created: by an upload that shows nothing before its end, or under another
     #: name that is changed at the end; ``None``: not at all.
     writes: Literal["upload", "rename"] | None = None
-    #: Reads come as one stream of the storage's own, not as blocks that fsspec asks for.
-    streams: bool = False
+    #: Reads come as one stream of the storage's own; ``None``: as fsspec's file asks for them.
+    streams: Literal["s3", "sftp"] | None = None
 
 
 # Listings are remembered by some file systems, and what is opened is looked up in them: off.
@@ -43,7 +43,7 @@ _S3 = Protocol(
     extra="s3",
     defaults={"use_listings_cache": False},
     writes="upload",
-    streams=True,
+    streams="s3",
 )
 _GOOGLE = Protocol(
     "Google Cloud Storage",
@@ -68,6 +68,7 @@ _SFTP = Protocol(
     "SFTP",
     extra="sftp",
     module="sshfs",
+    streams="sftp",
     defaults={
         "known_hosts": (),
         "connect_timeout": _CONNECT_S,

@@ -18,7 +18,6 @@ from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 from pgvector_restore.errors import (
     BackupNotFoundError,
     OptionError,
-    StoreChangedError,
     StoreError,
     quoted,
 )
@@ -126,10 +125,10 @@ class WebStore(ReadOnlyStore):
             until = "" if end is None else str(max(end - 1, start))
             headers["Range"] = f"bytes={start}-{until}"
         with translated(what):
-            if end == start:
-                self._head(key).close()
-                return cast("BinaryIO", io.BufferedReader(GuardedStream(io.BytesIO(), 0, what)))
-            answer = self._ask(key, "GET", headers)
+            try:
+                answer = self._ask(key, "HEAD" if end == start else "GET", headers)
+            except _PastTheEndError:
+                answer = self._ask(key, "HEAD", {})
             try:
                 source = _Body(answer, start)
             except BaseException:
@@ -260,11 +259,12 @@ def _refusal(exc: urllib.error.HTTPError, key: str) -> Exception:
     if exc.code in {http.client.UNAUTHORIZED, http.client.FORBIDDEN}:
         return PermissionError(key)
     if exc.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-        return StoreChangedError(f"{quoted(key)} is shorter than it was", hint=_CHANGED)
+        return _PastTheEndError()
     return OSError(exc.code, f"HTTP status {exc.code}")
 
 
-_CHANGED = "the file changed while it was read: wait until it is written, then retry"
+class _PastTheEndError(Exception):
+    """A range that starts where the file has ended."""
 
 
 def _headers(options: Mapping[str, object], parts: Any) -> tuple[dict[str, str], dict[str, str]]:  # noqa: ANN401 - of urllib

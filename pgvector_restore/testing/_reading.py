@@ -106,7 +106,11 @@ class BackupStoreTests(ABC):
             assert stream.read() == b"two"
 
     @pytest.mark.parametrize(
-        ("start", "end"), [(0, None), (7, None), (0, 0), (5, 5), (3, 300), (9000, 99999), (1, 2)]
+        ("start", "end"),
+        [
+            *((0, None), (7, None), (0, 0), (5, 5), (3, 300), (1, 2)),
+            *((9000, 99999), (10239, None), (10240, None), (99999, None), (20000, 30000)),
+        ],
     )
     def test_open_reads_the_range(self, start: int, end: int | None) -> None:
         """Bytes from start up to, not including, end; as far as the object goes."""

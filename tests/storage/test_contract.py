@@ -14,12 +14,13 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import known_implementations
 
 from pgvector_restore.errors import (
+    BackupExistsError,
     BackupNotFoundError,
     MissingExtraError,
     OptionError,
     StoreError,
 )
-from pgvector_restore.storage import DEFAULT_LAYOUT, BackupStore, Layout, open_store
+from pgvector_restore.storage import DEFAULT_LAYOUT, BackupStore, Layout, WritableStore, open_store
 from pgvector_restore.testing import BackupStoreTests, WritableStoreTests
 
 _numbers = itertools.count(1)
@@ -248,6 +249,30 @@ def test_error_while_reading_is_ours(tmp_path: Path) -> None:
     ):
         stream.read(1)
     assert caught.value.__cause__ is not None
+
+
+def test_file_system_of_which_nothing_is_known_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").touch()
+    store = open_store(f"plain://{tmp_path}")
+    assert isinstance(store, WritableStore)
+    reason = "nothing is known of writing whole files to this storage"
+    assert store.read_only_reason == reason
+    with pytest.raises(OptionError, match=f"is read-only: {reason}"), store.create("a.csv"):
+        pytest.fail("the block must not run")
+    with pytest.raises(OptionError, match="is read-only"):
+        store.delete("x.csv")
+    assert _keys(store) == ["x.csv"]
+
+
+def test_memory_is_written_beside_and_renamed() -> None:
+    store = open_store(f"memory://writing{next(_numbers)}")
+    assert isinstance(store, WritableStore)
+    with store.create("a.csv") as stream:
+        stream.write(b"1")
+        assert _keys(store) == ["a.csv.tmp"]
+        with pytest.raises(BackupExistsError, match="is being written"), store.create("a.csv"):
+            pytest.fail("the block must not run")
+    assert _keys(store) == ["a.csv"]
 
 
 def test_unknown_protocol() -> None:

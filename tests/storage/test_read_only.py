@@ -149,6 +149,16 @@ def test_server_that_gives_nothing_is_given_up(server: WebServer) -> None:
     assert len([1 for method, _, _ in server.requests if method == "GET"]) == _retry._FAILURES
 
 
+def test_server_that_is_busy_is_asked_again(server: WebServer) -> None:
+    server.busy = _retry._FAILURES - 1
+    with open_store(f"{server.url}/data").open("x.csv") as stream:
+        assert stream.read() == DATA
+    server.busy = _retry._FAILURES
+    with pytest.raises(StoreError, match=r"cannot read .*x\.csv.: HTTP status 503"):
+        open_store(f"{server.url}/data").open("x.csv")
+    assert server.busy == 0
+
+
 def test_server_that_stalls_is_given_up(server: WebServer) -> None:
     server.wait_s = 0.5
     store = open_store(f"{server.url}/data", storage_options={"timeout_s": 0.05})

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgvector_restore.errors import BackupNotFoundError, StoreError
+from pgvector_restore.errors import BackupNotFoundError, OptionError, StoreError
 from pgvector_restore.model import ObjectInfo
-from pgvector_restore.storage import BackupStore, _retry, open_store
-from pgvector_restore.storage._retry import RetryingStore
+from pgvector_restore.storage import BackupStore, WritableStore, _retry, open_store
+from pgvector_restore.storage._retry import RetryingStore, retrying
+from pgvector_restore.storage.writing import ReadOnlyStore
+from pgvector_restore.testing import WritableStoreTests
 from tests.storage.test_contract import LocalFolder
 
 _DATA = bytes(range(256)) * 40
@@ -161,3 +163,94 @@ def test_it_is_the_store_it_wraps_to_others(tmp_path: Path) -> None:
     assert (store.url, repr(store)) == (inner.url, repr(inner))
     copy = pickle.loads(pickle.dumps(store))  # noqa: S301 - our own
     assert [info.key for info in copy.list()] == ["a.csv", "b.csv", "c.csv"]
+
+
+def test_a_store_that_cannot_be_written_stays_one(tmp_path: Path) -> None:
+    inner = stored(tmp_path)
+    assert isinstance(retrying(inner), WritableStore)
+    assert not isinstance(retrying(Failing(inner, iter(()), OSError)), WritableStore)
+
+
+class TestWriting(LocalFolder, WritableStoreTests):
+    def make_store(self, objects: dict[str, bytes]) -> BackupStore:
+        return retrying(super().make_store(objects))
+
+    def make_missing(self) -> BackupStore:
+        return retrying(super().make_missing())
+
+
+class FailingDelete(ReadOnlyStore):
+    """A store whose answers to deletions are lost.
+
+    Args:
+        inner: The store.
+        fails: For each deletion, whether it is made (``"after"``), or not (``"before"``), before
+            the storage is out of reach; ``""``: it is in reach.
+    """
+
+    def __init__(self, inner: WritableStore, fails: list[str]) -> None:
+        self.layout = inner.layout
+        self.fails = fails
+        self._inner = inner
+
+    @property
+    def url(self) -> str:
+        return self._inner.url
+
+    @property
+    def read_only_reason(self) -> str:
+        return "it is tried"
+
+    def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
+        return self._inner.list(prefix, max_depth=max_depth)
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> BinaryIO:
+        return self._inner.open(key, start, end)
+
+    def delete(self, key: str) -> Any:
+        fails = self.fails.pop(0)
+        if fails != "before":
+            self._inner.delete(key)
+        if fails:
+            raise StoreError("the storage is out of reach") from TimeoutError()
+
+
+@pytest.mark.parametrize("fails", [["before", ""], ["after", ""], ["before", "after", ""]])
+def test_delete_is_tried_again(tmp_path: Path, fails: list[str]) -> None:
+    inner = stored(tmp_path)
+    assert isinstance(inner, WritableStore)
+    store = retrying(FailingDelete(inner, fails))
+    assert isinstance(store, WritableStore)
+    store.delete("a.csv")
+    assert [info.key for info in store.list()] == ["b.csv", "c.csv"]
+    assert fails == []
+
+
+def test_delete_of_nothing_is_no_success(tmp_path: Path) -> None:
+    inner = stored(tmp_path)
+    assert isinstance(inner, WritableStore)
+    store = retrying(FailingDelete(inner, [""]))
+    assert isinstance(store, WritableStore)
+    with pytest.raises(BackupNotFoundError):
+        store.delete("none.csv")
+
+
+def test_delete_is_given_up(tmp_path: Path) -> None:
+    inner = stored(tmp_path)
+    assert isinstance(inner, WritableStore)
+    fails = ["before"] * 9
+    store = retrying(FailingDelete(inner, fails))
+    assert isinstance(store, WritableStore)
+    with pytest.raises(StoreError, match="out of reach"):
+        store.delete("a.csv")
+    assert len(fails) == 9 - _retry._FAILURES
+
+
+def test_why_it_is_read_only_is_passed_on(tmp_path: Path) -> None:
+    inner = stored(tmp_path)
+    assert isinstance(inner, WritableStore)
+    store = retrying(FailingDelete(inner, []))
+    assert isinstance(store, WritableStore)
+    assert store.read_only_reason == "it is tried"
+    with pytest.raises(OptionError, match="is read-only: it is tried"):
+        store.create("x.csv")

@@ -28,6 +28,8 @@ class WebServer(ThreadingHTTPServer):
         self.ranges = True
         #: After so many bytes of each body the connection ends; ``None``: at its end.
         self.cut_after: int | None = None
+        #: So many requests are refused for the moment.
+        self.busy = 0
         #: Seconds before each body.
         self.wait_s = 0.0
         #: Method, path and range of every request.
@@ -70,6 +72,10 @@ class _Handler(SimpleHTTPRequestHandler):
     def _answer(self) -> None:
         wanted = self.headers.get("Range")
         self.server.requests.append((self.command, self.path, wanted))
+        if self.server.busy:
+            self.server.busy -= 1
+            self.send_error(HTTPStatus.SERVICE_UNAVAILABLE)
+            return
         if self.server.login is not None:
             token = base64.b64encode(self.server.login.encode()).decode()
             if self.headers.get("Authorization") != f"Basic {token}":

@@ -53,6 +53,8 @@ class Reader:
     """One connection that sees the snapshot. One thread uses it at a time."""
 
     _conn: psycopg.Connection[Any]
+    #: By table: making one asks the server four questions.
+    _for_digest: dict[str, TableReader] = field(factory=dict, init=False)
 
     @contextmanager
     def until(self, token: CancelToken) -> Iterator[Interrupter]:
@@ -95,7 +97,10 @@ class Reader:
         self, table: Relation, columns: Sequence[TargetColumn], extent: Extent | None
     ) -> Iterator[bytes]:
         """Rows as digests are taken of them, see :class:`TableReader`."""
-        reader = TableReader(self._conn, table.schema, table.name, columns)
+        reader = self._for_digest.get(table.name)
+        if reader is None:
+            reader = TableReader(self._conn, table.schema, table.name, columns)
+            self._for_digest[table.name] = reader
         yield from reader.rows(where=_where(extent))
 
     def _copy(

@@ -36,7 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("plan", "columns", "crew"),
     ("strategy", "feed", "tracking", "quarantine", "spill", "estimate", "grants", "preflight"),
     ("planning", "pieces", "comparing", "inspecting", "dumping"),
-    ("lanes", "describing"),
+    ("lanes", "describing", "backup_checks"),
     ("runs", "verifying", "backup_run"),
     ("restorer", "backuper"),
     ("settings",),

@@ -9,6 +9,12 @@ from datetime import datetime
 
 from attrs import define, field, frozen
 
+from pgvector_restore.backup_checks import (
+    check_emptied,
+    location_of,
+    suffix_of,
+    table_to_empty,
+)
 from pgvector_restore.backup_options import BackupOptions
 from pgvector_restore.backup_report import BackupReport, BackupTable
 from pgvector_restore.cancel import CancelToken
@@ -20,21 +26,17 @@ from pgvector_restore.describing import describe_set, parents_first
 from pgvector_restore.dumping import Dump, Dumped
 from pgvector_restore.errors import (
     CancelledError,
-    OptionError,
     OutcomeUnknownError,
     PgvectorRestoreError,
     TargetError,
-    TargetMismatchError,
-    quoted,
 )
 from pgvector_restore.failpoints import reach
 from pgvector_restore.model import BackupSet, Location
 from pgvector_restore.names import check_file_names
 from pgvector_restore.progress import Phase, Progress, ProgressEvent
 from pgvector_restore.report import format_size
-from pgvector_restore.storage import Layout, WritableStore
-from pgvector_restore.storage.compression import CODEC_BY_SUFFIX, codec_named
-from pgvector_restore.storage.discover import check_task_id
+from pgvector_restore.storage import WritableStore
+from pgvector_restore.storage.compression import codec_named
 from pgvector_restore.storage.log import LogLine, write_log
 from pgvector_restore.storage.new_set import NewSet
 
@@ -104,11 +106,11 @@ class BackupRun:
     def execute(self) -> BackupReport:
         """Do it; see :meth:`pgvector_restore.Backuper.backup`."""
         options, layout = self._options, self._store.layout
-        location = _location(layout, options.task_id)
+        location = location_of(layout, options.task_id)
         names = tuple(options.tables or layout.tables)
         check_file_names(names)
-        emptied = _to_be_emptied(layout, names) if options.truncate_after else None
-        suffix = _suffix(layout, options)
+        emptied = table_to_empty(layout, names) if options.truncate_after else None
+        suffix = suffix_of(layout, options)
         self._tell("prepare")
         published: _Published | None = None
         warnings: list[str] = []
@@ -116,7 +118,7 @@ class BackupRun:
             with snapshot_of(
                 self._target, names, options, emptied=emptied, cancel=self._cancel
             ) as snapshot:
-                _check_emptied(snapshot, emptied)
+                check_emptied(snapshot, emptied)
                 published = self._publish(snapshot, location, suffix)
                 if emptied is not None:
                     self._cancel.check()
@@ -227,83 +229,6 @@ class BackupRun:
             time.perf_counter() - self._started,
             datetime.now().astimezone(),
         )
-
-
-def _location(layout: Layout, task_id: str | None) -> Location:
-    """The folder a backup goes to.
-
-    Raises:
-        OptionError: A task whose folder would not be found again.
-    """
-    if task_id is None:
-        folder = layout.global_folders[0]
-        return Location("global", folder, folder)
-    check_task_id(task_id)
-    if not layout.is_task_folder(task_id):
-        raise OptionError(
-            f"task {quoted(task_id)} would not be found again",
-            hint=f"folders of tasks are named like {', '.join(layout.task_folders)}",
-        )
-    return Location("task", task_id, f"{task_id}/{layout.inner_folders[0]}", task_id)
-
-
-def _suffix(layout: Layout, options: BackupOptions) -> str:
-    """What follows the names of files; the package that compresses is there.
-
-    Raises:
-        OptionError: The layout's own suffix says how files are compressed.
-    """
-    if options.format == "csv" and f".{layout.suffix.rpartition('.')[2]}" in CODEC_BY_SUFFIX:
-        raise OptionError(
-            f"the layout names every csv file {layout.suffix}, however it is compressed",
-            hint="back up with a layout whose suffix is .csv",
-        )
-    if options.codec is None:
-        return ""
-    codec = codec_named(options.codec)
-    codec.packer()
-    return codec.suffixes[0]
-
-
-def _to_be_emptied(layout: Layout, names: Sequence[str]) -> str:
-    """The embedding table: the layout's last one; of a choice without it the only one.
-
-    Raises:
-        OptionError: It cannot be told which one is meant.
-    """
-    if layout.tables[-1] in names:
-        return layout.tables[-1]
-    if len(names) == 1:
-        return names[0]
-    raise OptionError(
-        f"truncate_after empties one table, and {len(names)} are backed up",
-        hint="back up the table that is to be emptied by itself",
-    )
-
-
-def _check_emptied(snapshot: Snapshot, emptied: str | None) -> None:
-    """Look for what would keep the table from being emptied, before anything is written."""
-    for table in snapshot.tables:
-        if table.name != emptied:
-            continue
-        full = f"{table.schema}.{table.name}"
-        if not table.lockable or table.kind == "v":
-            raise TargetMismatchError(f"{full} is no table that can be emptied")
-        if snapshot.facts.read_only:
-            raise TargetMismatchError(
-                f"{full} cannot be emptied: the server is read-only",
-                hint="connect to the primary server",
-            )
-        if table.referenced_by:
-            raise TargetMismatchError(
-                f"{full} cannot be emptied: {', '.join(table.referenced_by)} refers to it"
-            )
-        if table.truncate_code:
-            raise TargetMismatchError(
-                f"emptying {full} would run code of {', '.join(table.truncate_code[0].strangers)}:"
-                f" {table.truncate_code[0]}",
-                hint="empty it as the table's owner",
-            )
 
 
 def _not_emptied(exc: PgvectorRestoreError, label: str, table: str) -> TargetError:

@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("opening",),
     ("binary_feed",),
     ("planning", "pieces", "comparing", "inspecting", "pruning", "copying", "dumping"),
-    ("lanes", "describing"),
+    ("lanes", "describing", "backup_checks"),
     ("runs", "verifying", "backup_run"),
     ("restorer", "backuper"),
     ("settings",),

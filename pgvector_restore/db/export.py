@@ -28,7 +28,7 @@ from pgvector_restore.db.relations import (
 from pgvector_restore.db.server import server_facts
 from pgvector_restore.db.session import configure_session
 from pgvector_restore.db.verify import TableReader
-from pgvector_restore.errors import TargetBusyError
+from pgvector_restore.errors import TargetBusyError, TargetMismatchError
 from pgvector_restore.failpoints import reach
 from pgvector_restore.target import TargetColumn, TargetFacts
 
@@ -53,6 +53,8 @@ class Reader:
     """One connection that sees the snapshot. One thread uses it at a time."""
 
     _conn: psycopg.Connection[Any]
+    #: By table: making one asks the server four questions.
+    _for_digest: dict[str, TableReader] = field(factory=dict, init=False)
 
     @contextmanager
     def until(self, token: CancelToken) -> Iterator[Interrupter]:
@@ -89,13 +91,24 @@ class Reader:
     ) -> Iterator[bytes]:  # fmt: skip
         """Rows in binary, in pieces of one row each, the header before the first one."""
         names = [sql.Identifier(column.name) for column in columns]
-        yield from self._copy(table, extent, names, "FORMAT binary", counted)
+        try:
+            yield from self._copy(table, extent, names, "FORMAT binary", counted)
+        except psycopg.errors.UndefinedFunction as exc:
+            raise TargetMismatchError(
+                f"{table.schema}.{table.name} has a column without a binary form:"
+                f" {exc.diag.message_primary}",
+                hint="back it up as csv",
+                sqlstate=exc.sqlstate,
+            ) from exc
 
     def for_digest(
         self, table: Relation, columns: Sequence[TargetColumn], extent: Extent | None
     ) -> Iterator[bytes]:
         """Rows as digests are taken of them, see :class:`TableReader`."""
-        reader = TableReader(self._conn, table.schema, table.name, columns)
+        reader = self._for_digest.get(table.name)
+        if reader is None:
+            reader = TableReader(self._conn, table.schema, table.name, columns)
+            self._for_digest[table.name] = reader
         yield from reader.rows(where=_where(extent))
 
     def _copy(

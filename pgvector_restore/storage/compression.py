@@ -31,6 +31,10 @@ HEAD_BYTES = 10
 _WINDOW_BYTES = 128 << 20
 
 
+#: Levels files are written with. Measured on 25 MB of vectors of 1,536 dimensions as CSV, times
+#: smaller and MB per second of one core: lz4 1.5 and 313; zstd 2.7 and 265 at level 1, 2.5 and 106
+#: at 3; gzip 2.3 and 106 at 1, 2.6 and 17 at 6; bzip2 3.0 and 16; xz 2.5 and 18 at 0, 3.1 and 1 at
+#: 6. In binary nothing gets below 1.2, and zstd at level 1 does 549.
 _GZIP_LEVEL, _BZIP2_LEVEL, _XZ_PRESET, _ZSTD_LEVEL = 1, 1, 0, 1
 
 

@@ -194,6 +194,15 @@ def test_no_table(filled: str, root: Path) -> None:
         backup(root, filled, tables="s")
 
 
+def test_types_without_a_binary_form(filled: str, root: Path) -> None:
+    with connect(filled) as conn:
+        conn.execute("CREATE TABLE t (a aclitem); INSERT INTO t VALUES ('postgres=r/postgres')")
+    with unchanged(root), pytest.raises(TargetMismatchError) as caught:
+        backup(root, filled, tables="t", format="binary")
+    assert str(caught.value).startswith("public.t has a column without a binary form: ")
+    assert backup(root, filled, tables="t").rows == 1
+
+
 def test_privileges(filled: str, root: Path) -> None:
     with role(filled, f"GRANT SELECT ON {COLLECTION} TO {{}}") as (_, dsn):
         with unchanged(root), pytest.raises(TargetMismatchError) as caught:

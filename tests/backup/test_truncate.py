@@ -36,7 +36,7 @@ def filled(g2_dsn: str) -> str:
 @pytest.mark.parametrize("kind", ["csv", "binary"])
 def test_rows_are_removed_and_told(filled: str, tmp_path: Path, kind: str) -> None:
     before = content(filled, EMBEDDING)
-    report = backup(tmp_path, filled, truncate_after=True, format=kind)
+    report = backup(tmp_path, filled, truncate_after=True, format=kind, jobs=2)
     assert report.rows_removed == report.table(EMBEDDING).rows_removed == ROWS
     assert report.table(COLLECTION).rows_removed == 0
     assert content(filled, EMBEDDING) == []

@@ -19,7 +19,14 @@ from attrs import fields
 from click.testing import CliRunner
 
 import pgvector_restore
-from pgvector_restore import PgvectorRestoreError, RestoreOptions, Restorer, errors, open_store
+from pgvector_restore import (
+    BackupOptions,
+    PgvectorRestoreError,
+    RestoreOptions,
+    Restorer,
+    errors,
+    open_store,
+)
 from pgvector_restore.cli.app import app
 from tests.conftest import connect
 
@@ -187,11 +194,13 @@ def test_reference_has_every_public_name() -> None:
     assert named == set(pgvector_restore.__all__)
 
 
-def test_reference_has_every_option_with_its_default() -> None:
-    said = {code(name)[0]: code(default)[0] for name, default, *_ in rows(REFERENCE, "## Options")}
-    assert said == {
-        field.name: repr(field.default).replace("'", '"') for field in fields(RestoreOptions)
-    }
+@pytest.mark.parametrize(
+    ("heading", "options"),
+    [("## Options", RestoreOptions), ("## Options of a backup", BackupOptions)],
+)
+def test_reference_has_every_option_with_its_default(heading: str, options: Any) -> None:
+    said = {code(name)[0]: code(default)[0] for name, default, *_ in rows(REFERENCE, heading)}
+    assert said == {field.name: repr(field.default).replace("'", '"') for field in fields(options)}
 
 
 def test_reference_has_every_option_of_every_command() -> None:

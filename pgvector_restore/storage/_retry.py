@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from pgvector_restore.backoff import pauses
 from pgvector_restore.errors import BackupNotFoundError, StoreError, quoted
-from pgvector_restore.model import ObjectInfo
+from pgvector_restore.model import BackupSet, ObjectInfo
 from pgvector_restore.storage._reading import check_same
 from pgvector_restore.storage.base import BackupStore
 from pgvector_restore.storage.writing import WritableStore
@@ -75,6 +75,10 @@ class RetryingStore(BackupStore):
         """See :meth:`BackupStore.open`."""
         stream = _ResumingStream(self._inner, key, start, end)
         return cast("BinaryIO", io.BufferedReader(stream))
+
+    def hold(self, backup: BackupSet, *, alone: bool = False) -> AbstractContextManager[None]:
+        """See :meth:`BackupStore.hold`."""
+        return self._inner.hold(backup, alone=alone)
 
 
 class RetryingWritableStore(RetryingStore, WritableStore):

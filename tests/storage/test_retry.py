@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgvector_restore.errors import BackupNotFoundError, OptionError, StoreError
+from pgvector_restore.errors import BackupInUseError, BackupNotFoundError, OptionError, StoreError
 from pgvector_restore.model import ObjectInfo
 from pgvector_restore.storage import BackupStore, WritableStore, _retry, open_store
 from pgvector_restore.storage._retry import RetryingStore, retrying
 from pgvector_restore.storage.writing import ReadOnlyStore
 from pgvector_restore.testing import WritableStoreTests
+from tests.sets import write_set
 from tests.storage.test_contract import LocalFolder
 
 _DATA = bytes(range(256)) * 40
@@ -254,3 +255,15 @@ def test_why_it_is_read_only_is_passed_on(tmp_path: Path) -> None:
     assert store.read_only_reason == "it is tried"
     with pytest.raises(OptionError, match="is read-only: it is tried"):
         store.create("x.csv")
+
+
+def test_a_set_is_held_by_the_store_itself(tmp_path: Path) -> None:
+    inner = open_store(write_set(tmp_path))
+    store = retrying(inner)
+    backup = store.catalog().latest()
+    with (
+        inner.hold(backup),
+        pytest.raises(BackupInUseError, match="is being read or removed"),
+        store.hold(backup, alone=True),
+    ):
+        pytest.fail("the block must not run")

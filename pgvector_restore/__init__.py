@@ -12,7 +12,8 @@ from pgvector_restore.backup_options import BackupOptions
 from pgvector_restore.backup_report import BackupReport, BackupTable
 from pgvector_restore.backuper import Backuper
 from pgvector_restore.cancel import CancelToken
-from pgvector_restore.copying import CopiedFile, CopyReport, copy_set
+from pgvector_restore.copy_report import CopiedFile, CopyReport
+from pgvector_restore.copying import copy_set
 from pgvector_restore.errors import (
     BackupExistsError,
     BackupInUseError,

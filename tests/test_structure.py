@@ -20,7 +20,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *("cancel", "manifest", "model", "names", "target", "schema", "options", "progress"),
         *("report", "verify_report", "inspection", "findings", "forecast", "room", "keeping"),
-        *("backup_options", "backup_report", "column_types", "links"),
+        *("backup_options", "backup_report", "column_types", "links", "copy_report"),
+        "manifest_parsing",
     ),
     ("rows", "storage", "db"),
     ("plan", "columns", "crew", "sums"),
@@ -28,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("strategy", "feed", "tracking", "quarantine", "spill", "estimate", "grants", "preflight"),
     ("opening",),
     ("binary_feed",),
+    ("surveying",),
     ("planning", "pieces", "comparing", "inspecting", "pruning", "copying", "dumping"),
     ("lanes", "describing", "backup_checks"),
     ("runs", "verifying", "backup_run"),

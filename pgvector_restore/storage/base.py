@@ -15,7 +15,8 @@ from pgvector_restore.errors import (
     OptionError,
     StoreChangedError,
 )
-from pgvector_restore.manifest import Manifest, parse_manifest
+from pgvector_restore.manifest import Manifest
+from pgvector_restore.manifest_parsing import parse_manifest
 from pgvector_restore.model import (
     DEFAULT_LIMITS,
     BackupFile,

@@ -19,8 +19,8 @@ from pgvector_restore import (
     RowRejectedError,
     StoreError,
     inspect_set,
-    inspecting,
     open_store,
+    surveying,
 )
 from pgvector_restore.schema import COLLECTION, EMBEDDING
 from tests.restore.hostile_cells import ALL
@@ -188,7 +188,7 @@ def test_a_broken_parent_leaves_orphans_open(tmp_path: Path) -> None:
 def test_too_many_parents_leave_orphans_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspecting, "_MAX_PARENT_KEYS", 1)
+    monkeypatch.setattr(surveying, "_MAX_PARENT_KEYS", 1)
     assert embedding_of(write_set(tmp_path)).orphans is None
 
 
@@ -226,7 +226,7 @@ def test_repeated_keys_through_the_disk(tmp_path: Path) -> None:
 def test_more_repeated_keys_than_are_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspecting, "_MAX_REPEATED", 10)
+    monkeypatch.setattr(surveying, "_MAX_REPEATED", 10)
     records = [(f"k{n % 50}", SQL_ID, "", "", "") for n in range(150)]
     root = write_set(tmp_path, embedding=embedding_bytes(records=records))
     file = embedding_of(root)

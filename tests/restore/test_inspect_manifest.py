@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from pgvector_restore import InspectReport, inspect_set, inspecting, open_store
+from pgvector_restore import InspectReport, inspect_set, open_store, surveying
 from pgvector_restore.schema import COLLECTION, EMBEDDING
 from tests.described import STAMP, change_file, change_manifest, folder_of, write_described
 from tests.restore.content import execute
@@ -200,7 +200,7 @@ def test_many_keys_are_spilled(
 ) -> None:
     execute(g2_dsn, _FILL)
     write_described(tmp_path, g2_dsn, part_rows=5)
-    monkeypatch.setattr(inspecting, "_MAX_PARENT_KEYS", 1)
+    monkeypatch.setattr(surveying, "_MAX_PARENT_KEYS", 1)
     found = inspect(tmp_path, run_values=3).file(EMBEDDING)
     assert found.repeated == ()
     assert found.orphans is None

@@ -16,8 +16,8 @@ from pgvector_restore.manifest import (
     ManifestIndex,
     ManifestKey,
     ManifestTable,
-    parse_manifest,
 )
+from pgvector_restore.manifest_parsing import parse_manifest
 
 _FILE = "manifest_20261125_003000.json"
 

@@ -1,0 +1,213 @@
+"""Reading manifests: every field is checked before it is believed; see ``manifest.py``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import frozen
+
+from pgvector_restore.errors import BadManifestError, quoted
+from pgvector_restore.manifest import (
+    MANIFEST_KIND,
+    MANIFEST_VERSION,
+    Manifest,
+    ManifestColumn,
+    ManifestFile,
+    ManifestIndex,
+    ManifestKey,
+    ManifestTable,
+)
+
+__all__ = ["parse_manifest"]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+
+
+def parse_manifest(data: bytes, file: str) -> Manifest:
+    """Read a manifest.
+
+    Args:
+        data: Its bytes.
+        file: Its name, for errors.
+
+    Raises:
+        BadManifestError: It is none, or of a newer version.
+    """
+    try:
+        document = json.loads(data.decode())
+    except (ValueError, RecursionError) as exc:
+        raise BadManifestError("manifest is no JSON document", file=file) from exc
+    known = isinstance(document, dict) and document.get("manifest") == MANIFEST_KIND
+    version = document.get("version") if known else None
+    if type(version) is not int or version < 1:
+        raise BadManifestError("manifest is not one of this tool", file=file)
+    if version > MANIFEST_VERSION:
+        raise BadManifestError(
+            f"manifest has version {version}, this tool reads up to {MANIFEST_VERSION}",
+            hint="restore with the newer version of pgvector_restore that wrote it",
+            file=file,
+        )
+    return _manifest(_Reader(document, file, ""))
+
+
+@frozen
+class _Reader:
+    """One object of the document; every way to read a field checks it."""
+
+    values: Mapping[str, Any]
+    file: str
+    place: str
+
+    def error(self, key: str, wanted: str) -> BadManifestError:
+        return BadManifestError(
+            f"manifest: {self.place}{key} must be {wanted}, not {_short(self.values.get(key))}",
+            file=self.file,
+        )
+
+    def text(self, key: str, pattern: re.Pattern[str] | None = None) -> str:
+        value = self.values.get(key)
+        if not isinstance(value, str) or (pattern and not pattern.fullmatch(value)):
+            raise self.error(key, "text" if pattern is None else f"like {pattern.pattern}")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise self.error(key, "text without lone surrogates") from None
+        return value
+
+    def text_or_none(self, key: str, pattern: re.Pattern[str] | None = None) -> str | None:
+        return None if self.values.get(key) is None else self.text(key, pattern)
+
+    def number(self, key: str) -> int:
+        value = self.values.get(key)
+        if type(value) is not int or not 0 <= value < 1 << 63:
+            raise self.error(key, "a whole number")
+        return value
+
+    def number_or_none(self, key: str) -> int | None:
+        return None if self.values.get(key) is None else self.number(key)
+
+    def flag(self, key: str) -> bool:
+        value = self.values.get(key, False)
+        if not isinstance(value, bool):
+            raise self.error(key, "true or false")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self.values.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise self.error(key, "a list of texts")
+        return tuple(value)
+
+    def objects(self, key: str, *, at_least: int = 0) -> tuple[_Reader, ...]:
+        value = self.values.get(key, [])
+        if not isinstance(value, list) or len(value) < at_least:
+            raise self.error(key, "a list" if not at_least else "a list that is not empty")
+        if not all(isinstance(one, dict) for one in value):
+            raise self.error(key, "a list of objects")
+        return tuple(
+            _Reader(one, self.file, f"{self.place}{key}[{place}].")
+            for place, one in enumerate(value)
+        )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return quoted(text[:60])[1:-1]
+
+
+def _manifest(found: _Reader) -> Manifest:
+    kind = found.text("format")
+    if kind not in ("csv", "binary"):
+        raise found.error("format", "csv or binary")
+    tables = tuple(_table(one) for one in found.objects("tables", at_least=1))
+    _check_once(found, "tables", (table.name for table in tables))
+    _check_once(found, "files", (file.name for table in tables for file in table.files))
+    return Manifest(
+        timestamp=found.text("timestamp"),
+        format="csv" if kind == "csv" else "binary",
+        codec=found.text_or_none("codec"),
+        created_at=found.text("created_at"),
+        tool_version=found.text("tool_version"),
+        server_version=found.number("server_version"),
+        vector_version=found.text_or_none("vector_version"),
+        tables=tables,
+    )
+
+
+def _check_once(found: _Reader, what: str, names: Any) -> None:  # noqa: ANN401 - any iterable
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise BadManifestError(
+                f"manifest: {what} has {quoted(name)} more than once", file=found.file
+            )
+        seen.add(name)
+
+
+def _table(found: _Reader) -> ManifestTable:
+    table = ManifestTable(
+        name=found.text("name"),
+        schema=found.text("schema"),
+        rows=found.number("rows"),
+        digest=found.text_or_none("digest", _DIGEST),
+        columns=_each(found, "columns", _column, at_least=1),
+        files=_each(found, "files", _file, at_least=1),
+        primary_key=found.texts("primary_key"),
+        unique=_lists(found, "unique"),
+        foreign_keys=_each(found, "foreign_keys", _key),
+        indexes=_each(found, "indexes", _index),
+    )
+    _check_once(found, f"columns of {table.name}", (column.name for column in table.columns))
+    counted = sum(file.rows for file in table.files)
+    if counted != table.rows:
+        raise BadManifestError(
+            f"manifest: {table.name} has {table.rows} rows, its files have {counted}",
+            file=found.file,
+        )
+    return table
+
+
+def _each(
+    found: _Reader, key: str, read: Callable[[_Reader], Any], *, at_least: int = 0
+) -> tuple[Any, ...]:
+    return tuple(read(one) for one in found.objects(key, at_least=at_least))
+
+
+def _lists(found: _Reader, key: str) -> tuple[tuple[str, ...], ...]:
+    value = found.values.get(key, [])
+    if not isinstance(value, list) or not all(
+        isinstance(one, list) and all(isinstance(name, str) for name in one) for one in value
+    ):
+        raise found.error(key, "a list of lists of texts")
+    return tuple(tuple(one) for one in value)
+
+
+def _column(found: _Reader) -> ManifestColumn:
+    return ManifestColumn(
+        found.text("name"),
+        found.text("type_name"),
+        found.flag("not_null"),
+        found.number_or_none("dimensions"),
+        found.number_or_none("position"),
+    )
+
+
+def _file(found: _Reader) -> ManifestFile:
+    return ManifestFile(
+        found.text("name"),
+        found.number("size_bytes"),
+        found.text("sha256", _SHA256),
+        found.number("rows"),
+    )
+
+
+def _key(found: _Reader) -> ManifestKey:
+    return ManifestKey(found.text("column"), found.text("parent"), found.text("parent_column"))
+
+
+def _index(found: _Reader) -> ManifestIndex:
+    return ManifestIndex(found.text("name"), found.text("definition"))

@@ -99,6 +99,7 @@ class _Counted:
         return self._stream.write(data)
 
 
+@pytest.mark.sampled("most")
 @pytest.mark.parametrize("kind", ["csv", "binary"])
 @pytest.mark.parametrize("most", [0, 60, 500, 1500, 5000])
 def test_storage_that_dies(filled: str, root: Path, most: int, kind: str) -> None:
@@ -308,6 +309,7 @@ def test_server_stopped(place: Path, root: Path) -> None:
         backup(root, dsn, progress=stop, jobs=1)
 
 
+@pytest.mark.sampled("phase")
 @pytest.mark.parametrize("phase", ["prepare", "read", "verify", "publish"])
 @pytest.mark.parametrize("kind", ["csv", "binary"])
 def test_called_off(filled: str, root: Path, kind: str, phase: str) -> None:

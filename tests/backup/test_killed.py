@@ -43,6 +43,7 @@ def test_every_failpoint_is_reached(server: EmbeddedServer, tmp_path: Path, kind
     assert list(dict.fromkeys(passed)) == list(BACKUP_POINTS)
 
 
+@pytest.mark.sampled("point")
 @pytest.mark.parametrize("point", BACKUP_POINTS)
 @pytest.mark.parametrize("kind", ["csv", "binary"])
 def test_killed(server: EmbeddedServer, tmp_path: Path, kind: str, point: str) -> None:
@@ -67,6 +68,7 @@ def test_killed(server: EmbeddedServer, tmp_path: Path, kind: str, point: str) -
         assert after.table(EMBEDDING).rows == (0 if emptied else len(rows))
 
 
+@pytest.mark.sampled("point")
 @pytest.mark.parametrize("point", [name for name in BACKUP_POINTS if name not in _PUBLISHED])
 @pytest.mark.parametrize("kind", ["csv", "binary"])
 def test_ended(server: EmbeddedServer, tmp_path: Path, kind: str, point: str) -> None:

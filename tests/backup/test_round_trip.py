@@ -52,6 +52,7 @@ def _digest(dsn: str, table: str) -> tuple[int, str]:
     return digest.rows, digest.hex
 
 
+@pytest.mark.sampled("shape")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_csv_comes_back(server: EmbeddedServer, tmp_path: Path, shape: str) -> None:
     with database(server) as source, database(server) as target:
@@ -65,6 +66,7 @@ def test_csv_comes_back(server: EmbeddedServer, tmp_path: Path, shape: str) -> N
             assert report.table(table).rows == len(content(source, table))
 
 
+@pytest.mark.sampled("shape")
 @pytest.mark.parametrize("kind", ["csv", "binary"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_manifest_tells_the_truth(
@@ -104,6 +106,7 @@ def test_manifest_describes_tables(server: EmbeddedServer, tmp_path: Path) -> No
     assert {c.name for c in table.columns if c.not_null} == {"langchain_id", "content", "embedding"}
 
 
+@pytest.mark.sampled("compress")
 @pytest.mark.parametrize("compress", CODECS)
 def test_every_codec(server: EmbeddedServer, tmp_path: Path, compress: str) -> None:
     with database(server) as source, database(server) as target:
@@ -149,6 +152,7 @@ def test_loads_by_the_method_that_is_replaced(server: EmbeddedServer, tmp_path: 
         assert content(target, EMBEDDING) == content(source, EMBEDDING)
 
 
+@pytest.mark.sampled("shape")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_binary_is_what_copy_gives(server: EmbeddedServer, tmp_path: Path, shape: str) -> None:
     with database(server) as source:

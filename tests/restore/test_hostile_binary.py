@@ -203,6 +203,7 @@ BROKEN = [
 ]
 
 
+@pytest.mark.sampled("broken")
 @pytest.mark.parametrize("strategy", ["in_place", "swap"])
 @pytest.mark.parametrize("broken", BROKEN, ids=str)
 def test_a_broken_part(backed_up: str, tmp_path: Path, broken: Broken, strategy: str) -> None:
@@ -231,6 +232,7 @@ def test_an_id_that_is_there_twice(backed_up: str, tmp_path: Path, strategy: str
     assert snapshot(backed_up) == before
 
 
+@pytest.mark.sampled("seed")
 @pytest.mark.parametrize("codec", [None, "gzip"])
 @pytest.mark.parametrize("seed", range(40))
 def test_flipped_bits(g2_dsn: str, tmp_path: Path, seed: int, codec: Any) -> None:
@@ -335,6 +337,7 @@ LIES = [
 ]
 
 
+@pytest.mark.sampled("change", "error", "message")
 @pytest.mark.parametrize("strategy", ["in_place", "swap"])
 @pytest.mark.parametrize(
     ("change", "error", "message"), [lie[1:] for lie in LIES], ids=[lie[0] for lie in LIES]

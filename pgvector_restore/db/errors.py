@@ -36,14 +36,14 @@ _BY_STATE: dict[str, _Row] = {
     "3D000": (ConnectError, "database does not exist", None),
     "3F000": (TargetMismatchError, "schema does not exist", "create it first"),
     "0A000": (TargetMismatchError, "server cannot do this with the target", None),
-    "40": (TargetBusyError, "restore collided with another transaction", "try again"),
+    "40": (TargetBusyError, "collided with another transaction", "try again"),
     "42": (TargetError, "server refused a statement", None),
     "42501": (
         TargetMismatchError,
         "role lacks a privilege",
-        "the role needs INSERT and SELECT, for replace TRUNCATE, and CREATE for missing tables",
+        "a restore needs INSERT and SELECT, TRUNCATE to replace, CREATE for new tables; a backup SELECT",
     ),
-    "53100": (TargetError, "server has no disk space left", "make room, then restore again"),
+    "53100": (TargetError, "server has no disk space left", "make room, then try again"),
     "53200": (TargetError, "server is out of memory", None),
     "53300": (ConnectError, "server has no connection left", "raise max_connections or wait"),
     "55P03": (

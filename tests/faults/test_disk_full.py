@@ -105,7 +105,7 @@ def test_disk_full_while_loading(small_dsn: str, disk: Disk, tmp_path: Path, str
         restore(root, small_dsn, mode="replace", strategy=strategy)
     assert caught.value.sqlstate == "53100"
     assert str(caught.value).startswith("server has no disk space left: ")
-    assert caught.value.hint == "make room, then restore again"
+    assert caught.value.hint == "make room, then try again"
     assert snapshot(small_dsn) == before
     assert disk.used_bytes() < used + (1 << 20)
     disk.enlarge()

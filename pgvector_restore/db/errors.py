@@ -41,7 +41,7 @@ _BY_STATE: dict[str, _Row] = {
     "42501": (
         TargetMismatchError,
         "role lacks a privilege",
-        "a restore needs INSERT, SELECT, TRUNCATE to replace, CREATE for new tables; a backup SELECT",
+        "needed: INSERT, SELECT, TRUNCATE to replace, CREATE for new tables; SELECT to back up",
     ),
     "53100": (TargetError, "server has no disk space left", "make room, then try again"),
     "53200": (TargetError, "server is out of memory", None),

@@ -39,6 +39,7 @@ class Interrupter:
         self._token = token
         self._lock = threading.Lock()
         self._armed = True
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pgvector_restore cancel")
         self._thread.daemon = True
         self._thread.start()
@@ -51,14 +52,16 @@ class Interrupter:
     def close(self) -> None:
         """Disarm it, and wait for its thread."""
         self.disarm()
+        self._over.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while self._armed and not self._token.wait(_POLL_S):
-            pass
+        while not self._token.cancelled:
+            if self._over.wait(_POLL_S):
+                return
         deadline = time.monotonic() + _PATIENCE_S
-        while self._cancel(cut=time.monotonic() > deadline):
-            time.sleep(_POLL_S)
+        while self._cancel(cut=time.monotonic() > deadline) and not self._over.wait(_POLL_S):
+            pass
 
     def _cancel(self, *, cut: bool) -> bool:
         """Ask once; says whether to ask again."""

@@ -189,7 +189,9 @@ class BackupRun:
             return self._options.jobs
         if self._bytes_total < _SMALL_BYTES:
             return 1
-        return min(_MOST_JOBS, os.cpu_count() or 1)
+        # In binary one connection keeps two cores busy: the server's, and ours with hashing.
+        cores = (os.cpu_count() or 1) // (2 if self._options.format == "binary" else 1)
+        return min(_MOST_JOBS, max(cores, 1))
 
     def _on_read(self, table: str | None, rows: int, size_bytes: int) -> None:
         self._rows = rows

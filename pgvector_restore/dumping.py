@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
+from itertools import chain
 from threading import Lock
 
 from attrs import define, field, frozen
@@ -18,6 +19,7 @@ from pgvector_restore.errors import RowCountError
 from pgvector_restore.failpoints import reach
 from pgvector_restore.manifest import ManifestFile
 from pgvector_restore.model import FileFormat
+from pgvector_restore.rows.csv_text import CsvPrinter
 from pgvector_restore.rows.digest import ContentDigest, RowForm, digest_of, form_of, row_hash
 from pgvector_restore.storage.compression import Packer
 from pgvector_restore.storage.layout import Layout
@@ -34,7 +36,7 @@ _CSV_EXTENT_BYTES = 2_500_000
 #: Blocks of such a stretch that may wait; the thread pauses when there are more.
 _CSV_BLOCKS = 12
 #: Stretches that are read ahead beside those the threads are at.
-_CSV_AHEAD = 1
+_CSV_AHEAD = 3
 
 #: Bytes of a table that make a file in binary: enough that starting a COPY costs nothing, and few
 #: enough that several connections have something to restore.
@@ -170,19 +172,20 @@ class Dump:
         reader: Reader,
     ) -> ContentDigest:
         counted: list[int] = []
-        pieces = reader.csv(table, extent, header=header, counted=counted)
-        for block in self._packed(pieces):
+        hashes = _Hashes(form)
+        if self._digest:
+            printer = CsvPrinter(form, table.columns)
+            rows = reader.for_digest(table, form.columns, extent, counted, printer.sent_as_text)
+            blocks = printer.blocks(rows, hashes.take)
+            if header:
+                blocks = chain([printer.header], blocks)
+        else:
+            blocks = _joined(reader.csv(table, extent, header=header, counted=counted))
+        for block in self._packed(blocks):
             pipe.put(block)
         pipe.put(None)
-        if not self._digest:
-            self._tally.add(counted[0], 0)
-            return ContentDigest(counted[0])
-        digest = self._hashed(form, reader.for_digest(table, form.columns, extent))
-        if digest.rows != counted[0]:
-            raise RowCountError(
-                f"{table.schema}.{table.name} gave {counted[0]} rows as text and {digest.rows} in"
-                " binary"
-            )
+        digest = hashes.digest if self._digest else ContentDigest(counted[0])
+        _check_counts(table, counted[0], digest.rows)
         self._tally.add(digest.rows, 0)
         return digest
 
@@ -215,7 +218,7 @@ class Dump:
         hashes = _Hashes(form)
         pieces = reader.binary(table, form.columns, extent, counted)
         with self._new.file(name) as file:
-            for block in self._packed(hashes.of_copy(pieces) if direct else pieces):
+            for block in self._packed(_joined(hashes.of_copy(pieces) if direct else pieces)):
                 file.write(block)
                 reach("backup.block")
             reach("backup.file")
@@ -223,20 +226,17 @@ class Dump:
         if direct:
             digest = hashes.digest
         elif self._digest:
-            digest = self._hashed(form, reader.for_digest(table, form.columns, extent))
+            digest = self._hashed(form, reader.for_digest(table, form.columns, extent, []))
         else:
             digest = ContentDigest(rows)
-        if digest.rows != rows:
-            raise RowCountError(
-                f"{table.schema}.{table.name} gave {rows} rows, and {digest.rows} for the digest"
-            )
+        _check_counts(table, rows, digest.rows)
         self._tally.add(rows, file.size_bytes)
         return [_described(file, rows)], digest
 
-    def _packed(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """Pieces as blocks of one compressed stream."""
+    def _packed(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """Blocks as those of one compressed stream."""
         packer = self._packer() if self._packer is not None else None
-        for block in _joined(pieces):
+        for block in blocks:
             self._crew.stop.check()
             data = packer.compress(block) if packer is not None else block
             if data:
@@ -244,10 +244,10 @@ class Dump:
         if packer is not None:
             yield packer.flush()
 
-    def _hashed(self, form: RowForm, rows: Iterable[bytes]) -> ContentDigest:
+    def _hashed(self, form: RowForm, rows: Iterable[memoryview]) -> ContentDigest:
         hashes = _Hashes(form)
         for row in rows:
-            hashes.add(row)
+            hashes.add(bytes(row))
         self._crew.stop.check()
         return hashes.digest
 
@@ -268,7 +268,12 @@ class _Hashes:
         return self._digest
 
     def add(self, row: bytes) -> None:
-        self._found.append(row_hash(self._form, row))
+        """Hash a row as COPY sends it."""
+        self.take(row_hash(self._form, row))
+
+    def take(self, found: bytes) -> None:
+        """Add a row's hash."""
+        self._found.append(found)
         if len(self._found) >= _HASHES:
             _ = self.digest
 
@@ -281,6 +286,13 @@ class _Hashes:
             if row and row != _TRAILER:
                 self.add(row)
             yield piece
+
+
+def _check_counts(table: Relation, sent: int, hashed: int) -> None:
+    if sent != hashed:
+        raise RowCountError(
+            f"{table.schema}.{table.name} gave {sent} rows, and {hashed} for the digest"
+        )
 
 
 def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:

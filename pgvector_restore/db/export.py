@@ -102,14 +102,27 @@ class Reader:
             ) from exc
 
     def for_digest(
-        self, table: Relation, columns: Sequence[TargetColumn], extent: Extent | None
-    ) -> Iterator[bytes]:
-        """Rows as digests are taken of them, see :class:`TableReader`."""
+        self,
+        table: Relation,
+        columns: Sequence[TargetColumn],
+        extent: Extent | None,
+        counted: list[int],
+        printed: Sequence[str] = (),
+    ) -> Iterator[memoryview]:
+        """Rows as digests are taken of them, see :class:`TableReader`.
+
+        Args:
+            table: The table.
+            columns: What a digest is taken of, in that order.
+            extent: Which part of the table; ``None``: all.
+            counted: Given the number of rows, as the server counted them, at the end.
+            printed: Columns that are sent as text as well, behind the others.
+        """
         reader = self._for_digest.get(table.name)
         if reader is None:
             reader = TableReader(self._conn, table.schema, table.name, columns)
             self._for_digest[table.name] = reader
-        yield from reader.rows(where=_where(extent))
+        counted.append((yield from reader.chosen_rows(_where(extent), printed)))
 
     def _copy(
         self,

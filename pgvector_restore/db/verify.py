@@ -68,14 +68,12 @@ class TableReader:
         keys_as_text: Sequence[str] = (),
         ctid: bool = False,
         as_is: bool = False,
-        where: sql.Composable | None = None,
     ) -> Generator[bytes, None, None]:
         """Rows as COPY sends them: the number of fields, then the fields. Close it.
 
         Args:
             keys_as_text: Columns that are sent a second time at the end, as text.
             ctid: Send where the row lies as well, as text, last of all.
-            where: A clause that chooses among the rows; not together with ``added_only``.
             as_is: Columns without an encoder are not read as text, but as they are.
         """
         chosen = [
@@ -88,11 +86,35 @@ class TableReader:
         # A row that a subtransaction has written, such as a trigger that catches errors, has
         # another xmin: it counts as missing rather than as right.
         own = sql.SQL(" WHERE xmin = pg_current_xact_id()::xid" if self._added_only else "")
-        statement = sql.SQL("COPY (SELECT {} FROM {}{}) TO STDOUT (FORMAT binary)").format(
-            sql.SQL(", ").join(chosen), self._table, where or own
-        )
-        with self._cur.copy(statement) as copy:
+        with self._cur.copy(self._copying(chosen, own)) as copy:
             yield from _rows(iter(copy))
+
+    def chosen_rows(
+        self, where: sql.Composable, printed: Sequence[str] = ()
+    ) -> Generator[memoryview, None, int]:
+        """Some of the rows, uncopied, and in the end their number as the server counts it.
+
+        Args:
+            where: A clause that chooses among the rows.
+            printed: Columns that are sent a second time at the end: as the text that their types'
+                output functions give. A cast to text may give another one.
+        """
+        chosen = [self._expression(column) for column in self._columns]
+        chosen += [
+            # concat() and num_nulls() know no NULL of an array's elements or a row's fields.
+            sql.SQL("CASE WHEN num_nulls({0}) = 0 THEN concat({0}) END").format(
+                sql.Identifier(name)
+            )
+            for name in printed
+        ]
+        with self._cur.copy(self._copying(chosen, where)) as copy:
+            yield from _row_views(iter(copy))
+        return self._cur.rowcount
+
+    def _copying(self, chosen: Sequence[sql.Composable], where: sql.Composable) -> sql.Composed:
+        return sql.SQL("COPY (SELECT {} FROM {}{}) TO STDOUT (FORMAT binary)").format(
+            sql.SQL(", ").join(chosen), self._table, where
+        )
 
     def understand(self, column: TargetColumn, cells: Sequence[bytes]) -> list[bytes] | None:
         """Cells to complete fields, as the server reads them for this column.
@@ -158,10 +180,15 @@ class TableReader:
 
 
 def _rows(messages: Iterator[Any]) -> Iterator[bytes]:
-    """One row a message, as the protocol has it; header and trailer are taken off."""
-    first = bytes(next(messages, b""))[_HEADER_BYTES:]
+    """One row a message, as the protocol has it; copies: slices of them are made faster."""
+    yield from map(bytes, _row_views(messages))
+
+
+def _row_views(messages: Iterator[Any]) -> Iterator[memoryview]:
+    """One row a message; header and trailer are taken off."""
+    first = memoryview(next(messages, b""))[_HEADER_BYTES:]
     if first != _TRAILER:
         yield first
     for message in messages:
         if message != _TRAILER:
-            yield bytes(message)  # a copy of a view: slices of it are made faster
+            yield memoryview(message)

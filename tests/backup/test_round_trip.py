@@ -166,6 +166,56 @@ def test_binary_is_what_copy_gives(server: EmbeddedServer, tmp_path: Path, shape
             assert stored(tmp_path, report, table.name) == [expected]
 
 
+#: Types whose text a cast gives differently, and values CSV has rules for.
+ODD_TABLE = """
+CREATE EXTENSION vector;
+CREATE TYPE pair AS (a int, b text);
+CREATE DOMAIN label AS text;
+CREATE TABLE odd (
+    id "char", one vector(1), half halfvec(1), padded char(5), net inet, mask cidr, state boolean,
+    list int[], two pair, note label, tree tsvector, named name, "quoted "", name" bigint,
+    gap interval, amount money, bits bit varying
+);
+CREATE TABLE lines (line text);
+INSERT INTO lines VALUES ('\\.'), (''), (NULL), ('\\.x');
+"""
+ODD_ROWS = """
+INSERT INTO odd VALUES
+    ('a', '[1]', '[-0.5]', 'ab', '10.0.0.1', '10.0.0.0/8', true, '{1,NULL}', '(1,"x, y")',
+     '\\.', 'a:1,2 b', 'n', 1, '1 day', 1.5, B'101'),
+    ('', '[1e-7]', NULL, '', '::1/64', NULL, false, '{NULL}', '(,)', '', '', '', -1, '-1 s', 0,
+     ''),
+    (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)
+"""
+
+
+@pytest.mark.parametrize("digest", [True, False])
+@pytest.mark.parametrize("shape", [*SHAPES, "odd"])
+def test_csv_is_what_copy_gives(
+    server: EmbeddedServer, tmp_path: Path, shape: str, *, digest: bool
+) -> None:
+    with database(server) as source:
+        if shape == "odd":
+            with connect(source) as conn:
+                conn.execute(ODD_TABLE)
+                conn.execute(ODD_ROWS)
+        tables = ("odd", "lines") if shape == "odd" else make(source, shape)
+        report = backup(tmp_path, source, tables=tables, digest=digest)
+        for table in tables:
+            (found,) = stored(tmp_path, report, table)
+            names = ", ".join(
+                f'"{c.name.replace(chr(34), chr(34) * 2)}"'
+                for c in sorted(
+                    next(t for t in _manifest(tmp_path, report).tables if t.name == table).columns,
+                    key=lambda column: column.position or 0,
+                )
+            )
+            statement = f'COPY (SELECT {names} FROM "{table}") TO STDOUT (FORMAT csv, HEADER)'
+            with psycopg.connect(source) as conn, conn.cursor().copy(statement) as copy:
+                expected = b"".join(bytes(block) for block in copy)
+            assert found == expected
+
+
 @pytest.fixture
 def large(server: EmbeddedServer) -> Any:
     """Tables of many pages, dead rows among them."""

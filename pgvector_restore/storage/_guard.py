@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from operator import itemgetter
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from pgvector_restore.errors import (
     BackupNotFoundError,
@@ -32,7 +32,6 @@ __all__ = [
     "check_writable_key",
     "is_key",
     "translated",
-    "translated_writing",
     "walk",
 ]
 
@@ -80,10 +79,14 @@ def check_range(start: int, end: int | None) -> None:
 
 
 @contextmanager
-def translated(what: str) -> Iterator[None]:
+def translated(what: str, verb: Literal["read", "write"] = "read") -> Iterator[None]:
     """Turn whatever a storage raises into a ``StoreError`` that names ``what``, cause chained.
 
     The storage's own text stays in the cause: it may hold addresses with tokens.
+
+    Args:
+        what: What is read, written or removed.
+        verb: ``write`` where it is not only read.
     """
     try:
         yield
@@ -92,28 +95,12 @@ def translated(what: str) -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
         raise BackupNotFoundError(f"no such file: {quoted(what)}") from exc
     except PermissionError as exc:
-        raise StoreError(f"no permission to read {quoted(what)}") from exc
-    except Exception as exc:
-        why = (isinstance(exc, OSError) and exc.errno and exc.strerror) or type(exc).__name__
-        raise StoreError(f"cannot read {quoted(what)}: {why}") from exc
-
-
-@contextmanager
-def translated_writing(what: str) -> Iterator[None]:
-    """As :func:`translated`, for what writes or removes ``what``."""
-    try:
-        yield
-    except PgvectorRestoreError:
-        raise
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
-        raise BackupNotFoundError(f"no such file: {quoted(what)}") from exc
-    except PermissionError as exc:
-        raise StoreError(f"no permission to write {quoted(what)}") from exc
+        raise StoreError(f"no permission to {verb} {quoted(what)}") from exc
     except Exception as exc:
         why = (isinstance(exc, OSError) and exc.errno and exc.strerror) or type(exc).__name__
         full = isinstance(exc, OSError) and exc.errno in _NO_ROOM
         raise StoreError(
-            f"cannot write {quoted(what)}: {why}",
+            f"cannot {verb} {quoted(what)}: {why}",
             hint="make room there; nothing was published" if full else None,
         ) from exc
 
@@ -207,7 +194,7 @@ class WritingStream(io.RawIOBase):
         """Write all of it."""
         view = memoryview(data).cast("B")
         size = len(view)
-        with translated_writing(self._what):
+        with translated(self._what, "write"):
             while view:
                 count = self._sink.write(view)
                 view = view[len(view) if count is None else count :]
@@ -217,7 +204,7 @@ class WritingStream(io.RawIOBase):
         """Close the file; harmless when it is."""
         if not self.closed:
             super().close()
-            with translated_writing(self._what):
+            with translated(self._what, "write"):
                 self._sink.close()
 
 

@@ -24,7 +24,6 @@ from pgvector_restore.storage._guard import (
     check_range,
     check_writable_key,
     translated,
-    translated_writing,
     walk,
 )
 from pgvector_restore.storage._paths import Place
@@ -103,7 +102,7 @@ class LocalStore(WritableStore):
         if not replace and os.path.lexists(path):
             raise BackupExistsError(f"{quoted(what)} is there already")
         partial = path + self.layout.partial_suffix
-        with translated_writing(what):
+        with translated(what, "write"):
             flags = os.O_TRUNC if replace else os.O_EXCL
             try:
                 descriptor = os.open(partial, _WRITE_FLAGS | flags, 0o666)
@@ -115,9 +114,9 @@ class LocalStore(WritableStore):
         try:
             with WritingStream(io.FileIO(descriptor, "w"), what) as stream:
                 yield cast("BinaryIO", stream)
-                with translated_writing(what):
+                with translated(what, "write"):
                     os.fsync(descriptor)
-            with translated_writing(what):
+            with translated(what, "write"):
                 _put_in_place(partial, path, replace=replace)
         except BaseException:
             with suppress(OSError):
@@ -127,7 +126,7 @@ class LocalStore(WritableStore):
     def delete(self, key: str) -> None:
         """Remove a file; see :meth:`WritableStore.delete`."""
         check_key(key)
-        with translated_writing(f"{self._url}/{key}"):
+        with translated(f"{self._url}/{key}", "write"):
             root = self._real_root()
             *folders, name = key.split("/")
             parent = os.path.join(root, *folders)
@@ -168,7 +167,7 @@ class LocalStore(WritableStore):
 
     def _place_for(self, key: str) -> str:
         """Path of a new file, its folders made; none of them may be a link."""
-        with translated_writing(f"{self._url}/{key}"):
+        with translated(f"{self._url}/{key}", "write"):
             os.makedirs(self._root, exist_ok=True)
             folder = self._real_root()
             *folders, name = key.split("/")

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
 from pgvector_restore.errors import BackupExistsError, BackupNotFoundError, StoreError, quoted
-from pgvector_restore.storage._guard import WritingStream, translated_writing
+from pgvector_restore.storage._guard import WritingStream, translated
 from pgvector_restore.storage._sftp import SftpSink, rename
 
 __all__ = ["delete", "renamed", "uploaded"]
@@ -50,7 +50,7 @@ def uploaded(fs: Any, path: str, what: str, *, replace: bool) -> Iterator[Binary
         what: How errors name it.
         replace: Take the place of what is there.
     """
-    with translated_writing(what):
+    with translated(what, "write"):
         if not replace and _is_there(fs, path):
             raise _exists(what)
         file = fs.open(path, mode="wb" if replace else "xb", block_size=_PART_BYTES)
@@ -58,7 +58,7 @@ def uploaded(fs: Any, path: str, what: str, *, replace: bool) -> Iterator[Binary
         grows = not getattr(fs, "fixed_upload_size", False)
         with WritingStream(_Upload(file, grows=grows), what) as stream:
             yield cast("BinaryIO", stream)
-        with translated_writing(what):
+        with translated(what, "write"):
             _finish(fs, file, path, what, replace=replace)
     except BaseException:
         _discard(file, what)
@@ -83,7 +83,7 @@ def renamed(
         what: How errors name it.
         replace: Take the place of what is there.
     """
-    with translated_writing(what):
+    with translated(what, "write"):
         if not replace and _is_there(fs, path):
             raise _exists(what)
         if not replace and _is_there(fs, partial):
@@ -99,7 +99,7 @@ def renamed(
         with WritingStream(file, what) as stream:
             yield cast("BinaryIO", stream)
             _flush(file)
-        with translated_writing(what):
+        with translated(what, "write"):
             _put_in_place(fs, partial, path, what, replace=replace)
     except BaseException:
         with suppress(Exception):
@@ -181,7 +181,7 @@ def delete(fs: Any, path: str, what: str) -> None:  # noqa: ANN401 - fsspec has 
         BackupNotFoundError: It is not.
         StoreError: No permission, or the storage does not answer.
     """
-    with translated_writing(what):
+    with translated(what, "write"):
         if not _is_there(fs, path):  # object storages do not mind
             raise BackupNotFoundError(f"no such file: {quoted(what)}")
         fs.rm_file(path)

@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("runs", "verifying", "backup_run"),
     ("restorer", "backuper"),
     ("settings",),
+    ("http",),
     ("cli", "testing", "__main__"),
 )
 #: Values may use each other; ``python -m`` is the command line.

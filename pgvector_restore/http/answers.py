@@ -141,6 +141,9 @@ _ERRORS: dict[str, Answer] = {
         "the service takes no connection from callers",
         "服务不接受调用方提供的连接",
     ),
+    "ShuttingDownError": _answer(
+        503, "SHUTTING_DOWN", "the service is ending", "服务正在关闭", can_retry=True
+    ),
 }
 
 #: Answers to requests that are refused as they come.

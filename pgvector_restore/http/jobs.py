@@ -20,6 +20,7 @@ from pgvector_restore.errors import (
     PgvectorRestoreError,
     StoreError,
 )
+from pgvector_restore.http.answers import answer_for
 from pgvector_restore.http.job_records import JobRecord, JobRecords
 from pgvector_restore.http.job_values import (
     FINISHED,
@@ -49,7 +50,6 @@ __all__ = [
     "JobState",
     "Outcome",
     "ShuttingDownError",
-    "code_of",
 ]
 
 _log = logging.getLogger(__name__)
@@ -60,14 +60,6 @@ _Jobs = list[Job]
 #: Seconds between two versions of a job whose phase and table stay the same: a client that follows
 #: it sees it move, and a fast load does not wake hundreds of clients for every block.
 _EVERY_S = 0.2
-
-
-def code_of(exc: BaseException) -> str:
-    """The code of an error in answers: ``TARGET_BUSY`` of ``TargetBusyError``."""
-    if not isinstance(exc, PgvectorRestoreError):
-        return "INTERNAL"
-    name = type(exc).__name__.removesuffix("Error")
-    return "".join(f"_{c}" if c.isupper() else c.upper() for c in name).lstrip("_")
 
 
 @define
@@ -118,7 +110,7 @@ class JobHandle:
         """Tell how far it is."""
         self._manager._progress(self.id, event)  # noqa: SLF001 - one class in two parts
 
-    def remember(self, **traces: str) -> None:
+    def remember(self, traces: dict[str, Any]) -> None:
         """Keep, on disk, where to look for what became of the job should this process end."""
         self._manager._remember(self.id, traces)  # noqa: SLF001 - as above
 
@@ -138,6 +130,25 @@ class JobManager:
         self._entries: dict[str, _Entry] = {}
         self._keys: dict[str, str] = {}
         self._closing = False
+        #: Called after a job has ended.
+        self.on_end: Callable[[Job], None] = lambda _: None
+        for record in records.load():
+            self._take_up(record)
+
+    def _take_up(self, record: JobRecord) -> None:
+        """A job of a process that has ended, perhaps in the middle of it."""
+        entry = _Entry(record)
+        self._entries[record.job.id] = entry
+        if record.idempotency is not None:
+            self._keys[record.idempotency] = record.job.id
+        if not record.job.finished:
+            outcome: Outcome = "unknown" if record.traces else "nothing_changed"
+            self._change(
+                entry,
+                state="interrupted",
+                finished_at=_now(),
+                outcome=outcome if record.job.kind == "restore" else None,
+            )
 
     def get(self, job_id: str) -> Job:
         """A job.
@@ -257,6 +268,23 @@ class JobManager:
             entry.thread.start()
             return job
 
+    def unknown(self) -> dict[str, dict[str, Any]]:
+        """Traces of the restores whose outcome is not known, by job."""
+        with self._changed:
+            records = [entry.record for entry in self._entries.values()]
+        return {
+            record.job.id: record.traces
+            for record in records
+            if record.job.outcome == "unknown" and record.traces
+        }
+
+    def settle(self, job_id: str, outcome: Outcome) -> None:
+        """The outcome of a restore has been found out; harmless for a job that has gone."""
+        with self._changed:
+            entry = self._entries.get(job_id)
+            if entry is not None and entry.record.job.outcome != outcome:
+                self._change(entry, outcome=outcome)
+
     def close(self, grace_s: float) -> bool:
         """Take no more jobs, call off those that run, and wait for them.
 
@@ -293,9 +321,10 @@ class JobManager:
                 request.ended()
         with self._changed:
             entry.holds = frozenset()
-            entry.thread = None
             self._change(entry, finished_at=_now(), **changes)
             self._trim()
+            entry.thread = None
+        self.on_end(entry.record.job)
 
     def _change(self, entry: _Entry, **changes: Any) -> None:  # noqa: ANN401 - fields of Job
         with self._changed:
@@ -306,7 +335,7 @@ class JobManager:
             except StoreError as exc:  # what has happened has happened
                 _log.error("job %s: %s", entry.record.job.id, exc)
 
-    def _remember(self, job_id: str, traces: dict[str, str]) -> None:
+    def _remember(self, job_id: str, traces: dict[str, Any]) -> None:
         with self._changed:
             entry = self._entry(job_id)
             entry.record = evolve(entry.record, traces=entry.record.traces | traces)
@@ -355,7 +384,7 @@ def _failure(exc: BaseException) -> dict[str, Any]:
         _log.error("job failed: %s", type(exc).__name__, exc_info=exc)
     exit_code = exc.exit_code if isinstance(exc, PgvectorRestoreError) else 1
     outcome = "unknown" if isinstance(exc, OutcomeUnknownError) else None
-    error = JobError(type(exc).__name__, exit_code, code_of(exc))
+    error = JobError(type(exc).__name__, exit_code, answer_for(exc).code)
     return {"state": "failed", "error": error, "outcome": outcome}
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import asdict, frozen
 
 from pgvector_restore.backuper import Backuper
-from pgvector_restore.errors import BackupNotFoundError, IncompleteBackupError
-from pgvector_restore.http.connections import ConnectionNotAllowedError, Connections, Reached
+from pgvector_restore.http.connections import ConnectionNotAllowedError, Reached
 from pgvector_restore.http.job_records import JobRecords
 from pgvector_restore.http.jobs import Job, JobHandle, JobKind, JobManager, JobRequest
 from pgvector_restore.http.operations import (
@@ -22,24 +20,17 @@ from pgvector_restore.http.operations import (
     restore_options,
     verify_options,
 )
-from pgvector_restore.http.readiness import check_ready
 from pgvector_restore.http.recovery import Recovery, look_before
+from pgvector_restore.http.resources import Resources
 from pgvector_restore.http.settings import ServiceSettings
-from pgvector_restore.http.shared import Shared
-from pgvector_restore.model import BackupSet, Catalog
+from pgvector_restore.model import Catalog
 from pgvector_restore.pruning import prune
-from pgvector_restore.restorer import Restorer
-from pgvector_restore.storage import open_store
 
 __all__ = ["ConnectionNotAllowedError", "Service"]
 
-#: Seconds a listing is used: short enough for people who wait for a backup of another program,
-#: long enough that 200 clients who list 10,000 sets cost no more than a few.
-_CATALOG_AGE_S = 2.0
-#: Seconds an answer to "are you ready" is used: anybody may ask, as often as they like.
-_READY_AGE_S = 2.0
-
 _NONE: Mapping[str, Any] = {}
+#: Of what works on the store alone: one at a time.
+_NOWHERE = Reached("", "", configured=False, holds=frozenset(["store"]), key="")
 
 
 class Service:
@@ -58,13 +49,10 @@ class Service:
     def __init__(self, settings: ServiceSettings) -> None:
         #: What the operator has set.
         self.settings = settings
+        self._resources = Resources(settings)
         #: Where backups lie.
-        self.store = open_store(settings.store, storage_options=settings.storage_options)
-        self._connections = Connections(settings)
-        self._catalog = Shared(self.store.catalog, _CATALOG_AGE_S)
-        self._ready = Shared(lambda: check_ready(self.store, self._connections), _READY_AGE_S)
+        self.store = self._resources.store
         self._lock = threading.Lock()
-        self._restorers: dict[str, Restorer] = {}
         self._records: JobRecords | None = None
         self._jobs: JobManager | None = None
         self._recovery: Recovery | None = None
@@ -75,7 +63,7 @@ class Service:
     @property
     def targets(self) -> tuple[str, ...]:
         """Names of the databases, ``default`` first."""
-        return self._connections.names
+        return self._resources.connections.names
 
     @property
     def jobs(self) -> JobManager:
@@ -96,7 +84,7 @@ class Service:
                 return
             self._records = JobRecords(self.settings.state_dir)
             jobs = JobManager(self._records, self.settings.history)
-            recovery = Recovery(jobs, self._connections.conninfo)
+            recovery = Recovery(jobs, self._resources.connections.conninfo)
             jobs.on_end = lambda job: recovery.wake() if job.outcome == "unknown" else None
             self._jobs, self._recovery = jobs, recovery
         recovery.wake()
@@ -108,14 +96,9 @@ class Service:
         """
         if self._recovery is not None:
             self._recovery.stop()
-        if self._jobs is not None:
-            self._jobs.close(self.settings.shutdown_grace_s)
-        with self._lock:
-            restorers = list(self._restorers.values())
-            self._restorers.clear()
-        for restorer in restorers:
-            restorer.close()
-        if self._records is not None:
+        ended = self._jobs is None or self._jobs.close(self.settings.shutdown_grace_s)
+        self._resources.close()
+        if self._records is not None and ended:  # else nobody may take them up yet
             self._records.close()
 
     def catalog(self) -> Catalog:
@@ -124,7 +107,7 @@ class Service:
         Raises:
             StoreError: The store cannot be listed.
         """
-        return self._catalog.get()
+        return self._resources.catalog.get()
 
     def plan(
         self, label: str, options: Mapping[str, Any], target: str | None = None
@@ -134,9 +117,9 @@ class Service:
         Raises:
             PgvectorRestoreError: As :meth:`pgvector_restore.Restorer.plan`.
         """
-        name = self._connections.name(target)
-        chosen = restore_options(options, self._defaults)
-        return self._restorer(name).plan(self._find(label), chosen).to_dict()
+        name = self._resources.connections.name(target)
+        chosen = restore_options(options, self._resources.defaults)
+        return self._resources.restorer(name).plan(self._resources.find(label), chosen).to_dict()
 
     def restore(
         self,
@@ -166,18 +149,16 @@ class Service:
             IdempotencyError: The key was used for another request.
             ShuttingDownError: No more jobs are taken.
         """
-        reached = self._connections.reach(target, connection)
-        asked = _Asked(
-            "restore", request_digest(label, reached.key, options), idempotency_key, request_id
-        )
-        if (known := self._known(asked)) is not None:
-            return known
-        chosen = restore_options(options, self._defaults)
-        found = self._find(label)
+        reached = self._resources.connections.reach(target, connection)
+        asked = self._asked("restore", (label, reached.key, options), idempotency_key, request_id)
+        if isinstance(asked, Job):
+            return asked
+        chosen = restore_options(options, self._resources.defaults)
+        found = self._resources.find(label)
 
         def work(job: JobHandle) -> dict[str, Any]:
-            with self._restoring(reached) as restorer:
-                plan = restorer.plan(self._again(found), chosen)
+            with self._resources.restoring(reached) as restorer:
+                plan = restorer.plan(self._resources.again(found), chosen)
                 traces = look_before(reached, plan.facts.schema, job.id)
                 job.remember(asdict(traces))
                 report = restorer.run(plan, progress=job.progress, cancel=job.cancel, mark=job.id)
@@ -195,11 +176,11 @@ class Service:
         connection: str | None = None,
     ) -> Job:
         """Begin to back up a database; arguments and errors as for :meth:`restore`."""
-        reached = self._connections.reach(target, connection)
-        asked = _Asked("backup", request_digest(reached.key, options), idempotency_key, request_id)
-        if (known := self._known(asked)) is not None:
-            return known
-        chosen = backup_options(options, self._defaults)
+        reached = self._resources.connections.reach(target, connection)
+        asked = self._asked("backup", (reached.key, options), idempotency_key, request_id)
+        if isinstance(asked, Job):
+            return asked
+        chosen = backup_options(options, self._resources.defaults)
         backuper = Backuper(self.store, reached.target)
 
         def work(job: JobHandle) -> dict[str, Any]:
@@ -222,19 +203,17 @@ class Service:
 
         A job whose result is not ``equal`` is done all the same.
         """
-        reached = self._connections.reach(target, connection)
-        asked = _Asked(
-            "verify", request_digest(label, reached.key, options), idempotency_key, request_id
-        )
-        if (known := self._known(asked)) is not None:
-            return known
-        chosen = verify_options(options, self._defaults)
-        found = self._find(label)
+        reached = self._resources.connections.reach(target, connection)
+        asked = self._asked("verify", (label, reached.key, options), idempotency_key, request_id)
+        if isinstance(asked, Job):
+            return asked
+        chosen = verify_options(options, self._resources.defaults)
+        found = self._resources.find(label)
 
         def work(job: JobHandle) -> dict[str, Any]:
-            with self._restoring(reached) as restorer:
+            with self._resources.restoring(reached) as restorer:
                 report = restorer.verify(
-                    self._again(found), **chosen, progress=job.progress, cancel=job.cancel
+                    self._resources.again(found), **chosen, progress=job.progress, cancel=job.cancel
                 )
             return report.to_dict()
 
@@ -263,12 +242,12 @@ class Service:
             IdempotencyError: The key was used for another request.
             ShuttingDownError: No more jobs are taken.
         """
-        asked = _Asked("prune", request_digest(rules, dry_run), idempotency_key, request_id)
-        if (known := self._known(asked)) is not None:
-            return known
+        asked = self._asked("prune", (rules, dry_run), idempotency_key, request_id)
+        if isinstance(asked, Job):
+            return asked
         chosen = keep_rules(rules)
         for label in chosen.labels:
-            self._find(label)
+            self._resources.find(label)
         if not dry_run:
             check_removable(self.store)
 
@@ -283,14 +262,18 @@ class Service:
         Raises:
             ConnectionNotAllowedError: It is not.
         """
-        return self._connections.check(text)
+        return self._resources.connections.check(text)
 
     def ready(self) -> dict[str, Any]:
         """Whether the store can be listed and each target answers, as of two seconds ago."""
-        return self._ready.get()
+        return self._resources.ready.get()
 
-    def _known(self, asked: _Asked) -> Job | None:
-        return self.jobs.known(asked.idempotency_key, asked.digest)
+    def _asked(
+        self, kind: JobKind, parts: tuple[object, ...], key: str | None, request_id: str | None
+    ) -> _Asked | Job:
+        """The request, or the job of an earlier one with the same key."""
+        digest = request_digest(kind, *parts)
+        return self.jobs.known(key, digest) or _Asked(kind, digest, key, request_id)
 
     def _begin(
         self,
@@ -299,56 +282,20 @@ class Service:
         label: str | None = None,
         reached: Reached | None = None,
     ) -> Job:
+        there = reached or _NOWHERE
         return self.jobs.start(
             JobRequest(
                 kind=asked.kind,
-                target=reached.name if reached is not None else "",
+                target=there.name,
                 label=label,
-                holds=reached.holds if reached is not None else frozenset(["store"]),
+                holds=there.holds,
                 work=work,
                 digest=asked.digest,
                 idempotency_key=asked.idempotency_key,
                 request_id=asked.request_id,
-                ended=self._catalog.invalidate,
+                ended=self._resources.catalog.invalidate,
             )
         )
-
-    @property
-    def _defaults(self) -> dict[str, Any]:
-        settings = self.settings
-        return {
-            "schema": settings.schema_name,
-            "lock_timeout_s": settings.lock_timeout_s,
-            "jobs": settings.jobs,
-        }
-
-    @contextmanager
-    def _restoring(self, reached: Reached) -> Iterator[Restorer]:
-        """A target's restorer, which stays, or one for a caller's connection."""
-        if reached.configured:
-            yield self._restorer(reached.name)
-        else:
-            with Restorer(self.store, reached.target) as restorer:
-                yield restorer
-
-    def _restorer(self, name: str) -> Restorer:
-        with self._lock:
-            if name not in self._restorers:
-                self._restorers[name] = Restorer(self.store, self._connections.conninfo(name) or "")
-            return self._restorers[name]
-
-    def _find(self, label: str) -> BackupSet:
-        """The set of a label; ``latest`` is that of the store as it is now."""
-        if label.rpartition("/")[2] == "latest":
-            return self._catalog.get(fresh=True).get(label)
-        try:
-            return self._catalog.get().get(label)
-        except (BackupNotFoundError, IncompleteBackupError):
-            return self._catalog.get(fresh=True).get(label)
-
-    def _again(self, found: BackupSet) -> BackupSet:
-        """The set as it is now: between request and job its files may have changed."""
-        return self.store.catalog_of(found.location).get(found.label)
 
 
 @frozen

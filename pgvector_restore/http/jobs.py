@@ -1,0 +1,367 @@
+"""Jobs: work in threads that clients follow, call off, and find again."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+from attrs import define, evolve, field
+
+from pgvector_restore.cancel import CancelToken
+from pgvector_restore.errors import (
+    CancelledError,
+    OutcomeUnknownError,
+    PgvectorRestoreError,
+    StoreError,
+)
+from pgvector_restore.http.job_records import JobRecord, JobRecords
+from pgvector_restore.http.job_values import (
+    FINISHED,
+    IdempotencyError,
+    Job,
+    JobConflictError,
+    JobError,
+    JobKind,
+    JobNotFoundError,
+    JobState,
+    Outcome,
+    ShuttingDownError,
+)
+from pgvector_restore.progress import ProgressEvent
+
+__all__ = [
+    "FINISHED",
+    "IdempotencyError",
+    "Job",
+    "JobConflictError",
+    "JobError",
+    "JobHandle",
+    "JobKind",
+    "JobManager",
+    "JobNotFoundError",
+    "JobRequest",
+    "JobState",
+    "Outcome",
+    "ShuttingDownError",
+    "code_of",
+]
+
+_log = logging.getLogger(__name__)
+
+#: In a class with a method ``list`` the name means that.
+_Jobs = list[Job]
+
+#: Seconds between two versions of a job whose phase and table stay the same: a client that follows
+#: it sees it move, and a fast load does not wake hundreds of clients for every block.
+_EVERY_S = 0.2
+
+
+def code_of(exc: BaseException) -> str:
+    """The code of an error in answers: ``TARGET_BUSY`` of ``TargetBusyError``."""
+    if not isinstance(exc, PgvectorRestoreError):
+        return "INTERNAL"
+    name = type(exc).__name__.removesuffix("Error")
+    return "".join(f"_{c}" if c.isupper() else c.upper() for c in name).lstrip("_")
+
+
+@define
+class JobRequest:
+    """What is asked for."""
+
+    #: What to do.
+    kind: JobKind
+    #: Name of the target, as jobs show it.
+    target: str
+    #: Label of the set.
+    label: str | None
+    #: What no other job may have meanwhile.
+    holds: frozenset[str]
+    #: Does it; what it returns is the job's result.
+    work: Callable[[JobHandle], dict[str, Any]] = field(repr=False)
+    #: Digest of the request, to compare those that come with the same key.
+    digest: str
+    #: Client's key.
+    idempotency_key: str | None = field(default=None, repr=False)
+    #: The request's id in logs.
+    request_id: str | None = None
+    #: Called when it has ended.
+    ended: Callable[[], None] | None = field(default=None, repr=False)
+
+
+@define
+class _Entry:
+    record: JobRecord
+    holds: frozenset[str] = frozenset()
+    cancel: CancelToken = field(factory=CancelToken)
+    exception: BaseException | None = None
+    thread: threading.Thread | None = None
+    due: float = 0.0
+
+
+class JobHandle:
+    """What the work of a job is given: how to be called off, whom to tell."""
+
+    def __init__(self, manager: JobManager, job_id: str, cancel: CancelToken) -> None:
+        self._manager = manager
+        #: The job's id.
+        self.id = job_id
+        #: Calls the job off.
+        self.cancel = cancel
+
+    def progress(self, event: ProgressEvent) -> None:
+        """Tell how far it is."""
+        self._manager._progress(self.id, event)  # noqa: SLF001 - one class in two parts
+
+    def remember(self, **traces: str) -> None:
+        """Keep, on disk, where to look for what became of the job should this process end."""
+        self._manager._remember(self.id, traces)  # noqa: SLF001 - as above
+
+
+class JobManager:
+    """The jobs of a service. Any thread may call any method.
+
+    Args:
+        records: Where jobs are kept.
+        history: How many finished ones are kept.
+    """
+
+    def __init__(self, records: JobRecords, history: int = 1000) -> None:
+        self._records = records
+        self._history = history
+        self._changed = threading.Condition()
+        self._entries: dict[str, _Entry] = {}
+        self._keys: dict[str, str] = {}
+        self._closing = False
+
+    def get(self, job_id: str) -> Job:
+        """A job.
+
+        Raises:
+            JobNotFoundError: There is none.
+        """
+        with self._changed:
+            return self._entry(job_id).record.job
+
+    def list(
+        self,
+        *,
+        kind: JobKind | None = None,
+        state: JobState | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> _Jobs:
+        """Jobs, newest first.
+
+        Args:
+            kind: Only these.
+            state: Only those in it.
+            limit: So many at the most.
+            before: Only those older than this job.
+
+        Raises:
+            JobNotFoundError: There is no such job as ``before``.
+        """
+        with self._changed:
+            if before is not None:
+                self._entry(before)
+            jobs = [entry.record.job for entry in reversed(self._entries.values())]
+        if before is not None:
+            jobs = jobs[next(i for i, job in enumerate(jobs) if job.id == before) + 1 :]
+        fitting = (job for job in jobs if kind in (None, job.kind) and state in (None, job.state))
+        return [job for job, _ in zip(fitting, range(limit), strict=False)]
+
+    def exception(self, job_id: str) -> BaseException | None:
+        """What ended a job of this process; ``None`` for others."""
+        with self._changed:
+            return self._entry(job_id).exception
+
+    def cancel(self, job_id: str) -> Job:
+        """Call a job off; it ends soon. One that has ended stays as it is."""
+        with self._changed:
+            entry = self._entry(job_id)
+            entry.cancel.cancel()
+            return entry.record.job
+
+    def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
+        """The job once it has ended, or as it is when the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._entry(job_id).record.job.finished, timeout_s)
+            return self._entry(job_id).record.job
+
+    def changes(self, job_id: str, after_version: int, timeout_s: float) -> Job | None:
+        """The job once its version is greater, or ``None`` when the time is over."""
+        with self._changed:
+            newer = self._changed.wait_for(
+                lambda: self._entry(job_id).record.job.version > after_version, timeout_s
+            )
+            return self._entry(job_id).record.job if newer else None
+
+    def known(self, key: str | None, digest: str) -> Job | None:
+        """The job that was started with a key.
+
+        Raises:
+            IdempotencyError: For another request.
+        """
+        if key is None:
+            return None
+        with self._changed:
+            job_id = self._keys.get(_hashed(key))
+            if job_id is None:
+                return None
+            record = self._entries[job_id].record
+            if record.request != digest:
+                raise IdempotencyError("the key was used for another request")
+            return record.job
+
+    def start(self, request: JobRequest) -> Job:
+        """Begin a job, or find the one that was begun with the same key.
+
+        Raises:
+            JobConflictError: Another one has what it needs.
+            IdempotencyError: The key was used for another request.
+            ShuttingDownError: No more jobs are taken.
+        """
+        with self._changed:
+            found = self.known(request.idempotency_key, request.digest)
+            if found is not None:
+                return found
+            if self._closing:
+                raise ShuttingDownError("the service ends")
+            for other in self._entries.values():
+                if other.holds & request.holds:
+                    raise JobConflictError(other.record.job.id)
+            job = Job(
+                id=secrets.token_hex(16),
+                kind=request.kind,
+                target=request.target,
+                label=request.label,
+                state="queued",
+                created_at=_now(),
+                request_id=request.request_id,
+            )
+            key = _hashed(request.idempotency_key) if request.idempotency_key is not None else None
+            entry = _Entry(JobRecord(job, request.digest, key), request.holds)
+            self._records.save(entry.record)
+            self._entries[job.id] = entry
+            if key is not None:
+                self._keys[key] = job.id
+            entry.thread = threading.Thread(
+                target=self._run, args=(entry, request), name=f"job-{job.id}", daemon=True
+            )
+            entry.thread.start()
+            return job
+
+    def close(self, grace_s: float) -> bool:
+        """Take no more jobs, call off those that run, and wait for them.
+
+        Returns:
+            Whether all of them have ended.
+        """
+        deadline = time.monotonic() + grace_s
+        with self._changed:
+            self._closing = True
+            running = [entry for entry in self._entries.values() if entry.thread is not None]
+            for entry in running:
+                entry.cancel.cancel()
+        for entry in running:
+            if entry.thread is not None:
+                entry.thread.join(max(deadline - time.monotonic(), 0.0))
+        return not any(entry.thread is not None for entry in running)
+
+    def _run(self, entry: _Entry, request: JobRequest) -> None:
+        job_id = entry.record.job.id
+        handle = JobHandle(self, job_id, entry.cancel)
+        changes: dict[str, Any]
+        try:
+            self._change(entry, state="running", started_at=_now())
+            entry.cancel.check()
+            result = request.work(handle)
+            changes = {"state": "done", "result": result}
+            if request.kind == "backup":
+                changes["label"] = result.get("label")
+        except BaseException as exc:  # noqa: BLE001 - whatever ends it, others must learn of it
+            entry.exception = exc
+            changes = _failure(exc)
+        finally:
+            if request.ended is not None:
+                request.ended()
+        with self._changed:
+            entry.holds = frozenset()
+            entry.thread = None
+            self._change(entry, finished_at=_now(), **changes)
+            self._trim()
+
+    def _change(self, entry: _Entry, **changes: Any) -> None:  # noqa: ANN401 - fields of Job
+        with self._changed:
+            entry.record = evolve(entry.record, job=entry.record.job.changed(**changes))
+            self._changed.notify_all()
+            try:
+                self._records.save(entry.record)
+            except StoreError as exc:  # what has happened has happened
+                _log.error("job %s: %s", entry.record.job.id, exc)
+
+    def _remember(self, job_id: str, traces: dict[str, str]) -> None:
+        with self._changed:
+            entry = self._entry(job_id)
+            entry.record = evolve(entry.record, traces=entry.record.traces | traces)
+            self._records.save(entry.record)
+
+    def _progress(self, job_id: str, event: ProgressEvent) -> None:
+        with self._changed:
+            entry = self._entry(job_id)
+            job = entry.record.job
+            now = time.monotonic()
+            if (job.phase, job.table) == (event.phase, event.table) and now < entry.due:
+                return
+            entry.due = now + _EVERY_S
+            changed = job.changed(
+                phase=event.phase,
+                table=event.table,
+                bytes_done=event.bytes_done,
+                bytes_total=event.bytes_total,
+                rows_done=event.rows_done,
+                rows_total=event.rows_total,
+            )
+            entry.record = evolve(entry.record, job=changed)
+            self._changed.notify_all()
+
+    def _entry(self, job_id: str) -> _Entry:
+        entry = self._entries.get(job_id)
+        if entry is None:
+            raise JobNotFoundError("there is no such job")
+        return entry
+
+    def _trim(self) -> None:
+        ended = [key for key, entry in self._entries.items() if entry.record.job.finished]
+        for job_id in ended[: max(len(ended) - self._history, 0)]:
+            entry = self._entries.pop(job_id)
+            if entry.record.idempotency is not None:
+                self._keys.pop(entry.record.idempotency, None)
+            self._records.forget(job_id)
+
+
+def _failure(exc: BaseException) -> dict[str, Any]:
+    if isinstance(exc, CancelledError):
+        return {"state": "cancelled"}
+    if isinstance(exc, PgvectorRestoreError):
+        _log.warning("job failed: %s", type(exc).__name__)
+    else:
+        _log.error("job failed: %s", type(exc).__name__, exc_info=exc)
+    exit_code = exc.exit_code if isinstance(exc, PgvectorRestoreError) else 1
+    outcome = "unknown" if isinstance(exc, OutcomeUnknownError) else None
+    error = JobError(type(exc).__name__, exit_code, code_of(exc))
+    return {"state": "failed", "error": error, "outcome": outcome}
+
+
+def _hashed(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

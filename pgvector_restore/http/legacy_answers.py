@@ -89,9 +89,7 @@ def _set(backup: BackupSet, collection: BackupFile, embedding: BackupFile) -> di
 
 def _date(stamp: str) -> str:
     """A stamp as a date; by its digits, as a list may hold thousands of them."""
-    return (
-        f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]} {stamp[9:11]}:{stamp[11:13]}:{stamp[13:15]}"
-    )
+    return f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]} {stamp[9:11]}:{stamp[11:13]}:{stamp[13:15]}"
 
 
 def summary_of(locations: list[dict[str, Any]]) -> dict[str, Any]:

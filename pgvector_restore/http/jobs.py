@@ -20,6 +20,7 @@ from pgvector_restore.errors import (
     PgvectorRestoreError,
     StoreError,
 )
+from pgvector_restore.http import logs
 from pgvector_restore.http.job_records import JobRecord, JobRecords
 from pgvector_restore.http.job_values import (
     FINISHED,
@@ -254,7 +255,7 @@ class JobManager:
             if key is not None:
                 self._keys[key] = job.id
             entry.thread = threading.Thread(
-                target=self._run, args=(entry, request), name=f"job-{job.id}", daemon=True
+                target=self._logged, args=(entry, request), name=f"job-{job.id}", daemon=True
             )
             entry.thread.start()
             return job
@@ -275,6 +276,17 @@ class JobManager:
             if entry.thread is not None:
                 entry.thread.join(max(deadline - time.monotonic(), 0.0))
         return not any(entry.thread is not None for entry in running)
+
+    def _logged(self, entry: _Entry, request: JobRequest) -> None:
+        """Run it; all that is logged meanwhile names the job."""
+        job = entry.record.job
+        names = {"kind": job.kind, "target": job.target, "label": job.label}
+        with logs.bound(request_id=job.request_id, job_id=job.id):
+            _log.info("job begins", extra=names)
+            self._run(entry, request)
+            job = entry.record.job
+            ended = {"state": job.state, "outcome": job.outcome, "label": job.label}
+            _log.info("job ends", extra=names | ended)
 
     def _run(self, entry: _Entry, request: JobRequest) -> None:
         job_id = entry.record.job.id
@@ -356,10 +368,8 @@ class JobManager:
 def _failure(exc: BaseException) -> dict[str, Any]:
     if isinstance(exc, CancelledError):
         return {"state": "cancelled"}
-    if isinstance(exc, PgvectorRestoreError):
-        _log.warning("job failed: %s", type(exc).__name__)
-    else:
-        _log.error("job failed: %s", type(exc).__name__, exc_info=exc)
+    ours = isinstance(exc, PgvectorRestoreError)
+    logs.failed(_log, "job failed", exc, logging.WARNING if ours else logging.ERROR)
     exit_code = exc.exit_code if isinstance(exc, PgvectorRestoreError) else 1
     outcome = "unknown" if isinstance(exc, OutcomeUnknownError) else None
     error = JobError(type(exc).__name__, exit_code, code_of(exc))

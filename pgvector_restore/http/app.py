@@ -52,7 +52,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.state.service = service
     app.state.readiness = health.Readiness(service.ready)
     app.state.metrics = metrics.Metrics(service)
-    service.watch(app.state.metrics.changed)
+    service.watcher = app.state.metrics.changed
     for router in (health.router, metrics.router, api.router):
         app.include_router(router)
     app.add_exception_handler(HTTPException, _not_routed)

@@ -26,7 +26,7 @@ from pgvector_restore.http.service import Service
 from pgvector_restore.http.settings import ServiceSettings
 from pgvector_restore.schema import COLLECTION, EMBEDDING
 from tests.conftest import connect
-from tests.restore.content import content
+from tests.backup.kit import content
 from tests.sets import STAMP, collection_bytes, embedding_bytes, with_cell, write_set
 
 PREFIX = "/api/v0/data_pipeline/vector"

@@ -21,8 +21,8 @@ from pgvector_restore.http.answers import (
     details_for,
     error_response,
 )
-from pgvector_restore.http.payloads import check_json, is_json
 from pgvector_restore.http.context import route_path
+from pgvector_restore.http.payloads import check_json, is_json
 from pgvector_restore.http.settings import ServiceSettings
 from pgvector_restore.http.tokens import Tokens
 

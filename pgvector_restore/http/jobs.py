@@ -138,6 +138,8 @@ class JobManager:
         self._entries: dict[str, _Entry] = {}
         self._keys: dict[str, str] = {}
         self._closing = False
+        #: Told of each change of a job, the old and the new one; it is quick and raises nothing.
+        self.watcher: Callable[[Job, Job], None] | None = None
 
     def get(self, job_id: str) -> Job:
         """A job.
@@ -299,8 +301,11 @@ class JobManager:
 
     def _change(self, entry: _Entry, **changes: Any) -> None:  # noqa: ANN401 - fields of Job
         with self._changed:
-            entry.record = evolve(entry.record, job=entry.record.job.changed(**changes))
+            before = entry.record.job
+            entry.record = evolve(entry.record, job=before.changed(**changes))
             self._changed.notify_all()
+            if self.watcher is not None:
+                self.watcher(before, entry.record.job)
             try:
                 self._records.save(entry.record)
             except StoreError as exc:  # what has happened has happened
@@ -330,6 +335,8 @@ class JobManager:
             )
             entry.record = evolve(entry.record, job=changed)
             self._changed.notify_all()
+            if self.watcher is not None:
+                self.watcher(job, changed)
 
     def _entry(self, job_id: str) -> _Entry:
         entry = self._entries.get(job_id)

@@ -55,6 +55,7 @@ class Service:
         self._lock = threading.Lock()
         self._restorers: dict[str, Restorer] = {}
         self._jobs: JobManager | None = None
+        self._watcher: Callable[[Job, Job], None] | None = None
 
     def __repr__(self) -> str:
         return f"<Service of {self.store.url}>"
@@ -76,6 +77,11 @@ class Service:
         with self._lock:
             if self._jobs is None:
                 self._jobs = JobManager(JobRecords(self.settings.state_dir), self.settings.history)
+                self._jobs.watcher = self._watcher
+
+    def watch(self, watcher: Callable[[Job, Job], None]) -> None:
+        """Tell somebody of each change of a job, before the first one."""
+        self._watcher = watcher
 
     def close(self) -> None:
         """Call off what runs, wait for it as long as settings say, and let go of everything."""

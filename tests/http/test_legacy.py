@@ -25,8 +25,8 @@ from pgvector_restore.http.app import create_app
 from pgvector_restore.http.service import Service
 from pgvector_restore.http.settings import ServiceSettings
 from pgvector_restore.schema import COLLECTION, EMBEDDING
-from tests.conftest import connect
 from tests.backup.kit import content
+from tests.conftest import connect
 from tests.sets import STAMP, collection_bytes, embedding_bytes, with_cell, write_set
 
 PREFIX = "/api/v0/data_pipeline/vector"

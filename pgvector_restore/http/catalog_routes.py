@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -39,18 +40,18 @@ class CatalogQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    task_id: str | None = Field(
+    task_id: str | SkipJsonSchema[None] = Field(
         default=None, pattern="^[A-Za-z0-9_]{1,200}$", description="Only those of this task."
     )
     global_only: Flag = Field(default=False, description="Only those of no task.")
-    location: str | None = Field(
+    location: str | SkipJsonSchema[None] = Field(
         default=None,
         min_length=1,
         max_length=300,
         description="Only those of this location: `vector_bak`, or its folder `./vector_bak`.",
     )
     limit: Whole = Field(default=100, ge=1, le=1000, description="Entries of a page at the most.")
-    cursor: Annotated[str, AfterValidator(_cursor)] | None = Field(
+    cursor: Annotated[str, AfterValidator(_cursor)] | SkipJsonSchema[None] = Field(
         default=None,
         min_length=1,
         max_length=MAX_CURSOR_CHARS,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -34,10 +35,14 @@ class JobsQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    kind: JobKind | None = Field(default=None, description="Only jobs of this kind.")
-    state: JobState | None = Field(default=None, description="Only jobs in this state.")
+    kind: JobKind | SkipJsonSchema[None] = Field(
+        default=None, description="Only jobs of this kind."
+    )
+    state: JobState | SkipJsonSchema[None] = Field(
+        default=None, description="Only jobs in this state."
+    )
     limit: Whole = Field(default=50, ge=1, le=1000, description="Jobs of a page at the most.")
-    before: str | None = Field(
+    before: str | SkipJsonSchema[None] = Field(
         default=None, pattern=_ID_PATTERN, description="Only jobs older than this one."
     )
 
@@ -123,7 +128,7 @@ def events(
     request: Request,
     job_id: _JobId,
     last_event_id: Annotated[
-        str | None,
+        str | SkipJsonSchema[None],
         Header(
             alias="Last-Event-ID",
             pattern="^[0-9]{0,18}$",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header
+from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -34,7 +35,7 @@ __all__ = ["router"]
 router = APIRouter(route_class=ProjectRoute, tags=["jobs"])
 
 _Key = Annotated[
-    str | None,
+    str | SkipJsonSchema[None],
     Header(
         alias="Idempotency-Key",
         pattern="^[!-~]{1,200}$",

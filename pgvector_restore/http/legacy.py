@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from pgvector_restore.errors import PgvectorRestoreError
 from pgvector_restore.http import legacy_openapi as documented
 from pgvector_restore.http import legacy_texts as texts
+from pgvector_restore.http.connections import ConnectionNotAllowedError
 from pgvector_restore.http.context import language_of, request_id_of, service_of
 from pgvector_restore.http.job_values import Job, JobConflictError, ShuttingDownError
 from pgvector_restore.http.legacy_answers import backed_up, envelope, nothing_done, restored
@@ -30,7 +31,7 @@ from pgvector_restore.http.legacy_requests import (
     RestoreRequest,
     read_body,
 )
-from pgvector_restore.http.service import ConnectionNotAllowedError, Service
+from pgvector_restore.http.service import Service
 from pgvector_restore.model import Location
 
 __all__ = ["router"]

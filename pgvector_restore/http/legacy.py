@@ -54,9 +54,7 @@ async def list_backups(request: Request) -> Response:
     """The backup sets there are, by location."""
 
     async def answer() -> Response:
-        wanted = ListRequest.of(request.query_params)
-        body = await run_sync(_list, request, wanted)
-        return Response(body, media_type="application/json")
+        return await run_sync(_list, request, ListRequest.of(request.query_params))
 
     return await _answered(request, answer)
 
@@ -106,10 +104,10 @@ async def _answered(request: Request, answer: Callable[[], Awaitable[Response]])
     return JSONResponse(body, failure.status)
 
 
-def _list(request: Request, wanted: ListRequest) -> bytes:
+def _list(request: Request, wanted: ListRequest) -> Response:
     service = service_of(request)
     listings = _listings.setdefault(service, Listings(service.store.url))
-    return listings.body(service.catalog(), wanted, language_of(request))
+    return listings.answer(service.catalog(), wanted, language_of(request))
 
 
 def _begin_restore(request: Request, wanted: RestoreRequest) -> tuple[Service, Job, str]:

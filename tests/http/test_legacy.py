@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +22,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from psycopg.conninfo import conninfo_to_dict
 
 from pgvector_restore.http.app import create_app
 from pgvector_restore.http.server import listen
@@ -36,10 +40,8 @@ TASK = "task_20250721_213627"
 TOKEN = "canary-token-of-the-tests"
 WAIT_S = 60
 
-STAMP_TEXT = r"[0-9]{8}_[0-9]{6}"
 NOW = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}"
 DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}"
-SIZE = r"0 B|[0-9]+\.[0-9] (?:B|KB|MB|GB|TB)"
 
 
 class Text(str):
@@ -247,6 +249,31 @@ def test_newest_first_and_what_is_no_set(training: Path) -> None:
     assert found["summary"]["total_locations"] == 2
 
 
+def test_a_long_list(training: Path) -> None:
+    folder = training / "vector_bak"
+    for number in range(600):
+        stamp = f"20250101_00{number // 60:02d}{number % 60:02d}"
+        for table in (COLLECTION, EMBEDDING):
+            (folder / f"{table}_{stamp}.csv").write_bytes(b"")
+    with serving(dsn="host=127.0.0.1 port=1") as (client, _):
+        answer = client.get(LIST)
+    assert int(answer.headers["content-length"]) == len(answer.content) > 100_000
+    first = answer.json()["data"]["backup_locations"][0]
+    empty = dict.fromkeys(("collection_size", "embedding_size"), "0 B")
+    stamps = [f"20250101_00{n // 60:02d}{n % 60:02d}" for n in reversed(range(600))]
+    wanted = [
+        listed(
+            timestamp=stamp,
+            collection_file=f"{COLLECTION}_{stamp}.csv",
+            embedding_file=f"{EMBEDDING}_{stamp}.csv",
+            backup_date=f"2025-01-01 00:{stamp[11:13]}:{stamp[13:15]}",
+            **empty,
+        )
+        for stamp in stamps
+    ]
+    check(first["backups"], [listed(), *wanted])
+
+
 def test_list_with_a_bad_task(lister: httpx.Client) -> None:
     wanted = failed(400, "INVALID_PARAMS", "无效的task_id格式，只能包含字母、数字和下划线")
     for task_id in ("../x", "task 1", "task-1", "täsk", "a/b", "a\\b", "\0", "a\n", ".", "*", "é"):
@@ -449,6 +476,39 @@ def test_a_strangers_connection_is_refused(lister: httpx.Client, training: Path)
             answered(lister.post(RESTORE, json=good | {name: stranger}), wanted)
             answered(lister.post(BACKUP, json={name: stranger}), wanted)
     assert len(list(training.rglob("*.csv"))) == 4
+
+
+def test_a_targets_connection_is_allowed(training: Path, g2_dsn: str) -> None:
+    del training
+    known = conninfo_to_dict(g2_dsn)
+    given = {name: known[name] for name in ("host", "port", "dbname", "user")}
+    spellings: list[Any] = [g2_dsn, "spare", given, given | {"port": int(str(known["port"]))}]
+    path = f"{TRAINING}/vector_bak"
+    body = {"backup_path": path, "timestamp": STAMP, "truncate_before_restore": True}
+    with serving(dsn="host=127.0.0.1 port=1", targets={"spare": g2_dsn}) as (client, _):
+        for number, spelling in enumerate(spellings):
+            before = (2, 4) if number else (0, 0)
+            wanted = a_restore(path, dict(zip((COLLECTION, EMBEDDING), map(emptied, before), strict=True)))
+            for name in ("pg_conn", "db_connection"):
+                answered(client.post(RESTORE, json=body | {name: spelling}), wanted)
+                wanted = a_restore(path, {COLLECTION: emptied(2), EMBEDDING: emptied(4)})
+        both = {"pg_conn": "spare", "db_connection": "spare"}
+        assert client.post(BACKUP, json=both).status_code == 200
+
+
+def test_connections_the_operator_allows(training: Path) -> None:
+    del training
+    body: dict[str, Any] = {"backup_path": f"{TRAINING}/vector_bak", "timestamp": STAMP}
+    given = {"host": "127.0.0.1", "port": 1, "dbname": "d", "user": "u", "password": "canary"}
+    unreachable = failed(500, "DATABASE_ERROR", "数据库连接失败，请检查连接配置", can_retry=True)
+    refused = failed(403, "CONNECTION_NOT_ALLOWED", "不允许使用请求中的数据库连接")
+    allowed = {"allow_connections": True, "connection_hosts": ["127.0.0.1"]}
+    with serving(dsn="host=127.0.0.1 port=1", **allowed) as (client, _):
+        answered(client.post(RESTORE, json=body | {"pg_conn": given}), unreachable)
+        for other in (given | {"host": "127.0.0.2"}, "postgresql://127.0.0.1/d?sslrootcert=/x"):
+            answer = client.post(RESTORE, json=body | {"pg_conn": other})
+            answered(answer, refused)
+            assert "canary" not in answer.text
 
 
 def test_a_failed_restore_changes_nothing(
@@ -759,7 +819,41 @@ def test_any_value_anywhere(client: httpx.Client, training: Path, g2_dsn: str) -
     assert sorted(training.rglob("*")) == files
 
 
-# --- the real sets -----------------------------------------------------------------------------
+# --- the command, and the real sets ------------------------------------------------------------
+
+
+@contextmanager
+def command(folder: Path, dsn: str) -> Iterator[httpx.Client]:
+    """The service as a process of its own, and a client of it."""
+    words = ["serve", TRAINING, "--port", "0", "--dsn", dsn, "--state-dir", str(folder / "state")]
+    said = folder / "said.txt"
+    with said.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-X", "dev", "-W", "error", "-m", "pgvector_restore", *words],
+            cwd=folder,
+            env={**os.environ, "PGVECTOR_RESTORE_TOKEN": TOKEN},
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+        )
+
+    def address() -> str | None:
+        assert process.poll() is None, said.read_text("utf-8")
+        found = re.search(r"listening on (http://\S+)\s", said.read_text("utf-8"))
+        return found[1] if found else None
+
+    try:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        with httpx.Client(base_url=until(address), headers=headers, timeout=WAIT_S) as client:
+            yield client
+        process.terminate()
+        process.wait(WAIT_S)
+    finally:
+        process.kill()
+        process.wait()
+    told = said.read_text("utf-8")
+    assert "Traceback" not in told
+    assert TOKEN not in told
 
 
 @pytest.fixture
@@ -770,65 +864,65 @@ def real(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def records(file: Path) -> int:
-    text = file.read_text("utf-8")
-    return sum(1 for _ in csv.reader(io.StringIO(text, newline=""))) - 1
+    text = io.StringIO(file.read_text("utf-8"), newline="")
+    return sum(1 for _ in csv.reader(text)) - 1
 
 
-def test_real_sets(real: Path, g2_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv, "field_size_limit", csv.field_size_limit)
-    with serving(dsn=g2_dsn) as (client, _):
-        found = client.get(LIST)
-        kept = {COLLECTION: 0, EMBEDDING: 0}
-        for location in found.json()["data"]["backup_locations"]:
-            folder = real.parents[1] / location["relative_path"]
+def in_set(folder: Path, stamp: str) -> dict[str, Any]:
+    """A real set, as the list shows it."""
+    files = [folder / f"{table}_{stamp}.csv" for table in (COLLECTION, EMBEDDING)]
+    sizes = [file.stat().st_size for file in files]
+    shown = [f"{n / 1024:.1f} KB" if n >= 1024 else f"{n}.0 B" for n in sizes]
+    return {
+        "timestamp": stamp,
+        "collection_file": files[0].name,
+        "embedding_file": files[1].name,
+        "collection_size": shown[0],
+        "embedding_size": shown[1],
+        "backup_date": Text(DATE),
+        "has_log": True,
+        "log_file": "vector_backup_log.txt",
+    }
+
+
+def test_real_sets(real: Path, g2_dsn: str, tmp_path: Path) -> None:
+    held = {COLLECTION: 0, EMBEDDING: 0}
+    with command(tmp_path, g2_dsn) as client:
+        found = client.get(LIST).json()["data"]
+        assert found["summary"]["total_backup_sets"] == len(list(real.rglob(f"{EMBEDDING}_*.csv")))
+        for location in found["backup_locations"]:
+            path = location["relative_path"]
             for one in location["backups"]:
                 stamp = one["timestamp"]
-                files = {table: folder / f"{table}_{stamp}.csv" for table in kept}
-                counts = {table: records(file) for table, file in files.items()}
-                check(
-                    one,
-                    {
-                        "timestamp": Text(STAMP_TEXT),
-                        "collection_file": files[COLLECTION].name,
-                        "embedding_file": files[EMBEDDING].name,
-                        "collection_size": Text(SIZE),
-                        "embedding_size": Text(SIZE),
-                        "backup_date": Text(DATE),
-                        "has_log": True,
-                        "log_file": "vector_backup_log.txt",
-                    },
-                )
-                body = {
-                    "backup_path": location["relative_path"],
-                    "timestamp": stamp,
-                    "truncate_before_restore": True,
+                check(one, in_set(tmp_path / path, stamp))
+                counts = {
+                    table: records(tmp_path / path / f"{table}_{stamp}.csv") for table in held
                 }
+                body = {"backup_path": path, "timestamp": stamp, "truncate_before_restore": True}
                 answer = client.post(RESTORE, json=body)
                 wanted = succeeded(
                     "Vector表恢复完成",
                     restore_performed=True,
                     truncate_performed=True,
                     backup_info={
-                        "backup_path": location["relative_path"],
+                        "backup_path": path,
                         "timestamp": stamp,
                         "backup_date": one["backup_date"],
                     },
-                    truncate_results={table: emptied(rows) for table, rows in kept.items()},
+                    truncate_results={table: emptied(rows) for table, rows in held.items()},
                     restore_results={
                         table: {
                             "success": True,
-                            "source_file": file.name,
+                            "source_file": f"{table}_{stamp}.csv",
                             "rows_restored": counts[table],
                             "file_size": one[f"{table.rpartition('_')[2]}_size"],
                             "duration": float,
                         }
-                        for table, file in files.items()
+                        for table in held
                     },
                     errors=[],
                     duration=float,
                 )
                 answered(answer, wanted)
-                kept = counts
-        summary = found.json()["data"]["summary"]
-        assert summary["total_backup_sets"] == len(list(real.rglob(f"{EMBEDDING}_*.csv")))
-    assert {table: len(content(g2_dsn, table)) for table in kept} == kept
+                held = counts
+        assert {table: len(content(g2_dsn, table)) for table in held} == held

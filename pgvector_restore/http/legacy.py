@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from pgvector_restore.errors import PgvectorRestoreError
 from pgvector_restore.http import legacy_openapi as documented
 from pgvector_restore.http import legacy_texts as texts
+from pgvector_restore.http.connections import ConnectionNotAllowedError
 from pgvector_restore.http.context import language_of, request_id_of, service_of
 from pgvector_restore.http.job_values import Job, JobConflictError, ShuttingDownError
 from pgvector_restore.http.legacy_answers import backed_up, envelope, nothing_done, restored
@@ -30,7 +31,7 @@ from pgvector_restore.http.legacy_requests import (
     RestoreRequest,
     read_body,
 )
-from pgvector_restore.http.service import ConnectionNotAllowedError, Service
+from pgvector_restore.http.service import Service
 from pgvector_restore.model import Location
 
 __all__ = ["router"]
@@ -53,9 +54,7 @@ async def list_backups(request: Request) -> Response:
     """The backup sets there are, by location."""
 
     async def answer() -> Response:
-        wanted = ListRequest.of(request.query_params)
-        body = await run_sync(_list, request, wanted)
-        return Response(body, media_type="application/json")
+        return await run_sync(_list, request, ListRequest.of(request.query_params))
 
     return await _answered(request, answer)
 
@@ -105,10 +104,10 @@ async def _answered(request: Request, answer: Callable[[], Awaitable[Response]])
     return JSONResponse(body, failure.status)
 
 
-def _list(request: Request, wanted: ListRequest) -> bytes:
+def _list(request: Request, wanted: ListRequest) -> Response:
     service = service_of(request)
     listings = _listings.setdefault(service, Listings(service.store.url))
-    return listings.body(service.catalog(), wanted, language_of(request))
+    return listings.answer(service.catalog(), wanted, language_of(request))
 
 
 def _begin_restore(request: Request, wanted: RestoreRequest) -> tuple[Service, Job, str]:

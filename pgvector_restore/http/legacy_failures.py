@@ -26,9 +26,9 @@ from pgvector_restore.errors import (
     TargetMismatchError,
 )
 from pgvector_restore.http import legacy_texts as texts
+from pgvector_restore.http.connections import ConnectionNotAllowedError
 from pgvector_restore.http.job_values import JobConflictError, ShuttingDownError
 from pgvector_restore.http.legacy_texts import Say
-from pgvector_restore.http.service import ConnectionNotAllowedError
 
 __all__ = ["INVALID_PARAMS", "LegacyError", "failure_of"]
 

@@ -123,18 +123,23 @@ def test_a_list_has_complete_sets_only() -> None:
 
 def test_a_list_is_made_once_for_a_catalog_and_filter() -> None:
     listings = Listings("./data")
-    first = orjson.loads(listings.body(CATALOG, ALL, "zh"))
-    again = orjson.loads(listings.body(CATALOG, ALL, "en"))
+    first = orjson.loads(listings.answer(CATALOG, ALL, "zh").body)
+    again = orjson.loads(listings.answer(CATALOG, ALL, "en").body)
     assert first["data"]["backup_locations"] == again["data"]["backup_locations"]
     assert listings._made.keys() == {ALL}
     one = ListRequest(task_id="task_1", global_only=True)
-    assert len(orjson.loads(listings.body(CATALOG, one, "zh"))["data"]["backup_locations"]) == 2
+    assert (
+        len(orjson.loads(listings.answer(CATALOG, one, "zh").body)["data"]["backup_locations"]) == 2
+    )
     for number in range(100):
         nobody = ListRequest(task_id=f"task_{number}", global_only=False)
-        listings.body(CATALOG, nobody, "zh")
+        listings.answer(CATALOG, nobody, "zh")
     assert len(listings._made) <= 16
     other = catalog_of(*pair("vector_bak/", "20250722_010318"))
-    assert orjson.loads(listings.body(other, ALL, "zh"))["data"]["summary"]["total_locations"] == 1
+    assert (
+        orjson.loads(listings.answer(other, ALL, "zh").body)["data"]["summary"]["total_locations"]
+        == 1
+    )
 
 
 @pytest.mark.parametrize(

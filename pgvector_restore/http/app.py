@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pgvector_restore._version import __version__
-from pgvector_restore.http import health, metrics
+from pgvector_restore.http import api, health, metrics
 from pgvector_restore.http.answers import ANSWERS, INTERNAL, error_response
 from pgvector_restore.http.guard import Guard
 from pgvector_restore.http.service import Service
@@ -54,7 +54,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.state.readiness = health.Readiness(service.ready)
     app.state.metrics = metrics.Metrics(service)
     service.watch(app.state.metrics.changed)
-    for router in (health.router, metrics.router):
+    for router in (health.router, metrics.router, api.router):
         app.include_router(router)
     app.add_exception_handler(HTTPException, _not_routed)
     app.add_exception_handler(RequestValidationError, _not_valid)

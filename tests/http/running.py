@@ -14,9 +14,9 @@ import httpx
 import uvicorn
 from attrs import frozen
 from fastapi import FastAPI
-from pgvector_restore.http.app import create_app
 from pydantic import SecretStr
 
+from pgvector_restore.http.app import create_app
 from pgvector_restore.http.settings import ServiceSettings
 
 TOKEN = "a-token-that-may-write"

@@ -119,6 +119,7 @@ class Restorer:
         *,
         progress: Progress = no_progress,
         cancel: CancelToken | None = None,
+        mark: str | None = None,
     ) -> RestoreReport:
         """Do what the plan says: all tables or none.
 
@@ -128,6 +129,8 @@ class Restorer:
             plan: From :meth:`plan` of this restorer.
             progress: Called with :class:`~pgvector_restore.progress.ProgressEvent`.
             cancel: Calls it off from another thread, within about a second.
+            mark: Kept with the ledger's row, for each table, so that it can be found there should
+                nobody see the end of the restore.
 
         Raises:
             CancelledError: It was called off.
@@ -137,7 +140,7 @@ class Restorer:
         """
         tracker = Tracker(plan, progress, cancel or CancelToken())
         with self.store.hold(plan.backup):
-            report = Run(self.store, self._target, plan, self._executor, tracker).execute()
+            report = Run(self.store, self._target, plan, self._executor, tracker, mark).execute()
         _log.log(logging.WARNING if report.rows_rejected else logging.INFO, "%s", report)
         return report
 

@@ -12,6 +12,7 @@ from pgvector_restore.cli.database import find_database
 from pgvector_restore.cli.options import EXIT_CODES, dsn_option, store_argument, verbose
 from pgvector_restore.cli.output import print_lines
 from pgvector_restore.db.embedded import default_data_dir
+from pgvector_restore.errors import OptionError
 from pgvector_restore.storage import open_store
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def serve_command(store: str, *, dsn: str | None, **given: Any) -> None:  # noqa
     """
     from pgvector_restore.http import ServiceSettings, create_app  # noqa: PLC0415 - an extra
 
+    if dsn is not None and not dsn.strip():
+        raise OptionError("--dsn is empty", hint="leave it out to use the environment's database")
     config = given.pop("config")
     options = {"store": store, "dsn": dsn, "schema_name": given.pop("schema"), **given}
     settings = ServiceSettings.load(config, **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -14,18 +14,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pgvector_restore._version import __version__
-from pgvector_restore.http import api, health, metrics
+from pgvector_restore.http import api, health, legacy, metrics
 from pgvector_restore.http.answers import ANSWERS, INTERNAL, error_response
-from pgvector_restore.http.guard import Guard
+from pgvector_restore.http.guard import PUBLIC, Guard
 from pgvector_restore.http.service import Service
 from pgvector_restore.http.settings import ServiceSettings
 from pgvector_restore.http.tokens import Tokens
+from pgvector_restore.http.validation import invalid_fields
 
 __all__ = ["create_app"]
 
 _BY_STATUS = {404: ANSWERS["NOT_FOUND"], 405: ANSWERS["METHOD_NOT_ALLOWED"]}
-#: So many places of a bad request are named.
-_MOST_PLACES = 20
 
 
 def create_app(settings: ServiceSettings) -> FastAPI:
@@ -53,12 +52,13 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app.state.service = service
     app.state.readiness = health.Readiness(service.ready)
     app.state.metrics = metrics.Metrics(service)
-    service.watch(app.state.metrics.changed)
-    for router in (health.router, metrics.router, api.router):
+    service.watcher = app.state.metrics.changed
+    for router in (health.router, metrics.router, legacy.router, api.router):
         app.include_router(router)
     app.add_exception_handler(HTTPException, _not_routed)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_middleware(Guard, settings=settings, tokens=tokens)
+    app.openapi = _describe(app)  # type: ignore[method-assign] # FastAPI's own way
     return app
 
 
@@ -82,12 +82,23 @@ async def _not_routed(request: Request, exc: Exception) -> Response:
 
 async def _not_valid(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)  # noqa: S101 - what it is registered for
-    places = [_place(error) for error in exc.errors()[:_MOST_PLACES]]
-    return error_response(request, ANSWERS["INVALID_REQUEST"], {"fields": places})
+    fields = {"fields": invalid_fields(exc.errors())}
+    return error_response(request, ANSWERS["INVALID_REQUEST"], fields)
 
 
-def _place(error: dict[str, Any]) -> dict[str, str]:
-    """Where a request is wrong and how; nothing of what it said is said again."""
-    kind = str(error["type"])
-    parts = error["loc"][:-1] if kind == "extra_forbidden" else error["loc"]
-    return {"field": ".".join(str(part) for part in parts), "problem": kind}
+def _describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    """The description of the interface, with what the gate asks for."""
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = described()
+        schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+        if "bearer" not in schemes:
+            schemes["bearer"] = {"type": "http", "scheme": "bearer"}
+            document["security"] = [{"bearer": []}]
+            for path in PUBLIC:
+                for operation in document["paths"][path].values():
+                    operation["security"] = []
+        return document
+
+    return openapi

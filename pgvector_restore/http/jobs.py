@@ -9,16 +9,21 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
-from attrs import define, evolve, field
+from attrs import evolve
 
-from pgvector_restore.cancel import CancelToken
-from pgvector_restore.errors import (
-    CancelledError,
-    OutcomeUnknownError,
-    PgvectorRestoreError,
-    StoreError,
+from pgvector_restore.errors import StoreError
+from pgvector_restore.http import logs
+from pgvector_restore.http.job_entries import (
+    JobEntry,
+    JobHandle,
+    JobRequest,
+    failure,
+    forget_frames,
+    interrupted,
+    progressed,
 )
 from pgvector_restore.http.job_records import JobRecord, JobRecords
 from pgvector_restore.http.job_values import (
@@ -49,7 +54,6 @@ __all__ = [
     "JobState",
     "Outcome",
     "ShuttingDownError",
-    "code_of",
 ]
 
 _log = logging.getLogger(__name__)
@@ -60,67 +64,6 @@ _Jobs = list[Job]
 #: Seconds between two versions of a job whose phase and table stay the same: a client that follows
 #: it sees it move, and a fast load does not wake hundreds of clients for every block.
 _EVERY_S = 0.2
-
-
-def code_of(exc: BaseException) -> str:
-    """The code of an error in answers: ``TARGET_BUSY`` of ``TargetBusyError``."""
-    if not isinstance(exc, PgvectorRestoreError):
-        return "INTERNAL"
-    name = type(exc).__name__.removesuffix("Error")
-    return "".join(f"_{c}" if c.isupper() else c.upper() for c in name).lstrip("_")
-
-
-@define
-class JobRequest:
-    """What is asked for."""
-
-    #: What to do.
-    kind: JobKind
-    #: Name of the target, as jobs show it.
-    target: str
-    #: Label of the set.
-    label: str | None
-    #: What no other job may have meanwhile.
-    holds: frozenset[str]
-    #: Does it; what it returns is the job's result.
-    work: Callable[[JobHandle], dict[str, Any]] = field(repr=False)
-    #: Digest of the request, to compare those that come with the same key.
-    digest: str
-    #: Client's key.
-    idempotency_key: str | None = field(default=None, repr=False)
-    #: The request's id in logs.
-    request_id: str | None = None
-    #: Called when it has ended.
-    ended: Callable[[], None] | None = field(default=None, repr=False)
-
-
-@define
-class _Entry:
-    record: JobRecord
-    holds: frozenset[str] = frozenset()
-    cancel: CancelToken = field(factory=CancelToken)
-    exception: BaseException | None = None
-    thread: threading.Thread | None = None
-    due: float = 0.0
-
-
-class JobHandle:
-    """What the work of a job is given: how to be called off, whom to tell."""
-
-    def __init__(self, manager: JobManager, job_id: str, cancel: CancelToken) -> None:
-        self._manager = manager
-        #: The job's id.
-        self.id = job_id
-        #: Calls the job off.
-        self.cancel = cancel
-
-    def progress(self, event: ProgressEvent) -> None:
-        """Tell how far it is."""
-        self._manager._progress(self.id, event)  # noqa: SLF001 - one class in two parts
-
-    def remember(self, **traces: str) -> None:
-        """Keep, on disk, where to look for what became of the job should this process end."""
-        self._manager._remember(self.id, traces)  # noqa: SLF001 - as above
 
 
 class JobManager:
@@ -135,11 +78,25 @@ class JobManager:
         self._records = records
         self._history = history
         self._changed = threading.Condition()
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, JobEntry] = {}
         self._keys: dict[str, str] = {}
         self._closing = False
         #: Told of each change of a job, the old and the new one; it is quick and raises nothing.
-        self.watcher: Callable[[Job, Job], None] | None = None
+        self.watcher: Callable[[Job, Job], None] = lambda _, __: None
+        #: Called after a job has ended.
+        self.on_end: Callable[[Job], None] = lambda _: None
+        for record in records.load():
+            self._take_up(record)
+
+    def _take_up(self, record: JobRecord) -> None:
+        """A job of a process that has ended, perhaps in the middle of it."""
+        entry = JobEntry(record)
+        self._entries[record.job.id] = entry
+        if record.idempotency is not None:
+            self._keys[record.idempotency] = record.job.id
+        if not record.job.finished:
+            entry.record = evolve(record, job=interrupted(record, _now()))
+            self._save(entry)
 
     def get(self, job_id: str) -> Job:
         """A job.
@@ -184,7 +141,7 @@ class JobManager:
             return self._entry(job_id).exception
 
     def cancel(self, job_id: str) -> Job:
-        """Call a job off; it ends soon. One that has ended stays as it is."""
+        """Call a job off; it ends within about a second. One that has ended stays as it is."""
         with self._changed:
             entry = self._entry(job_id)
             entry.cancel.cancel()
@@ -248,16 +205,33 @@ class JobManager:
                 request_id=request.request_id,
             )
             key = _hashed(request.idempotency_key) if request.idempotency_key is not None else None
-            entry = _Entry(JobRecord(job, request.digest, key), request.holds)
+            entry = JobEntry(JobRecord(job, request.digest, key), request.holds)
             self._records.save(entry.record)
             self._entries[job.id] = entry
             if key is not None:
                 self._keys[key] = job.id
             entry.thread = threading.Thread(
-                target=self._run, args=(entry, request), name=f"job-{job.id}", daemon=True
+                target=self._logged, args=(entry, request), name=f"job-{job.id}", daemon=True
             )
             entry.thread.start()
             return job
+
+    def unknown(self) -> dict[str, dict[str, Any]]:
+        """Traces of the restores whose outcome is not known, by job."""
+        with self._changed:
+            records = [entry.record for entry in self._entries.values()]
+        return {
+            record.job.id: record.traces
+            for record in records
+            if record.job.outcome == "unknown" and record.traces
+        }
+
+    def settle(self, job_id: str, outcome: Outcome) -> None:
+        """The outcome of a restore has been found out; harmless for a job that has gone."""
+        with self._changed:
+            entry = self._entries.get(job_id)
+            if entry is not None and entry.record.job.outcome != outcome:
+                self._change(entry, outcome=outcome)
 
     def close(self, grace_s: float) -> bool:
         """Take no more jobs, call off those that run, and wait for them.
@@ -269,16 +243,31 @@ class JobManager:
         with self._changed:
             self._closing = True
             running = [entry for entry in self._entries.values() if entry.thread is not None]
+            threads = [entry.thread for entry in running if entry.thread is not None]
             for entry in running:
                 entry.cancel.cancel()
-        for entry in running:
-            if entry.thread is not None:
-                entry.thread.join(max(deadline - time.monotonic(), 0.0))
-        return not any(entry.thread is not None for entry in running)
+        for thread in threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+        return not any(thread.is_alive() for thread in threads)
 
-    def _run(self, entry: _Entry, request: JobRequest) -> None:
-        job_id = entry.record.job.id
-        handle = JobHandle(self, job_id, entry.cancel)
+    def _logged(self, entry: JobEntry, request: JobRequest) -> None:
+        """Run it; all that is logged meanwhile names the job."""
+        job = entry.record.job
+        names = {"kind": job.kind, "target": job.target, "label": job.label}
+        with logs.bound(request_id=job.request_id, job_id=job.id):
+            _log.info("job begins", extra=names)
+            self._run(entry, request)
+            job = entry.record.job
+            ended = {"state": job.state, "outcome": job.outcome, "label": job.label}
+            _log.info("job ends", extra=names | ended)
+
+    def _run(self, entry: JobEntry, request: JobRequest) -> None:
+        handle = JobHandle(
+            entry.record.job.id,
+            entry.cancel,
+            partial(self._progress, entry),
+            partial(self._remember, entry),
+        )
         changes: dict[str, Any]
         try:
             self._change(entry, state="running", started_at=_now())
@@ -289,56 +278,49 @@ class JobManager:
                 changes["label"] = result.get("label")
         except BaseException as exc:  # noqa: BLE001 - whatever ends it, others must learn of it
             entry.exception = exc
-            changes = _failure(exc)
+            changes = failure(entry.record.job, exc)
+            forget_frames(exc)
         finally:
             if request.ended is not None:
                 request.ended()
         with self._changed:
             entry.holds = frozenset()
-            entry.thread = None
             self._change(entry, finished_at=_now(), **changes)
             self._trim()
+            entry.thread = None
+        self.on_end(entry.record.job)
 
-    def _change(self, entry: _Entry, **changes: Any) -> None:  # noqa: ANN401 - fields of Job
+    def _change(self, entry: JobEntry, **changes: Any) -> None:  # noqa: ANN401 - fields of Job
         with self._changed:
             before = entry.record.job
             entry.record = evolve(entry.record, job=before.changed(**changes))
             self._changed.notify_all()
-            if self.watcher is not None:
-                self.watcher(before, entry.record.job)
-            try:
-                self._records.save(entry.record)
-            except StoreError as exc:  # what has happened has happened
-                _log.error("job %s: %s", entry.record.job.id, exc)
+            self.watcher(before, entry.record.job)
+            self._save(entry)
 
-    def _remember(self, job_id: str, traces: dict[str, str]) -> None:
+    def _save(self, entry: JobEntry) -> None:
+        try:
+            self._records.save(entry.record)
+        except StoreError as exc:  # what has happened has happened
+            _log.error("%s", exc, extra={"job_id": entry.record.job.id})
+
+    def _remember(self, entry: JobEntry, traces: dict[str, Any]) -> None:
         with self._changed:
-            entry = self._entry(job_id)
             entry.record = evolve(entry.record, traces=entry.record.traces | traces)
             self._records.save(entry.record)
 
-    def _progress(self, job_id: str, event: ProgressEvent) -> None:
+    def _progress(self, entry: JobEntry, event: ProgressEvent) -> None:
         with self._changed:
-            entry = self._entry(job_id)
             job = entry.record.job
             now = time.monotonic()
             if (job.phase, job.table) == (event.phase, event.table) and now < entry.due:
                 return
             entry.due = now + _EVERY_S
-            changed = job.changed(
-                phase=event.phase,
-                table=event.table,
-                bytes_done=event.bytes_done,
-                bytes_total=event.bytes_total,
-                rows_done=event.rows_done,
-                rows_total=event.rows_total,
-            )
-            entry.record = evolve(entry.record, job=changed)
+            entry.record = evolve(entry.record, job=progressed(job, event))
             self._changed.notify_all()
-            if self.watcher is not None:
-                self.watcher(job, changed)
+            self.watcher(job, entry.record.job)
 
-    def _entry(self, job_id: str) -> _Entry:
+    def _entry(self, job_id: str) -> JobEntry:
         entry = self._entries.get(job_id)
         if entry is None:
             raise JobNotFoundError("there is no such job")
@@ -351,19 +333,6 @@ class JobManager:
             if entry.record.idempotency is not None:
                 self._keys.pop(entry.record.idempotency, None)
             self._records.forget(job_id)
-
-
-def _failure(exc: BaseException) -> dict[str, Any]:
-    if isinstance(exc, CancelledError):
-        return {"state": "cancelled"}
-    if isinstance(exc, PgvectorRestoreError):
-        _log.warning("job failed: %s", type(exc).__name__)
-    else:
-        _log.error("job failed: %s", type(exc).__name__, exc_info=exc)
-    exit_code = exc.exit_code if isinstance(exc, PgvectorRestoreError) else 1
-    outcome = "unknown" if isinstance(exc, OutcomeUnknownError) else None
-    error = JobError(type(exc).__name__, exit_code, code_of(exc))
-    return {"state": "failed", "error": error, "outcome": outcome}
 
 
 def _hashed(key: str) -> str:

@@ -8,12 +8,21 @@ from typing import Any
 
 from pgvector_restore.http import legacy_texts as texts
 from pgvector_restore.http.legacy_paths import shown_path
+from pgvector_restore.http.legacy_requests import ListRequest
 from pgvector_restore.http.legacy_texts import Language, Say, message_of
 from pgvector_restore.model import BackupFile, BackupSet, Catalog
 from pgvector_restore.report import format_size
 from pgvector_restore.schema import COLLECTION, EMBEDDING
 
-__all__ = ["backed_up", "envelope", "locations_of", "nothing_done", "now_text", "restored"]
+__all__ = [
+    "backed_up",
+    "envelope",
+    "locations_of",
+    "nothing_done",
+    "now_text",
+    "restored",
+    "summary_of",
+]
 
 
 def now_text() -> str:
@@ -45,32 +54,35 @@ def envelope(
     }
 
 
-def locations_of(
-    catalog: Catalog, store: str, *, task_id: str | None, global_only: bool
-) -> list[dict[str, Any]]:
+def locations_of(catalog: Catalog, store: str, request: ListRequest) -> list[dict[str, Any]]:
     """``backup_locations``: global ones first; sets newest first.
 
     Sets without both of LangChain's tables have no place in this list, and a location that has no
     other is left out.
+
+    Args:
+        catalog: What there is.
+        store: The store's ``url``.
+        request: What of it is wanted.
     """
-    sets: dict[str, list[dict[str, Any]]] = {}
+    wanted: dict[str, list[dict[str, Any]]] = {
+        location.key: [] for location in catalog.locations if request.wants(location)
+    }
     for backup in catalog.sets:
-        files = {file.table: file for file in backup.files}
-        if COLLECTION in files and EMBEDDING in files:
-            described = _set(backup, files[COLLECTION], files[EMBEDDING])
-            sets.setdefault(backup.location.key, []).append(described)
-    found = []
-    for location in catalog.locations:
-        if task_id is not None and location.task_id != task_id:
-            continue
-        if task_id is None and global_only and location.kind != "global":
-            continue
-        if location.key in sets:
-            task = {} if location.task_id is None else {"task_id": location.task_id}
-            path = shown_path(store, location)
-            backups = sets[location.key]
-            found.append({"type": location.kind, **task, "relative_path": path, "backups": backups})
-    return found
+        backups = wanted.get(backup.location.key)
+        files = {file.table: file for file in backup.files} if backups is not None else {}
+        if backups is not None and COLLECTION in files and EMBEDDING in files:
+            backups.append(_set(backup, files[COLLECTION], files[EMBEDDING]))
+    return [
+        {
+            "type": location.kind,
+            **({} if location.task_id is None else {"task_id": location.task_id}),
+            "relative_path": shown_path(store, location),
+            "backups": wanted[location.key],
+        }
+        for location in catalog.locations
+        if wanted.get(location.key)
+    ]
 
 
 def _set(backup: BackupSet, collection: BackupFile, embedding: BackupFile) -> dict[str, Any]:
@@ -189,7 +201,7 @@ def backed_up(
 
 def nothing_done(language: Language) -> dict[str, Any]:
     """The answer to a request for a backup that asks for none."""
-    data = {
+    data: dict[str, Any] = {
         "backup_performed": False,
         "truncate_performed": False,
         "backup_directory": None,

@@ -26,14 +26,16 @@ from pgvector_restore.errors import (
     TargetMismatchError,
 )
 from pgvector_restore.http import legacy_texts as texts
+from pgvector_restore.http.job_values import JobConflictError, ShuttingDownError
 from pgvector_restore.http.legacy_texts import Say
+from pgvector_restore.http.service import ConnectionNotAllowedError
 
 __all__ = ["INVALID_PARAMS", "LegacyError", "failure_of"]
 
 INVALID_PARAMS = "INVALID_PARAMS"
 _NOT_FOUND = "RESOURCE_NOT_FOUND"
+#: The one type that existing callers know for 500; ``response`` tells what it was.
 _DATABASE = "DATABASE_ERROR"
-_STORAGE = "STORAGE_ERROR"
 
 
 class LegacyError(Exception):
@@ -82,9 +84,9 @@ _ROWS: tuple[_Row, ...] = (
     _Row(OptionError, 400, INVALID_PARAMS, texts.BAD_OPTION),
     _Row(BackupNotFoundError, 404, _NOT_FOUND, texts.NO_SET),
     _Row(IncompleteBackupError, 404, _NOT_FOUND, texts.INCOMPLETE),
-    _Row(StoreChangedError, 500, _STORAGE, texts.STORE_CHANGED, can_retry=True),
-    _Row(BackupInUseError, 500, _STORAGE, texts.STORE_FAILED, can_retry=True),
-    _Row(StoreError, 500, _STORAGE, texts.STORE_FAILED, can_retry=True),
+    _Row(StoreChangedError, 500, _DATABASE, texts.STORE_CHANGED, can_retry=True),
+    _Row(BackupInUseError, 500, _DATABASE, texts.STORE_FAILED, can_retry=True),
+    _Row(StoreError, 500, _DATABASE, texts.STORE_FAILED, can_retry=True),
     _Row(BadDataError, 500, _DATABASE, texts.BAD_DATA, can_retry=False),
     _Row(ContentMismatchError, 500, _DATABASE, texts.BAD_DATA, can_retry=False),
     _Row(OutcomeUnknownError, 500, _DATABASE, texts.UNKNOWN, can_retry=False),
@@ -100,8 +102,14 @@ _ROWS: tuple[_Row, ...] = (
 
 def failure_of(exc: BaseException) -> LegacyError:
     """The answer to an error of the library; anything else is an error inside the service."""
+    if isinstance(exc, JobConflictError):
+        return LegacyError(409, "JOB_RUNNING", texts.RUNNING, details={"job_id": exc.job_id})
+    if isinstance(exc, ConnectionNotAllowedError):
+        return LegacyError(403, "CONNECTION_NOT_ALLOWED", texts.NOT_ALLOWED)
+    if isinstance(exc, ShuttingDownError):
+        return LegacyError(500, _DATABASE, texts.CLOSING, details={"can_retry": True})
     for row in _ROWS:
         if isinstance(exc, row.kind):
             details = {} if row.can_retry is None else {"can_retry": row.can_retry}
             return LegacyError(row.status, row.error_type, row.say, details=details)
-    return LegacyError(500, "INTERNAL_ERROR", texts.INTERNAL, details={"can_retry": False})
+    return LegacyError(500, _DATABASE, texts.INTERNAL, details={"can_retry": False})

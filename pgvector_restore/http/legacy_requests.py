@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from pgvector_restore.http import legacy_texts as texts
 from pgvector_restore.http.legacy_failures import INVALID_PARAMS, LegacyError
+from pgvector_restore.model import Location
 
 __all__ = ["BackupRequest", "ListRequest", "RestoreRequest", "read_body"]
 
@@ -44,6 +45,12 @@ class ListRequest:
         if flag not in {"", "true", "false"}:
             raise _invalid(texts.BAD_FLAG, name="global_only")
         return cls(_task_id(query.get("task_id")), flag == "true")
+
+    def wants(self, location: Location) -> bool:
+        """Whether a location is asked for."""
+        if self.task_id is not None:
+            return location.task_id == self.task_id
+        return location.kind == "global" or not self.global_only
 
 
 @frozen

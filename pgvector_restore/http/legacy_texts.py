@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from attrs import frozen
 
-__all__ = ["ENGLISH", "Language", "Say", "message_of"]
+from pgvector_restore.http.context import Language
 
-#: ``zh`` is what existing callers expect.
-Language = Literal["zh", "en"]
+__all__ = ["Language", "Say", "message_of"]
 
 
 @frozen
@@ -23,11 +20,8 @@ class Say:
 
     def text(self, language: Language, **values: object) -> str:
         """The text in a language."""
-        return (self.en if language == ENGLISH else self.zh).format(**values)
+        return (self.en if language == "en" else self.zh).format(**values)
 
-
-#: The language that has to be asked for.
-ENGLISH: Language = "en"
 
 #: ``message`` of an answer, by its status.
 _MESSAGES: dict[int, Say] = {
@@ -35,9 +29,8 @@ _MESSAGES: dict[int, Say] = {
     400: Say("请求参数错误", "bad request"),
     403: Say("禁止访问", "forbidden"),
     404: Say("资源未找到", "not found"),
-    409: Say("资源冲突", "conflict"),
+    409: Say("操作冲突", "conflict"),
     500: Say("系统内部错误", "internal error"),
-    503: Say("服务暂不可用", "service unavailable"),
 }
 
 
@@ -132,7 +125,3 @@ STORE_FAILED = Say(
 )
 FAILED = Say("操作失败，数据未做任何更改", "it failed, nothing has changed")
 INTERNAL = Say("系统发生内部错误", "something went wrong inside the service")
-NOT_EMPTIED = Say(
-    "备份未全部完成，未清空任何表；请查看备份列表",
-    "the backup did not end well, no table was emptied; see the list of backups",
-)

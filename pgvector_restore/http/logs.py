@@ -27,7 +27,7 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _bound: ContextVar[Mapping[str, str]] = ContextVar("bound", default=MappingProxyType({}))
 #: Fields of a record that become fields of a line.
 _FIELDS = (
-    *("method", "path", "status", "code", "seconds"),
+    *("request_id", "job_id", "method", "path", "status", "code", "seconds"),
     *("kind", "target", "label", "state", "outcome", "error", "at"),
 )
 #: Loggers whose texts are known to hold no data of others.

@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from starlette.responses import Response
 
 from pgvector_restore.errors import PgvectorRestoreError
@@ -32,6 +32,13 @@ _log = logging.getLogger(__name__)
 #: newest backups. Each is a time series, and services that make a task a run have thousands.
 _LOCATIONS = 200
 _NAME = "pgvector_restore"
+#: What only grows: its text and its labels.
+_COUNTERS: dict[str, tuple[str, ...]] = {
+    "jobs": ("Jobs that have ended.", "kind", "outcome"),
+    "rows": ("Rows that jobs restored or backed up.", "kind"),
+    "bytes": ("Bytes of backup files of these rows.", "kind"),
+    "phase_seconds": ("Seconds by phase.", "kind", "phase"),
+}
 _KINDS = ("restore", "backup", "verify", "prune")
 
 router = APIRouter()
@@ -56,18 +63,13 @@ class Metrics:
         self._lock = threading.Lock()
         #: Job → phase it is in and since when.
         self._phases: dict[str, tuple[str, float]] = {}
-        self._registry = CollectorRegistry()
-        self._jobs = self._counter("jobs", "Jobs that have ended.", "kind", "outcome")
-        self._rows = self._counter("rows", "Rows that jobs restored or backed up.", "kind")
-        self._bytes = self._counter("bytes", "Bytes of backup files of these rows.", "kind")
-        self._seconds = self._counter("phase_seconds", "Seconds by phase.", "kind", "phase")
+        #: Name, then values of its labels → sum.
+        self._sums: dict[str, dict[tuple[str, ...], float]] = {name: {} for name in _COUNTERS}
         for kind in _KINDS:  # there from the start: a rate of what appears later misses its first
             for outcome in ("done", "failed", "cancelled", "unknown"):
-                self._jobs.labels(kind, outcome)
+                self._sums["jobs"][kind, outcome] = 0
+        self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
-
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"{_NAME}_{name}", text, labels, registry=self._registry)
 
     def text(self) -> bytes:
         """All figures, in the text format of Prometheus."""
@@ -82,22 +84,27 @@ class Metrics:
             phase, since = self._phases.pop(after.id, ("prepare", now))
             if not after.finished:
                 self._phases[after.id] = (after.phase or "prepare", now)
-        if before.state == "running":
-            self._seconds.labels(after.kind, phase).inc(now - since)
-        if after.finished and not before.finished:
-            self._ended(after)
+            if before.state == "running":
+                self._add("phase_seconds", (after.kind, phase), now - since)
+            if after.finished and not before.finished:
+                self._ended(after)
 
     def _ended(self, job: Job) -> None:
         outcome = "unknown" if job.outcome == "unknown" else job.state
-        self._jobs.labels(job.kind, outcome).inc()
+        self._add("jobs", (job.kind, outcome), 1)
         result = job.result or {}
         rows = result.get("rows_loaded" if job.kind == "restore" else "rows")
         if job.kind in ("restore", "backup") and isinstance(rows, int):
-            self._rows.labels(job.kind).inc(rows)
-            self._bytes.labels(job.kind).inc(int(result.get("size_bytes", 0)))
+            self._add("rows", (job.kind,), rows)
+            self._add("bytes", (job.kind,), result.get("size_bytes", 0))
+
+    def _add(self, name: str, labels: tuple[str, ...], value: float) -> None:
+        sums = self._sums[name]
+        sums[labels] = sums.get(labels, 0) + value
 
     def collect(self) -> Iterator[Metric]:
-        """What is counted when it is asked for."""
+        """All that there is to tell."""
+        yield from self._counters()
         running: Counts[str] = Counts(
             job.kind for job in self._service.jobs.list(limit=1000, state="running")
         )
@@ -113,6 +120,16 @@ class Metrics:
         yield _gauge("store_up", "1: the store could be listed.", value=catalog is not None)
         if catalog is not None:
             yield from _of_catalog(catalog)
+
+    def _counters(self) -> list[Metric]:
+        found: list[Metric] = []
+        with self._lock:
+            for name, (text, *labels) in _COUNTERS.items():
+                counter = CounterMetricFamily(f"{_NAME}_{name}", text, labels=labels)
+                for values, total in self._sums[name].items():
+                    counter.add_metric(list(values), total)
+                found.append(counter)
+        return found
 
 
 def _of_catalog(catalog: Catalog) -> Iterator[Metric]:

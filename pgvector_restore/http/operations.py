@@ -11,6 +11,7 @@ from pgvector_restore.backup_options import BackupOptions, make_backup_options
 from pgvector_restore.errors import OptionError, quoted
 from pgvector_restore.keeping import KeepRules
 from pgvector_restore.options import RestoreOptions, make_options
+from pgvector_restore.storage import BackupStore, WritableStore
 from pgvector_restore.storage.discover import check_task_id
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "RESTORE_OPTIONS",
     "VERIFY_OPTIONS",
     "backup_options",
+    "check_removable",
     "keep_rules",
     "request_digest",
     "restore_options",
@@ -92,10 +94,24 @@ def keep_rules(given: Mapping[str, Any]) -> KeepRules:
     return _made(lambda: KeepRules(**chosen))
 
 
+def check_removable(store: BackupStore) -> None:
+    """Refuse to prune what cannot be written.
+
+    Raises:
+        OptionError: It is read-only.
+    """
+    if not isinstance(store, WritableStore) or store.read_only_reason is not None:
+        raise OptionError(f"{store.url} cannot be written: nothing can be removed there")
+
+
 def request_digest(*parts: object) -> str:
     """A digest by which two requests are told apart."""
-    text = json.dumps(parts, sort_keys=True, default=str)
+    text = json.dumps(parts, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else repr(value)
 
 
 def _chosen(

@@ -6,185 +6,228 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import SecretStr
+from attrs import asdict, frozen
 
 from pgvector_restore.backuper import Backuper
-from pgvector_restore.db.pool import TargetLike
-from pgvector_restore.errors import BackupNotFoundError, OptionError, quoted
-from pgvector_restore.http.catalogs import SharedCatalog
+from pgvector_restore.http.connections import ConnectionNotAllowedError, Reached
 from pgvector_restore.http.job_records import JobRecords
-from pgvector_restore.http.jobs import Job, JobHandle, JobManager, JobRequest
+from pgvector_restore.http.jobs import Job, JobHandle, JobKind, JobManager, JobRequest
 from pgvector_restore.http.operations import (
     backup_options,
+    check_removable,
     keep_rules,
     request_digest,
     restore_options,
     verify_options,
 )
-from pgvector_restore.model import BackupSet, Catalog
+from pgvector_restore.http.recovery import Recovery, look_before
+from pgvector_restore.http.resources import Resources
+from pgvector_restore.http.settings import ServiceSettings
+from pgvector_restore.model import Catalog
 from pgvector_restore.pruning import prune
-from pgvector_restore.restorer import Restorer
-from pgvector_restore.storage import open_store
 
 __all__ = ["ConnectionNotAllowedError", "Service"]
 
-
-class ConnectionNotAllowedError(Exception):
-    """A caller's connection, where the operator allows none, or not this one."""
+_NONE: Mapping[str, Any] = {}
+#: Of what works on the store alone: one at a time.
+_NOWHERE = Reached("", "", configured=False, holds=frozenset(["store"]), key="")
 
 
 class Service:
     """Lists, restores, backs up, compares and prunes the backups of one store.
 
+    Any thread may call any method. What a request can be refused for without looking into files or
+    databases is raised at once; all else becomes of its job.
+
     Args:
         settings: What the operator has set.
 
     Raises:
-        OptionError: The store, a target or the folder of jobs cannot be used.
+        OptionError: The store or a target is not understood.
     """
 
-    def __init__(self, settings: Any) -> None:  # noqa: ANN401 - replaced by ServiceSettings
+    def __init__(self, settings: ServiceSettings) -> None:
         #: What the operator has set.
         self.settings = settings
+        self._resources = Resources(settings)
         #: Where backups lie.
-        self.store = open_store(settings.store, storage_options=settings.storage_options or None)
-        self._targets: dict[str, SecretStr] = dict(settings.targets)
-        if settings.dsn is not None:
-            self._targets.setdefault("default", settings.dsn)
-        self._catalog = SharedCatalog(self.store.catalog)
+        self.store = self._resources.store
         self._lock = threading.Lock()
-        self._restorers: dict[str, Restorer] = {}
+        self._records: JobRecords | None = None
         self._jobs: JobManager | None = None
-        self._watcher: Callable[[Job, Job], None] | None = None
+        self._recovery: Recovery | None = None
+        self._ending = threading.Lock()
+        self._ended = False
+        #: Told of each change of a job; set before the first one.
+        self.watcher: Callable[[Job, Job], None] = lambda _, __: None
 
     def __repr__(self) -> str:
         return f"<Service of {self.store.url}>"
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Names of the databases."""
-        return tuple(self._targets)
+        """Names of the databases, ``default`` first."""
+        return self._resources.connections.names
 
     @property
     def jobs(self) -> JobManager:
         """Its jobs."""
-        self.start()
+        if self._jobs is None:
+            self.start()
         assert self._jobs is not None  # noqa: S101 - start() has made it
         return self._jobs
 
     def start(self) -> None:
-        """Take up work: jobs of a process that has ended are found again. More calls do no more."""
-        with self._lock:
-            if self._jobs is None:
-                self._jobs = JobManager(JobRecords(self.settings.state_dir), self.settings.history)
-                self._jobs.watcher = self._watcher
+        """Take up work: jobs of a process that has ended are found again. More calls do no more.
 
-    def watch(self, watcher: Callable[[Job, Job], None]) -> None:
-        """Tell somebody of each change of a job, before the first one."""
-        self._watcher = watcher
+        Raises:
+            OptionError: ``state_dir`` cannot be used, or another service has it.
+        """
+        with self._lock:
+            if self._jobs is not None:
+                return
+            self._records = JobRecords(self.settings.state_dir)
+            jobs = JobManager(self._records, self.settings.history)
+            recovery = Recovery(jobs, self._resources.connections.conninfo)
+            jobs.watcher = self.watcher
+            jobs.on_end = lambda job: recovery.wake() if job.outcome == "unknown" else None
+            self._jobs, self._recovery = jobs, recovery
+        recovery.wake()
 
     def close(self) -> None:
-        """Call off what runs, wait for it as long as settings say, and let go of everything."""
-        if self._jobs is not None:
-            self._jobs.close(self.settings.shutdown_grace_s)
-        for restorer in self._restorers.values():
-            restorer.close()
+        """Call off what runs, wait for it as long as settings say, and let go of everything.
+
+        What has not ended by then ends with the process, and is found again by the next one. A
+        second call waits for the first one and does no more.
+        """
+        with self._ending:
+            if self._ended:
+                return
+            self._ended = True
+            if self._recovery is not None:
+                self._recovery.stop()
+            ended = self._jobs is None or self._jobs.close(self.settings.shutdown_grace_s)
+            self._resources.close()
+            if self._records is not None and ended:  # else nobody may take them up yet
+                self._records.close()
 
     def catalog(self) -> Catalog:
-        """What backups there are, a moment old at the most."""
-        return self._catalog.get()
+        """What backups there are, as of two seconds ago at the most.
+
+        Raises:
+            StoreError: The store cannot be listed.
+        """
+        return self._resources.catalog.get()
 
     def plan(
         self, label: str, options: Mapping[str, Any], target: str | None = None
     ) -> dict[str, Any]:
-        """What a restore would do, as JSON; nothing is touched."""
-        chosen = restore_options(options, self._defaults)
-        found = self._find(label)
-        return self._restorer(self._target(target)).plan(found, chosen).to_dict()
+        """What a restore would do, as JSON; nothing is touched.
+
+        Raises:
+            PgvectorRestoreError: As :meth:`pgvector_restore.Restorer.plan`.
+        """
+        name = self._resources.connections.name(target)
+        chosen = restore_options(options, self._resources.defaults)
+        return self._resources.restorer(name).plan(self._resources.find(label), chosen).to_dict()
 
     def restore(
         self,
         label: str,
         *,
         target: str | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] = _NONE,
         idempotency_key: str | None = None,
         request_id: str | None = None,
         connection: str | None = None,
     ) -> Job:
-        """Restore a set."""
-        name = self._reached(target, connection)
-        digest = request_digest("restore", label, name, options or {})
-        if (known := self.jobs.known(idempotency_key, digest)) is not None:
-            return known
-        chosen = restore_options(options or {}, self._defaults)
-        found = self._find(label)
+        """Begin to restore a set.
+
+        Args:
+            label: The set; ``latest`` is that of the store as it is now.
+            target: Name of a target; ``None``: the only one, or ``default``.
+            options: Those of ``RESTORE_OPTIONS``.
+            idempotency_key: A request that comes again with it gets the same job.
+            request_id: The request's id in logs.
+            connection: A caller's own connection, in place of a target.
+
+        Raises:
+            OptionError: A wrong option, target or label.
+            StoreError: No such set, or the store cannot be listed.
+            ConnectionNotAllowedError: The connection is not allowed.
+            JobConflictError: Another job has that database.
+            IdempotencyError: The key was used for another request.
+            ShuttingDownError: No more jobs are taken.
+        """
+        reached = self._resources.connections.reach(target, connection)
+        asked = self._asked("restore", (label, reached.key, options), idempotency_key, request_id)
+        if isinstance(asked, Job):
+            return asked
+        chosen = restore_options(options, self._resources.defaults)
+        found = self._resources.find(label)
 
         def work(job: JobHandle) -> dict[str, Any]:
-            restorer = self._restorer(name)
-            plan = restorer.plan(self._again(found), chosen)
-            return restorer.run(plan, progress=job.progress, cancel=job.cancel).to_dict()
+            with self._resources.restoring(reached) as restorer:
+                plan = restorer.plan(self._resources.again(found), chosen)
+                traces = look_before(reached, plan.facts.schema, job.id)
+                job.remember(asdict(traces))
+                report = restorer.run(plan, progress=job.progress, cancel=job.cancel, mark=job.id)
+            return report.to_dict()
 
-        return self._begin(
-            JobRequest("restore", name, found.label, frozenset([f"target {name}"]), work, digest,
-                       idempotency_key, request_id)
-        )  # fmt: skip
+        return self._begin(asked, work, found.label, reached)
 
     def backup(
         self,
         *,
         target: str | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] = _NONE,
         idempotency_key: str | None = None,
         request_id: str | None = None,
         connection: str | None = None,
     ) -> Job:
-        """Back up a database."""
-        name = self._reached(target, connection)
-        digest = request_digest("backup", name, options or {})
-        if (known := self.jobs.known(idempotency_key, digest)) is not None:
-            return known
-        chosen = backup_options(options or {}, self._defaults)
-        backuper = Backuper(self.store, self._conninfo(name))
+        """Begin to back up a database; arguments and errors as for :meth:`restore`."""
+        reached = self._resources.connections.reach(target, connection)
+        asked = self._asked("backup", (reached.key, options), idempotency_key, request_id)
+        if isinstance(asked, Job):
+            return asked
+        chosen = backup_options(options, self._resources.defaults)
+        backuper = Backuper(self.store, reached.target)
 
         def work(job: JobHandle) -> dict[str, Any]:
             with backuper:
                 return backuper.backup(chosen, progress=job.progress, cancel=job.cancel).to_dict()
 
-        return self._begin(
-            JobRequest("backup", name, None, frozenset([f"target {name}"]), work, digest,
-                       idempotency_key, request_id)
-        )  # fmt: skip
+        return self._begin(asked, work, None, reached)
 
     def verify(
         self,
         label: str,
         *,
         target: str | None = None,
-        options: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] = _NONE,
         idempotency_key: str | None = None,
         request_id: str | None = None,
         connection: str | None = None,
     ) -> Job:
-        """Compare a database with a set."""
-        name = self._reached(target, connection)
-        digest = request_digest("verify", label, name, options or {})
-        if (known := self.jobs.known(idempotency_key, digest)) is not None:
-            return known
-        chosen = verify_options(options or {}, self._defaults)
-        found = self._find(label)
+        """Begin to compare a database with a set; arguments and errors as for :meth:`restore`.
+
+        A job whose result is not ``equal`` is done all the same.
+        """
+        reached = self._resources.connections.reach(target, connection)
+        asked = self._asked("verify", (label, reached.key, options), idempotency_key, request_id)
+        if isinstance(asked, Job):
+            return asked
+        chosen = verify_options(options, self._resources.defaults)
+        found = self._resources.find(label)
 
         def work(job: JobHandle) -> dict[str, Any]:
-            return (
-                self._restorer(name)
-                .verify(self._again(found), **chosen, progress=job.progress, cancel=job.cancel)
-                .to_dict()
-            )
+            with self._resources.restoring(reached) as restorer:
+                report = restorer.verify(
+                    self._resources.again(found), **chosen, progress=job.progress, cancel=job.cancel
+                )
+            return report.to_dict()
 
-        return self._begin(
-            JobRequest("verify", name, found.label, frozenset([f"target {name}"]), work, digest,
-                       idempotency_key, request_id)
-        )  # fmt: skip
+        return self._begin(asked, work, found.label, reached)
 
     def prune(
         self,
@@ -194,79 +237,86 @@ class Service:
         idempotency_key: str | None = None,
         request_id: str | None = None,
     ) -> Job:
-        """Remove the sets that no rule keeps."""
-        digest = request_digest("prune", rules, dry_run)
-        if (known := self.jobs.known(idempotency_key, digest)) is not None:
-            return known
+        """Begin to remove the sets that no rule keeps.
+
+        Args:
+            rules: Those of ``PRUNE_RULES``.
+            dry_run: Remove nothing, and tell what would go.
+            idempotency_key: As for :meth:`restore`.
+            request_id: As for :meth:`restore`.
+
+        Raises:
+            OptionError: A wrong rule, or a store that cannot be written.
+            StoreError: No such set as one of ``labels``.
+            JobConflictError: Another job prunes.
+            IdempotencyError: The key was used for another request.
+            ShuttingDownError: No more jobs are taken.
+        """
+        asked = self._asked("prune", (rules, dry_run), idempotency_key, request_id)
+        if isinstance(asked, Job):
+            return asked
         chosen = keep_rules(rules)
+        for label in chosen.labels:
+            self._resources.find(label)
+        if not dry_run:
+            check_removable(self.store)
 
-        def work(_: JobHandle) -> dict[str, Any]:
-            return prune(self.store, chosen, dry_run=dry_run).to_dict()
+        def work(job: JobHandle) -> dict[str, Any]:
+            return prune(self.store, chosen, dry_run=dry_run, cancel=job.cancel).to_dict()
 
-        return self._begin(
-            JobRequest("prune", "", None, frozenset(["store"]), work, digest,
-                       idempotency_key, request_id)
-        )  # fmt: skip
+        return self._begin(asked, work)
 
-    def connection(self, text: str) -> str:  # noqa: ARG002 - for now
-        """A caller's connection, if it is allowed, or the name of the target that it names.
+    def connection(self, text: str) -> str:
+        """The name of the target that a caller's connection means, or the text if it is allowed.
 
         Raises:
             ConnectionNotAllowedError: It is not.
         """
-        raise ConnectionNotAllowedError("connections of callers are not allowed")
+        return self._resources.connections.check(text)
 
     def ready(self) -> dict[str, Any]:
-        """What can be reached: the store, and each target."""
-        return {"store": True, "targets": dict.fromkeys(self._targets, True)}
+        """Whether the store can be listed and each target answers, as of two seconds ago."""
+        return self._resources.ready.get()
 
-    def _begin(self, request: JobRequest) -> Job:
-        request.ended = self._catalog.invalidate
-        return self.jobs.start(request)
+    def _asked(
+        self, kind: JobKind, parts: tuple[object, ...], key: str | None, request_id: str | None
+    ) -> _Asked | Job:
+        """The request, or the job of an earlier one with the same key."""
+        digest = request_digest(kind, *parts)
+        return self.jobs.known(key, digest) or _Asked(kind, digest, key, request_id)
 
-    @property
-    def _defaults(self) -> dict[str, Any]:
-        settings = self.settings
-        return {
-            "schema": settings.schema_name,
-            "lock_timeout_s": settings.lock_timeout_s,
-            "jobs": settings.jobs,
-        }
-
-    def _reached(self, target: str | None, connection: str | None) -> str:
-        return self._target(target) if connection is None else self.connection(connection)
-
-    def _target(self, name: str | None) -> str:
-        if name is None:
-            name = "default" if len(self._targets) != 1 else next(iter(self._targets))
-        if name not in self._targets:
-            raise OptionError(
-                f"no target is called {quoted(name[:80])}",
-                hint=f"there are {', '.join(self._targets)}" if self._targets else None,
+    def _begin(
+        self,
+        asked: _Asked,
+        work: Callable[[JobHandle], dict[str, Any]],
+        label: str | None = None,
+        reached: Reached | None = None,
+    ) -> Job:
+        there = reached or _NOWHERE
+        return self.jobs.start(
+            JobRequest(
+                kind=asked.kind,
+                target=there.name,
+                label=label,
+                holds=there.holds,
+                work=work,
+                digest=asked.digest,
+                idempotency_key=asked.idempotency_key,
+                request_id=asked.request_id,
+                ended=self._resources.catalog.invalidate,
             )
-        return name
-
-    def _conninfo(self, name: str) -> TargetLike:
-        return self._targets[name].get_secret_value()
-
-    def _restorer(self, name: str) -> Restorer:
-        with self._lock:
-            if name not in self._restorers:
-                self._restorers[name] = Restorer(self.store, self._conninfo(name))
-            return self._restorers[name]
-
-    def _find(self, label: str) -> BackupSet:
-        """The set of a label; ``latest`` is that of the store as it is now."""
-        if label.rpartition("/")[2] == "latest":
-            return self._catalog.get(fresh=True).get(label)
-        try:
-            return self._catalog.get().get(label)
-        except BackupNotFoundError:
-            return self._catalog.get(fresh=True).get(label)
-
-    def _again(self, found: BackupSet) -> BackupSet:
-        """The set as it is now: between request and job files may have changed."""
-        return self.store.catalog_of(found.location).get(found.label)
+        )
 
 
-_Work = Callable[[JobHandle], dict[str, Any]]
+@frozen
+class _Asked:
+    """What is common to all requests."""
+
+    #: What to do.
+    kind: JobKind
+    #: Digest of all that makes it another request.
+    digest: str
+    #: Client's key.
+    idempotency_key: str | None
+    #: Id in logs.
+    request_id: str | None

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from pgvector_restore.http.service import Service
+from pgvector_restore.http.settings import ServiceSettings
 from tests.conftest import connect
 from tests.sets import write_set
 
@@ -20,19 +19,8 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     made: list[Service] = []
 
     def make(**changes: Any) -> Service:
-        settings: dict[str, Any] = {
-            "store": str(write_set(tmp_path / "store")),
-            "storage_options": {},
-            "dsn": None,
-            "targets": {},
-            "state_dir": None,
-            "history": 1000,
-            "shutdown_grace_s": 30.0,
-            "schema_name": None,
-            "lock_timeout_s": 30.0,
-            "jobs": "auto",
-        }
-        made.append(Service(SimpleNamespace(**settings | changes)))
+        store = str(write_set(tmp_path / "store"))
+        made.append(Service(ServiceSettings.load(**{"store": store} | changes)))
         return made[-1]
 
     yield make
@@ -41,7 +29,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Service]]:
 
 
 def test_one_of_each(make: Callable[..., Service], g2_dsn: str, tmp_path: Path) -> None:
-    service = make(dsn=SecretStr(g2_dsn), state_dir=tmp_path / "state")
+    service = make(dsn=g2_dsn, state_dir=tmp_path / "state")
     restored = service.jobs.wait(service.restore("latest").id, 60)
     assert (restored.state, restored.target) == ("done", "default")
     assert restored.result is not None

@@ -137,7 +137,7 @@ def test_catalog_in_pages(tmp_path: Path) -> None:
         ("task_id=..", "query.task_id"),
         ("cursor=secret-value", "query.cursor"),
         ("cursor=W10", "query.cursor"),
-        ("limits=3", "query"),
+        ("limits=3", "query.limits"),
     ],
 )
 def test_bad_queries_name_the_field(tmp_path: Path, query: str, field: str) -> None:
@@ -183,10 +183,10 @@ def test_who_may_only_read_may_plan_and_not_restore(service: Running) -> None:
     [
         ({"target": "postgresql://someone@elsewhere/db"}, "body.target"),
         ({"target": "host=elsewhere"}, "body.target"),
-        ({"dsn": "host=elsewhere"}, "body"),
-        ({"reject_dir": "rejects"}, "body"),
-        ({"allow_attached_code": True}, "body"),
-        ({"ledger": False}, "body"),
+        ({"dsn": "host=elsewhere"}, "body.dsn"),
+        ({"reject_dir": "rejects"}, "body.reject_dir"),
+        ({"allow_attached_code": True}, "body.allow_attached_code"),
+        ({"ledger": False}, "body.ledger"),
         ({"mode": "REPLACE"}, "body.mode"),
         ({"create_tables": "yes"}, "body.create_tables"),
         ({"create_tables": 1}, "body.create_tables"),
@@ -196,8 +196,8 @@ def test_who_may_only_read_may_plan_and_not_restore(service: Running) -> None:
         ({"tables": []}, "body.tables"),
         ({"label": 5}, "body.label"),
         ({"label": "x" * 301}, "body.label"),
-        ({"schema_": "public"}, "body"),
-        ({"a name\nwith lines": 1}, "body"),
+        ({"schema_": "public"}, "body.schema_"),
+        ({"a name\nwith lines": 1}, "body.?"),
     ],
 )
 def test_what_no_caller_may_say(

@@ -135,14 +135,14 @@ _ERRORS: dict[str, Answer] = {
         "this Idempotency-Key belongs to another request",
         "该 Idempotency-Key 已用于其他请求",
     ),
+    "ShuttingDownError": _answer(
+        503, "SHUTTING_DOWN", "the service is ending", "服务正在关闭", can_retry=True
+    ),
     "ConnectionNotAllowedError": _answer(
         403,
         "CONNECTION_NOT_ALLOWED",
         "the service takes no connection from callers",
         "服务不接受调用方提供的连接",
-    ),
-    "ShuttingDownError": _answer(
-        503, "SHUTTING_DOWN", "the service is ending", "服务正在关闭", can_retry=True
     ),
 }
 
@@ -159,7 +159,6 @@ _REQUESTS: tuple[Answer, ...] = (
     _answer(413, "BODY_TOO_LARGE", "the body is too large", "请求体过大"),
     _answer(415, "NOT_JSON", "bodies are application/json", "请求体须为 application/json"),
     _answer(421, "HOST_NOT_ALLOWED", "this host is not served here", "不允许的主机名"),
-    _answer(503, "SHUTTING_DOWN", "the service is ending", "服务正在关闭", can_retry=True),
 )
 
 #: Every answer by its code.

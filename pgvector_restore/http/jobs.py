@@ -15,6 +15,7 @@ from typing import Any
 from attrs import evolve
 
 from pgvector_restore.errors import StoreError
+from pgvector_restore.http import logs
 from pgvector_restore.http.job_entries import (
     JobEntry,
     JobHandle,
@@ -80,6 +81,8 @@ class JobManager:
         self._entries: dict[str, JobEntry] = {}
         self._keys: dict[str, str] = {}
         self._closing = False
+        #: Told of each change of a job, the old and the new one; it is quick and raises nothing.
+        self.watcher: Callable[[Job, Job], None] = lambda _, __: None
         #: Called after a job has ended.
         self.on_end: Callable[[Job], None] = lambda _: None
         for record in records.load():
@@ -208,7 +211,7 @@ class JobManager:
             if key is not None:
                 self._keys[key] = job.id
             entry.thread = threading.Thread(
-                target=self._run, args=(entry, request), name=f"job-{job.id}", daemon=True
+                target=self._logged, args=(entry, request), name=f"job-{job.id}", daemon=True
             )
             entry.thread.start()
             return job
@@ -247,6 +250,17 @@ class JobManager:
             thread.join(max(deadline - time.monotonic(), 0.0))
         return not any(thread.is_alive() for thread in threads)
 
+    def _logged(self, entry: JobEntry, request: JobRequest) -> None:
+        """Run it; all that is logged meanwhile names the job."""
+        job = entry.record.job
+        names = {"kind": job.kind, "target": job.target, "label": job.label}
+        with logs.bound(request_id=job.request_id, job_id=job.id):
+            _log.info("job begins", extra=names)
+            self._run(entry, request)
+            job = entry.record.job
+            ended = {"state": job.state, "outcome": job.outcome, "label": job.label}
+            _log.info("job ends", extra=names | ended)
+
     def _run(self, entry: JobEntry, request: JobRequest) -> None:
         handle = JobHandle(
             entry.record.job.id,
@@ -278,8 +292,10 @@ class JobManager:
 
     def _change(self, entry: JobEntry, **changes: Any) -> None:  # noqa: ANN401 - fields of Job
         with self._changed:
-            entry.record = evolve(entry.record, job=entry.record.job.changed(**changes))
+            before = entry.record.job
+            entry.record = evolve(entry.record, job=before.changed(**changes))
             self._changed.notify_all()
+            self.watcher(before, entry.record.job)
             self._save(entry)
 
     def _save(self, entry: JobEntry) -> None:
@@ -302,6 +318,7 @@ class JobManager:
             entry.due = now + _EVERY_S
             entry.record = evolve(entry.record, job=progressed(job, event))
             self._changed.notify_all()
+            self.watcher(job, entry.record.job)
 
     def _entry(self, job_id: str) -> JobEntry:
         entry = self._entries.get(job_id)

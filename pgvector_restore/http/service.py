@@ -56,6 +56,10 @@ class Service:
         self._records: JobRecords | None = None
         self._jobs: JobManager | None = None
         self._recovery: Recovery | None = None
+        self._ending = threading.Lock()
+        self._ended = False
+        #: Told of each change of a job; set before the first one.
+        self.watcher: Callable[[Job, Job], None] = lambda _, __: None
 
     def __repr__(self) -> str:
         return f"<Service of {self.store.url}>"
@@ -85,6 +89,7 @@ class Service:
             self._records = JobRecords(self.settings.state_dir)
             jobs = JobManager(self._records, self.settings.history)
             recovery = Recovery(jobs, self._resources.connections.conninfo)
+            jobs.watcher = self.watcher
             jobs.on_end = lambda job: recovery.wake() if job.outcome == "unknown" else None
             self._jobs, self._recovery = jobs, recovery
         recovery.wake()
@@ -92,14 +97,19 @@ class Service:
     def close(self) -> None:
         """Call off what runs, wait for it as long as settings say, and let go of everything.
 
-        What has not ended by then ends with the process, and is found again by the next one.
+        What has not ended by then ends with the process, and is found again by the next one. A
+        second call waits for the first one and does no more.
         """
-        if self._recovery is not None:
-            self._recovery.stop()
-        ended = self._jobs is None or self._jobs.close(self.settings.shutdown_grace_s)
-        self._resources.close()
-        if self._records is not None and ended:  # else nobody may take them up yet
-            self._records.close()
+        with self._ending:
+            if self._ended:
+                return
+            self._ended = True
+            if self._recovery is not None:
+                self._recovery.stop()
+            ended = self._jobs is None or self._jobs.close(self.settings.shutdown_grace_s)
+            self._resources.close()
+            if self._records is not None and ended:  # else nobody may take them up yet
+                self._records.close()
 
     def catalog(self) -> Catalog:
         """What backups there are, as of two seconds ago at the most.

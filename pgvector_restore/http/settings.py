@@ -98,6 +98,8 @@ class ServiceSettings(BaseSettings):
     language: Literal["zh", "en"] = "zh"
     #: Largest body of a request, in bytes.
     body_limit_bytes: int = Field(default=65536, ge=1024, le=1 << 30)
+    #: How long the body of a request may take to come, in seconds.
+    body_timeout_s: float = Field(default=30.0, gt=0, le=3600, allow_inf_nan=False)
     #: Folder of the jobs' records; ``None``: they are kept in memory and end with the process.
     state_dir: Path | None = None
     #: How many ended jobs are remembered.

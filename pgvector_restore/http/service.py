@@ -9,6 +9,7 @@ from typing import Any
 from attrs import asdict, frozen
 
 from pgvector_restore.backuper import Backuper
+from pgvector_restore.errors import OptionError
 from pgvector_restore.http.connections import ConnectionNotAllowedError, Reached
 from pgvector_restore.http.job_records import JobRecords
 from pgvector_restore.http.jobs import Job, JobHandle, JobKind, JobManager, JobRequest
@@ -86,8 +87,13 @@ class Service:
         with self._lock:
             if self._jobs is not None:
                 return
-            self._records = JobRecords(self.settings.state_dir)
-            jobs = JobManager(self._records, self.settings.history)
+            records = JobRecords(self.settings.state_dir)
+            try:
+                jobs = JobManager(records, self.settings.history)
+            except OptionError:
+                records.close()
+                raise
+            self._records = records
             recovery = Recovery(jobs, self._resources.connections.conninfo)
             jobs.watcher = self.watcher
             jobs.on_end = lambda job: recovery.wake() if job.outcome == "unknown" else None

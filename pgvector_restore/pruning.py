@@ -21,7 +21,7 @@ from pgvector_restore.keeping import Decision, KeepRules, decide
 from pgvector_restore.model import BackupSet, Catalog, IncompleteSet, ObjectInfo, parse_timestamp
 from pgvector_restore.storage import BackupStore, WritableStore
 
-__all__ = ["Leftover", "PruneReport", "prune"]
+__all__ = ["Leftover", "PruneReport", "check_label", "prune"]
 
 _log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def prune(  # noqa: PLR0913 - a choice of sets, and how to go about it
     writable = None if dry_run else _writable(store)
     catalog = store.catalog(task_id=task_id, global_only=global_only)
     for label in rules.labels:
-        _check_label(catalog, label)
+        check_label(catalog, label)
     decisions = decide(catalog.sets, rules, lambda one: _problem(store, one))
     then = (time.time() if now is None else now) - leftover_age_s
     leftovers = tuple(_leftover(store, one, catalog, then) for one in catalog.incomplete)
@@ -167,7 +167,13 @@ def _writable(store: BackupStore) -> WritableStore:
     return store
 
 
-def _check_label(catalog: Catalog, label: str) -> None:
+def check_label(catalog: Catalog, label: str) -> None:
+    """Refuse a label that cannot be kept.
+
+    Raises:
+        OptionError: It means another set each time.
+        StoreError: There is no such set.
+    """
     if label.rpartition("/")[2] == "latest":
         raise OptionError(f"{label} names another set each time: the newest is kept anyway")
     catalog.get(label)

@@ -30,7 +30,7 @@ __all__ = [
 LEDGER = "pgvector_restore_ledger"
 
 #: Seconds a look into the ledger may take, besides waiting for others.
-_LOOK_TIMEOUT_S = 30.0
+_LOOK_TIMEOUT_S = 5.0
 
 #: A plain table whose columns are of the server's own types, so that reading it runs nothing of
 #: anybody's.
@@ -149,7 +149,7 @@ def read_state(
     """
     # A transaction of another level would keep seeing what there was before it waited.
     cur.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-    configure_session(cur, wait_s or _LOOK_TIMEOUT_S, _LOOK_TIMEOUT_S + (wait_s or 0))
+    configure_session(cur, wait_s or _LOOK_TIMEOUT_S, 2 * _LOOK_TIMEOUT_S + (wait_s or 0))
     if wait_s is not None:
         cur.execute(
             "SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 0))", [f"{schema}.{LEDGER}"]

@@ -13,6 +13,7 @@ from pgvector_restore.keeping import KeepRules
 from pgvector_restore.options import RestoreOptions, make_options
 from pgvector_restore.storage import BackupStore, WritableStore
 from pgvector_restore.storage.discover import check_task_id
+from pgvector_restore.verifying import check_limit
 
 __all__ = [
     "BACKUP_OPTIONS",
@@ -75,6 +76,7 @@ def verify_options(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dic
     chosen = _chosen(given, VERIFY_OPTIONS, defaults)
     if not isinstance(chosen.get("check_manifest", True), bool):
         raise OptionError("check_manifest must be true or false")
+    _made(lambda: check_limit(chosen.get("limit", 10)))
     _made(lambda: RestoreOptions(tables=chosen.get("tables"), schema=chosen.get("schema")))
     return chosen
 

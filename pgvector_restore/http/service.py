@@ -24,7 +24,7 @@ from pgvector_restore.http.recovery import Recovery, look_before
 from pgvector_restore.http.resources import Resources
 from pgvector_restore.http.settings import ServiceSettings
 from pgvector_restore.model import Catalog
-from pgvector_restore.pruning import prune
+from pgvector_restore.pruning import check_label, prune
 
 __all__ = ["ConnectionNotAllowedError", "Service"]
 
@@ -168,7 +168,7 @@ class Service:
 
         def work(job: JobHandle) -> dict[str, Any]:
             with self._resources.restoring(reached) as restorer:
-                plan = restorer.plan(self._resources.again(found), chosen)
+                plan = restorer.plan(self._resources.again(found), chosen, cancel=job.cancel)
                 traces = look_before(reached, plan.facts.schema, job.id)
                 job.remember(asdict(traces))
                 report = restorer.run(plan, progress=job.progress, cancel=job.cancel, mark=job.id)
@@ -257,7 +257,7 @@ class Service:
             return asked
         chosen = keep_rules(rules)
         for label in chosen.labels:
-            self._resources.find(label)
+            check_label(self._resources.catalog.get(), label)
         if not dry_run:
             check_removable(self.store)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,16 +23,10 @@ from pgvector_restore.http.pages import (
     set_document,
 )
 from pgvector_restore.http.routing import Flag, Whole, as_json, json_response, shared_of
-from pgvector_restore.http.validation import ProjectRoute
 
 __all__ = ["router"]
 
-router = APIRouter(route_class=ProjectRoute, tags=["catalog"])
-
-
-def _cursor(text: str) -> str:
-    read_cursor(text)
-    return text
+router = APIRouter(tags=["catalog"])
 
 
 class CatalogQuery(BaseModel):
@@ -51,13 +45,20 @@ class CatalogQuery(BaseModel):
         description="Only those of this location: `vector_bak`, or its folder `./vector_bak`.",
     )
     limit: Whole = Field(default=100, ge=1, le=1000, description="Entries of a page at the most.")
-    cursor: Annotated[str, AfterValidator(_cursor)] | SkipJsonSchema[None] = Field(
+    cursor: str | SkipJsonSchema[None] = Field(
         default=None,
         min_length=1,
         max_length=MAX_CURSOR_CHARS,
         pattern="^[A-Za-z0-9_-]+$",
         description="`next_cursor` of the page before; without it: the first page.",
     )
+
+    @field_validator("cursor")
+    @classmethod
+    def _check_cursor(cls, text: str | None) -> str | None:
+        if text is not None:
+            read_cursor(text)
+        return text
 
 
 _Query = Annotated[CatalogQuery, Query()]

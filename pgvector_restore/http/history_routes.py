@@ -18,11 +18,10 @@ from pgvector_restore.http.documented import error_answers, good_answer
 from pgvector_restore.http.events import TOO_MANY_STREAMS, stream
 from pgvector_restore.http.job_values import JobKind, JobState
 from pgvector_restore.http.routing import Whole, json_response, shared_of
-from pgvector_restore.http.validation import ProjectRoute
 
 __all__ = ["router"]
 
-router = APIRouter(route_class=ProjectRoute, tags=["jobs"])
+router = APIRouter(tags=["jobs"])
 
 _ID_PATTERN = "^[0-9a-f]{32}$"
 _JobId = Annotated[

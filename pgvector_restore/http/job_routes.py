@@ -28,11 +28,10 @@ from pgvector_restore.http.models import (
     VerifyRequest,
 )
 from pgvector_restore.http.routing import PREFIX, json_response
-from pgvector_restore.http.validation import ProjectRoute
 
 __all__ = ["router"]
 
-router = APIRouter(route_class=ProjectRoute, tags=["jobs"])
+router = APIRouter(tags=["jobs"])
 
 _Key = Annotated[
     str | SkipJsonSchema[None],

@@ -20,15 +20,25 @@ __all__ = ["PREFIX", "Flag", "Shared", "Whole", "as_json", "json_response", "sha
 
 PREFIX = "/api/v1"
 
+#: More than any number in a query has.
+_MAX_DIGITS = 9
+
 
 def _flag(value: object) -> object:
-    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        if value not in ("true", "false"):
+            raise ValueError("true or false")
+        return value == "true"
+    return value
 
 
 def _whole(value: object) -> object:
     # Not "1_000", " 1" or "1.0", which Python would take.
-    fits = isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10  # noqa: PLR2004
-    return int(value) if fits and isinstance(value, str) else value
+    if isinstance(value, str):
+        if not (value.isascii() and value.isdecimal() and len(value) <= _MAX_DIGITS):
+            raise ValueError("digits")
+        return int(value)
+    return value
 
 
 #: ``true`` or ``false`` in a query; not ``yes`` or ``1``.

@@ -113,12 +113,7 @@ def cancel(request: Request, job_id: _JobId) -> Response:
         **error_answers("JOB_NOT_FOUND", TOO_MANY_STREAMS.code),
         200: {
             "description": "Events `progress`, then one `end`; data is the job, id its version.",
-            "content": {
-                "text/event-stream": {
-                    "schema": {"type": "string"},
-                    "examples": {"stream": {"value": examples.EVENTS}},
-                }
-            },
+            "content": {"text/event-stream": {"examples": {"stream": {"value": examples.EVENTS}}}},
         },
         204: {"description": "The client has seen the end: there is nothing to come back for."},
     },

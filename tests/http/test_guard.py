@@ -19,7 +19,7 @@ from starlette.routing import Route
 from pgvector_restore.http import logs
 from pgvector_restore.http.guard import PUBLIC, READING
 from pgvector_restore.http.payloads import check_json, is_json
-from tests.http.running import READ_TOKEN, TOKEN, Running, running
+from tests.http.running import READ_TOKEN, TOKEN, Running, running, wait_for
 from tests.sets import write_set
 
 WRITE = {"Authorization": f"Bearer {TOKEN}"}
@@ -365,6 +365,7 @@ def test_log_lines_say_what_happened(service: Running, caplog: pytest.LogCapture
     with caplog.at_level(logging.INFO):
         headers = {**WRITE, "X-Request-ID": "seen-in-the-log"}
         service.client.get(f"/api/v1/jobs?before={TOKEN}", headers=headers)
+        wait_for(lambda: [one for one in caplog.records if hasattr(one, "method")])  # it comes last
     formatter = logs.JsonFormatter()
     ours = [one for one in caplog.records if one.name.startswith("pgvector_restore")]
     lines = [json.loads(formatter.format(one)) for one in ours]

@@ -123,7 +123,7 @@ def commands() -> list[Any]:
     found = []
     for page in PAGES:
         for start, block in blocks(page, "sh"):
-            for number, line in enumerate(block.splitlines(), start + 1):
+            for number, line in enumerate(block.replace("\\\n", " ").splitlines(), start + 1):
                 for part in line.split("&&"):
                     words = shlex.split(part, comments=True)
                     if words[:1] == ["pgvector-restore"]:

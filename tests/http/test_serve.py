@@ -133,7 +133,7 @@ def test_a_token_file_and_a_config(tmp_path: Path, target: str) -> None:
         code, log = made.end()
     assert code == 0
     assert TOKEN not in log
-    assert " info request logger=pgvector_restore.http.guard request_id=" in log
+    assert " info request logger=pgvector_restore.http.exchange request_id=" in log
 
 
 def test_sigterm_calls_jobs_off_and_answers_those_who_wait(tmp_path: Path, target: str) -> None:

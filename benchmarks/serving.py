@@ -5,7 +5,7 @@ set some times without and with load, in turn, and tells how long requests and r
 clients are one process: each asks for the whole catalog, page after page, over one connection,
 and waits a while between two pages.
 
-    python benchmarks/service.py [--clients 200] [--sets 10000] [--json figures.json]
+    python benchmarks/serving.py [--clients 200] [--sets 10000] [--json figures.json]
 """
 
 from __future__ import annotations

@@ -488,7 +488,9 @@ def test_a_targets_connection_is_allowed(training: Path, g2_dsn: str) -> None:
     with serving(dsn="host=127.0.0.1 port=1", targets={"spare": g2_dsn}) as (client, _):
         for number, spelling in enumerate(spellings):
             before = (2, 4) if number else (0, 0)
-            wanted = a_restore(path, dict(zip((COLLECTION, EMBEDDING), map(emptied, before), strict=True)))
+            wanted = a_restore(
+                path, dict(zip((COLLECTION, EMBEDDING), map(emptied, before), strict=True))
+            )
             for name in ("pg_conn", "db_connection"):
                 answered(client.post(RESTORE, json=body | {name: spelling}), wanted)
                 wanted = a_restore(path, {COLLECTION: emptied(2), EMBEDDING: emptied(4)})

@@ -78,7 +78,7 @@ def serve_command(store: str, *, dsn: str | None, **given: Any) -> None:  # noqa
     made = None
     if settings.auth and not tokens.has_token(settings):
         made = tokens.new_token()
-        settings = settings.model_copy(update={"token": _secret(made)})
+        settings = settings.replaced(token=made)
     app = create_app(settings)
     sock = server.listen(settings)
     if made is not None:
@@ -95,7 +95,7 @@ def _with_database(settings: ServiceSettings) -> ServiceSettings:
     found = find_database(None, "append").target
     # Not named by a variable of ours: by libpq's own, which it reads itself.
     text = found if isinstance(found, str) else "application_name=pgvector_restore"
-    return settings.model_copy(update={"dsn": _secret(text)})
+    return settings.replaced(dsn=text)
 
 
 def _with_state(settings: ServiceSettings) -> ServiceSettings:
@@ -105,13 +105,7 @@ def _with_state(settings: ServiceSettings) -> ServiceSettings:
     place = settings.store if "://" in settings.store else str(Path(settings.store).absolute())
     name = hashlib.sha256(place.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     folder = default_data_dir().parent / "jobs" / name
-    return settings.model_copy(update={"state_dir": folder})
-
-
-def _secret(text: str) -> object:
-    from pydantic import SecretStr  # noqa: PLC0415 - an extra
-
-    return SecretStr(text)
+    return settings.replaced(state_dir=folder)
 
 
 def _url(settings: ServiceSettings, port: int) -> str:

@@ -39,6 +39,10 @@ _FORCED = {
 }
 
 
+#: Keywords without a default to be told, which take no empty value.
+_NEVER_EMPTY = {"min_protocol_version": "3.0", "max_protocol_version": "3.0"}
+
+
 def caller_parameters(text: str, hosts: Collection[str]) -> dict[str, Any]:
     """Connection parameters of a caller's text, complete: nothing is left to the environment.
 
@@ -106,7 +110,7 @@ def identity(target: str | Mapping[str, Any]) -> str:
         return ""
 
 
-def reachable(target: str) -> bool:
+def reachable(target: str | Mapping[str, Any]) -> bool:
     """Whether a database answers, soon."""
     parameters = parse_target(target) | {"connect_timeout": _LOOK_TIMEOUT_S}
     try:
@@ -133,5 +137,6 @@ def _closed() -> dict[str, str]:
     for option in pq.Conninfo.get_defaults():
         keyword = option.keyword.decode()
         if option.envvar is not None and keyword != "service":
-            closed[keyword] = (option.compiled or b"").decode()
+            default = (option.compiled or b"").decode()
+            closed[keyword] = default or _NEVER_EMPTY.get(keyword, "")
     return closed

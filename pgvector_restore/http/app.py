@@ -16,6 +16,7 @@ from starlette.responses import Response
 from pgvector_restore._version import __version__
 from pgvector_restore.http import api, health, legacy, metrics
 from pgvector_restore.http.answers import ANSWERS, INTERNAL, error_response
+from pgvector_restore.http.documented import add_examples
 from pgvector_restore.http.guard import PUBLIC, Guard
 from pgvector_restore.http.service import Service
 from pgvector_restore.http.settings import ServiceSettings
@@ -96,6 +97,7 @@ def _describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
         if "bearer" not in schemes:
             schemes["bearer"] = {"type": "http", "scheme": "bearer"}
             document["security"] = [{"bearer": []}]
+            add_examples(document)
             for path in PUBLIC:
                 for operation in document["paths"][path].values():
                     operation["security"] = []

@@ -10,7 +10,6 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pgvector_restore.http import examples
 from pgvector_restore.http.bodies import CatalogPage, IncompletePage, SetBody
 from pgvector_restore.http.context import service_of
 from pgvector_restore.http.documented import error_answers, good_answer
@@ -29,27 +28,27 @@ __all__ = ["router"]
 router = APIRouter(tags=["catalog"])
 
 
+_Cursor = Annotated[
+    str, Field(min_length=1, max_length=MAX_CURSOR_CHARS, pattern="^[A-Za-z0-9_-]+$")
+]
+
+
 class CatalogQuery(BaseModel):
     """Which entries, and which page of them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    task_id: str | SkipJsonSchema[None] = Field(
-        default=None, pattern="^[A-Za-z0-9_]{1,200}$", description="Only those of this task."
+    task_id: Annotated[str, Field(pattern="^[A-Za-z0-9_]{1,200}$")] | SkipJsonSchema[None] = Field(
+        default=None, description="Only those of this task."
     )
     global_only: Flag = Field(default=False, description="Only those of no task.")
-    location: str | SkipJsonSchema[None] = Field(
+    location: Annotated[str, Field(min_length=1, max_length=300)] | SkipJsonSchema[None] = Field(
         default=None,
-        min_length=1,
-        max_length=300,
         description="Only those of this location: `vector_bak`, or its folder `./vector_bak`.",
     )
     limit: Whole = Field(default=100, ge=1, le=1000, description="Entries of a page at the most.")
-    cursor: str | SkipJsonSchema[None] = Field(
+    cursor: _Cursor | SkipJsonSchema[None] = Field(
         default=None,
-        min_length=1,
-        max_length=MAX_CURSOR_CHARS,
-        pattern="^[A-Za-z0-9_-]+$",
         description="`next_cursor` of the page before; without it: the first page.",
     )
 
@@ -89,7 +88,7 @@ def _page(request: Request, query: CatalogQuery, what: str, document: Any) -> Re
     response_model=CatalogPage,
     responses={
         **error_answers("STORE_ERROR"),
-        200: good_answer("A page of sets.", page=examples.CATALOG),
+        200: good_answer("A page of sets.", "catalog"),
     },
 )
 def catalog(request: Request, query: _Query) -> Response:
@@ -103,7 +102,7 @@ def catalog(request: Request, query: _Query) -> Response:
     response_model=IncompletePage,
     responses={
         **error_answers("STORE_ERROR"),
-        200: good_answer("A page of it.", page=examples.INCOMPLETE),
+        200: good_answer("A page of it.", "incomplete"),
     },
 )
 def incomplete(request: Request, query: _Query) -> Response:
@@ -117,7 +116,7 @@ def incomplete(request: Request, query: _Query) -> Response:
     response_model=SetBody,
     responses={
         **error_answers("INVALID_OPTION", "BACKUP_NOT_FOUND", "BACKUP_INCOMPLETE", "STORE_ERROR"),
-        200: good_answer("The set.", set=examples.SET),
+        200: good_answer("The set.", "set"),
     },
 )
 def one_set(

@@ -8,8 +8,17 @@ from typing import Any
 from pgvector_restore.http.answers import ANSWERS, Answer
 from pgvector_restore.http.bodies import ErrorBody
 from pgvector_restore.http.events import TOO_MANY_STREAMS
+from pgvector_restore.http.examples import EXAMPLES
 
-__all__ = ["ALWAYS", "BODY", "JOB_BEGINS", "Responses", "error_answers", "good_answer"]
+__all__ = [
+    "ALWAYS",
+    "BODY",
+    "JOB_BEGINS",
+    "Responses",
+    "add_examples",
+    "error_answers",
+    "good_answer",
+]
 
 #: ``responses`` of a route.
 Responses = dict[int | str, dict[str, Any]]
@@ -54,13 +63,23 @@ def error_answers(*codes: str) -> Responses:
     }
 
 
-def good_answer(description: str, **examples: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    """A successful answer with its examples."""
-    named = {name: {"value": value} for name, value in examples.items()}
+def good_answer(description: str, *examples: str) -> dict[str, Any]:
+    """A successful answer with its examples, by their names in ``examples.py``.
+
+    They stand among the document's components: FastAPI drops what is null from those beside an
+    answer, and an example would lack fields that every answer has.
+    """
+    named = {name: {"$ref": f"#/components/examples/{name}"} for name in examples}
     return {
         "description": description,
         "content": {"application/json": {"examples": named}},
     }
+
+
+def add_examples(document: dict[str, Any]) -> None:
+    """Put the examples into a description of the interface."""
+    known = {name: {"value": value} for name, value in EXAMPLES.items()}
+    document.setdefault("components", {})["examples"] = known
 
 
 def _example(answer: Answer) -> dict[str, Any]:

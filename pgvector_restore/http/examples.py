@@ -4,20 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = [
-    "BACKUP_JOB",
-    "CATALOG",
-    "EVENTS",
-    "FAILED_JOB",
-    "INCOMPLETE",
-    "JOBS",
-    "PLAN",
-    "PRUNE_JOB",
-    "RESTORE_JOB",
-    "RUNNING_JOB",
-    "SET",
-    "VERIFY_JOB",
-]
+__all__ = ["EVENTS", "EXAMPLES", "RESTORE_JOB", "SET"]
 
 _COLLECTION = "langchain_pg_collection"
 _EMBEDDING = "langchain_pg_embedding"
@@ -145,8 +132,6 @@ FAILED_JOB: dict[str, Any] = (
         "error": {"type": "TargetBusyError", "exit_code": 5, "code": "TARGET_BUSY"},
     }
 )
-#: A backup.
-BACKUP_JOB: dict[str, Any] = RESTORE_JOB | {"kind": "backup", "label": None}
 #: A comparison that has ended.
 VERIFY_JOB: dict[str, Any] = (
     RUNNING_JOB
@@ -182,8 +167,6 @@ VERIFY_JOB: dict[str, Any] = (
         },
     }
 )
-#: Removal of old sets.
-PRUNE_JOB: dict[str, Any] = RESTORE_JOB | {"kind": "prune", "target": "", "label": None}
 #: A page of jobs.
 JOBS: dict[str, Any] = {"jobs": [RUNNING_JOB], "next_before": None}
 #: A stream.
@@ -195,3 +178,19 @@ EVENTS = (
     'event: end\ndata: {"id":"9f86d081884c7d659a2feaa0c55ad015","state":"done","version":9}'
     "\nid: 9\n\n"
 )
+
+#: Those that answers refer to.
+EXAMPLES: dict[str, Any] = {
+    "set": SET,
+    "catalog": CATALOG,
+    "incomplete": INCOMPLETE,
+    "plan": PLAN,
+    "jobs": JOBS,
+    "restore_begun": RESTORE_JOB,
+    "backup_begun": RESTORE_JOB | {"kind": "backup", "label": None},
+    "verification_begun": RESTORE_JOB | {"kind": "verify"},
+    "prune_begun": RESTORE_JOB | {"kind": "prune", "target": "", "label": None},
+    "job_running": RUNNING_JOB,
+    "job_verified": VERIFY_JOB,
+    "job_failed": FAILED_JOB,
+}

@@ -213,6 +213,7 @@ class _Exchange:
         self.status: int | None = None
         #: Code of an error.
         self.code: str | None = None
+        self._request_id = request_id
         self._send = send
         self._began = time.monotonic()
         self._headers = [*_HEADERS, (b"x-request-id", request_id.encode("ascii"))]
@@ -236,6 +237,7 @@ class _Exchange:
         _log.info(
             "request",
             extra={
+                "request_id": self._request_id,
                 "method": scope["method"],
                 "path": route_path(scope)[:200],
                 "status": self.status,

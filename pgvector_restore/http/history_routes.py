@@ -41,8 +41,8 @@ class JobsQuery(BaseModel):
         default=None, description="Only jobs in this state."
     )
     limit: Whole = Field(default=50, ge=1, le=1000, description="Jobs of a page at the most.")
-    before: str | SkipJsonSchema[None] = Field(
-        default=None, pattern=_ID_PATTERN, description="Only jobs older than this one."
+    before: Annotated[str, Field(pattern=_ID_PATTERN)] | SkipJsonSchema[None] = Field(
+        default=None, description="Only jobs older than this one."
     )
 
 
@@ -52,7 +52,7 @@ class JobsQuery(BaseModel):
     response_model=JobPage,
     responses={
         **error_answers("JOB_NOT_FOUND"),
-        200: good_answer("A page of jobs.", page=examples.JOBS),
+        200: good_answer("A page of jobs.", "jobs"),
     },
 )
 def jobs(request: Request, query: Annotated[JobsQuery, Query()]) -> Response:
@@ -74,9 +74,9 @@ def jobs(request: Request, query: Annotated[JobsQuery, Query()]) -> Response:
         **error_answers("JOB_NOT_FOUND"),
         200: good_answer(
             "The job as it is now.",
-            running=examples.RUNNING_JOB,
-            verified=examples.VERIFY_JOB,
-            failed=examples.FAILED_JOB,
+            "job_running",
+            "job_verified",
+            "job_failed",
         ),
     },
 )
@@ -94,9 +94,9 @@ def one_job(request: Request, job_id: _JobId) -> Response:
         **error_answers("JOB_NOT_FOUND"),
         200: {
             "model": JobBody,
-            **good_answer("It had ended already and stays as it is.", job=examples.FAILED_JOB),
+            **good_answer("It had ended already and stays as it is.", "job_failed"),
         },
-        202: good_answer("It will end within about a second.", job=examples.RUNNING_JOB),
+        202: good_answer("It will end within about a second.", "job_running"),
     },
 )
 def cancel(request: Request, job_id: _JobId) -> Response:
@@ -113,12 +113,7 @@ def cancel(request: Request, job_id: _JobId) -> Response:
         **error_answers("JOB_NOT_FOUND", TOO_MANY_STREAMS.code),
         200: {
             "description": "Events `progress`, then one `end`; data is the job, id its version.",
-            "content": {
-                "text/event-stream": {
-                    "schema": {"type": "string"},
-                    "examples": {"stream": {"value": examples.EVENTS}},
-                }
-            },
+            "content": {"text/event-stream": {"examples": {"stream": {"value": examples.EVENTS}}}},
         },
         204: {"description": "The client has seen the end: there is nothing to come back for."},
     },
@@ -127,10 +122,9 @@ def events(
     request: Request,
     job_id: _JobId,
     last_event_id: Annotated[
-        str | SkipJsonSchema[None],
+        Annotated[str, Field(pattern="^[0-9]{0,18}$")] | SkipJsonSchema[None],
         Header(
             alias="Last-Event-ID",
-            pattern="^[0-9]{0,18}$",
             description="Version that the client has seen; newer ones follow.",
             examples=["4"],
         ),

@@ -100,15 +100,25 @@ class JobRecords:
         self._db.execute("COMMIT")
 
     def load(self) -> list[JobRecord]:
-        """All of them, oldest first."""
-        with self._lock:
-            found = self._db.execute(
-                "SELECT document, request, idempotency, traces FROM jobs ORDER BY number"
-            ).fetchall()
-        return [
-            JobRecord(Job.from_dict(json.loads(document)), request, key, json.loads(traces))
-            for document, request, key, traces in found
-        ]
+        """All of them, oldest first.
+
+        Raises:
+            OptionError: They are damaged.
+        """
+        try:
+            with self._lock:
+                found = self._db.execute(
+                    "SELECT document, request, idempotency, traces FROM jobs ORDER BY number"
+                ).fetchall()
+            return [
+                JobRecord(Job.from_dict(json.loads(document)), request, key, json.loads(traces))
+                for document, request, key, traces in found
+            ]
+        except (sqlite3.Error, ValueError, LookupError, TypeError) as exc:
+            raise OptionError(
+                f"the jobs in state_dir cannot be read: {type(exc).__name__}",
+                hint=f"set {_FILE} aside, or name another folder with state_dir",
+            ) from exc
 
     def save(self, record: JobRecord) -> None:
         """Keep it, in place of what was kept of it before. Nothing is kept once this is closed.

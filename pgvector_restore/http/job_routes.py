@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
@@ -34,10 +35,9 @@ __all__ = ["router"]
 router = APIRouter(tags=["jobs"])
 
 _Key = Annotated[
-    str | SkipJsonSchema[None],
+    Annotated[str, Field(pattern="^[!-~]{1,200}$")] | SkipJsonSchema[None],
     Header(
         alias="Idempotency-Key",
-        pattern="^[!-~]{1,200}$",
         description="The same key with the same request names the same job, however often it is"
         " sent; with another request it is refused.",
         examples=["nightly-2026-01-02"],
@@ -46,13 +46,13 @@ _Key = Annotated[
 _LABEL = ("BACKUP_NOT_FOUND", "BACKUP_INCOMPLETE", "STORE_ERROR")
 
 
-def _begins(example: dict[str, Any], *codes: str) -> Responses:
-    accepted = good_answer("The job has begun, or had begun with the same key.", job=example)
+def _begins(example: str, *codes: str) -> Responses:
+    accepted = good_answer("The job has begun, or had begun with the same key.", example)
     accepted["headers"] = {
         "Location": {
             "description": "Where the job is found.",
             "schema": {"type": "string"},
-            "example": f"{PREFIX}/jobs/{example['id']}",
+            "example": f"{PREFIX}/jobs/{examples.RESTORE_JOB['id']}",
         }
     }
     return {**error_answers(*BODY, *JOB_BEGINS, *codes), 202: accepted}
@@ -77,7 +77,7 @@ def _sample(**fields: Any) -> Any:  # noqa: ANN401 - what FastAPI takes
             "TARGET_BUSY", "TARGET_ERROR", "BACKUP_CHANGED", "BAD_HEADER", "BAD_MANIFEST",
             "BAD_COMPRESSION", "SHUTTING_DOWN",
         ),
-        200: good_answer("The plan; nothing has been touched.", plan=examples.PLAN),
+        200: good_answer("The plan; nothing has been touched.", "plan"),
     },
 )  # fmt: skip
 def plan(
@@ -93,7 +93,7 @@ def plan(
     status_code=202,
     summary="Restore a set",
     response_model=JobBody,
-    responses=_begins(examples.RESTORE_JOB, *_LABEL),
+    responses=_begins("restore_begun", *_LABEL),
 )
 def restores(
     request: Request,
@@ -116,7 +116,7 @@ def restores(
     status_code=202,
     summary="Make a backup",
     response_model=JobBody,
-    responses=_begins(examples.BACKUP_JOB),
+    responses=_begins("backup_begun"),
 )
 def backups(
     request: Request,
@@ -138,7 +138,7 @@ def backups(
     status_code=202,
     summary="Compare a set with a database",
     response_model=JobBody,
-    responses=_begins(examples.RESTORE_JOB | {"kind": "verify"}, *_LABEL),
+    responses=_begins("verification_begun", *_LABEL),
 )
 def verifications(
     request: Request,
@@ -161,7 +161,7 @@ def verifications(
     status_code=202,
     summary="Remove sets that no rule keeps",
     response_model=JobBody,
-    responses=_begins(examples.PRUNE_JOB, "BACKUP_NOT_FOUND", "STORE_ERROR"),
+    responses=_begins("prune_begun", "BACKUP_NOT_FOUND", "STORE_ERROR"),
 )
 def prunes(
     request: Request,

@@ -14,6 +14,7 @@ from pgvector_restore.db.ledger import look
 from pgvector_restore.errors import PgvectorRestoreError
 from pgvector_restore.http.connections import Reached
 from pgvector_restore.http.jobs import JobManager, Outcome
+from pgvector_restore.http.logs import failed
 
 __all__ = ["Recovery", "Traces", "look_before", "outcome_of"]
 
@@ -128,6 +129,10 @@ class Recovery:
             outcome = outcome_of(traces, conninfo)
         except PgvectorRestoreError as exc:
             _log.info("job %s: its outcome cannot be looked up yet: %s", job_id, exc)
+            return
+        except Exception as exc:  # noqa: BLE001 - the others must be looked for all the same
+            self._given_up.add(job_id)
+            failed(_log, "outcome of a restore not looked up", exc)
             return
         if outcome == "unknown":
             self._given_up.add(job_id)

@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import asdict, frozen
+from attrs import asdict
 
 from pgvector_restore.backuper import Backuper
+from pgvector_restore.errors import OptionError
+from pgvector_restore.http.asked import Asked, Work
 from pgvector_restore.http.connections import ConnectionNotAllowedError, Reached
 from pgvector_restore.http.job_records import JobRecords
-from pgvector_restore.http.jobs import Job, JobHandle, JobKind, JobManager, JobRequest
+from pgvector_restore.http.jobs import Job, JobHandle, JobKind, JobManager
 from pgvector_restore.http.operations import (
     backup_options,
     check_removable,
@@ -29,8 +31,6 @@ from pgvector_restore.pruning import check_label, prune
 __all__ = ["ConnectionNotAllowedError", "Service"]
 
 _NONE: Mapping[str, Any] = {}
-#: Of what works on the store alone: one at a time.
-_NOWHERE = Reached("", "", configured=False, holds=frozenset(["store"]), key="")
 
 
 class Service:
@@ -86,8 +86,13 @@ class Service:
         with self._lock:
             if self._jobs is not None:
                 return
-            self._records = JobRecords(self.settings.state_dir)
-            jobs = JobManager(self._records, self.settings.history)
+            records = JobRecords(self.settings.state_dir)
+            try:
+                jobs = JobManager(records, self.settings.history)
+            except OptionError:
+                records.close()
+                raise
+            self._records = records
             recovery = Recovery(jobs, self._resources.connections.conninfo)
             jobs.watcher = self.watcher
             jobs.on_end = lambda job: recovery.wake() if job.outcome == "unknown" else None
@@ -280,43 +285,13 @@ class Service:
 
     def _asked(
         self, kind: JobKind, parts: tuple[object, ...], key: str | None, request_id: str | None
-    ) -> _Asked | Job:
+    ) -> Asked | Job:
         """The request, or the job of an earlier one with the same key."""
         digest = request_digest(kind, *parts)
-        return self.jobs.known(key, digest) or _Asked(kind, digest, key, request_id)
+        return self.jobs.known(key, digest) or Asked(kind, digest, key, request_id)
 
     def _begin(
-        self,
-        asked: _Asked,
-        work: Callable[[JobHandle], dict[str, Any]],
-        label: str | None = None,
-        reached: Reached | None = None,
+        self, asked: Asked, work: Work, label: str | None = None, reached: Reached | None = None
     ) -> Job:
-        there = reached or _NOWHERE
-        return self.jobs.start(
-            JobRequest(
-                kind=asked.kind,
-                target=there.name,
-                label=label,
-                holds=there.holds,
-                work=work,
-                digest=asked.digest,
-                idempotency_key=asked.idempotency_key,
-                request_id=asked.request_id,
-                ended=self._resources.catalog.invalidate,
-            )
-        )
-
-
-@frozen
-class _Asked:
-    """What is common to all requests."""
-
-    #: What to do.
-    kind: JobKind
-    #: Digest of all that makes it another request.
-    digest: str
-    #: Client's key.
-    idempotency_key: str | None
-    #: Id in logs.
-    request_id: str | None
+        ended = self._resources.catalog.invalidate
+        return self.jobs.start(asked.request(work, label, reached, ended))

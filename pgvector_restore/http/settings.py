@@ -146,6 +146,13 @@ class ServiceSettings(BaseSettings):
             problem = OptionError(f"{_PREFIX}{name.upper()} is no JSON")
         raise problem  # not while the other is handled: that one knows the value
 
+    def replaced(self, **changes: Any) -> ServiceSettings:  # noqa: ANN401 - the fields
+        """The settings with some changed; text for a secret becomes one."""
+        secret = {"dsn", "token", "read_token"}
+        return self.model_copy(
+            update={k: SecretStr(v) if k in secret else v for k, v in changes.items()}
+        )
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -13,6 +13,8 @@ __all__ = ["invalid_fields"]
 
 #: A request with more wrong fields is wrong enough.
 _MAX_FIELDS = 20
+#: What pydantic adds to the place of a value that may be of several kinds.
+_KIND = re.compile(r"none|int|str|float|bool|constrained-.+|(?:literal|function-.+)\[.*", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -22,10 +24,15 @@ def invalid_fields(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     >>> invalid_fields([{"loc": ("body", "mode"), "type": "literal_error", "input": "secret"}])
     [{'field': 'body.mode', 'problem': 'literal_error'}]
     """
-    found = {(_place(one["loc"]), str(one["type"])): None for one in errors}
-    return [{"field": field, "problem": kind} for field, kind in list(found)[:_MAX_FIELDS]]
+    found: dict[str, str] = {}
+    for one in errors:
+        # Of a value that may be of several kinds, what is wrong with the first of them.
+        found.setdefault(_place(one["loc"]), str(one["type"]))
+    return [{"field": field, "problem": kind} for field, kind in list(found.items())[:_MAX_FIELDS]]
 
 
 def _place(loc: Sequence[object]) -> str:
     parts = [str(part) for part in loc]
+    kinds = [number for number, part in enumerate(parts) if _KIND.fullmatch(part)]
+    parts = parts[: kinds[0]] if kinds else parts
     return ".".join(part if _NAME.fullmatch(part) else "?" for part in parts)

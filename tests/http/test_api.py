@@ -190,7 +190,7 @@ def test_who_may_only_read_may_plan_and_not_restore(service: Running) -> None:
         ({"mode": "REPLACE"}, "body.mode"),
         ({"create_tables": "yes"}, "body.create_tables"),
         ({"create_tables": 1}, "body.create_tables"),
-        ({"jobs": 65}, "body.jobs.constrained-int"),
+        ({"jobs": 65}, "body.jobs"),
         ({"lock_timeout_s": "30"}, "body.lock_timeout_s"),
         ({"tables": EMBEDDING}, "body.tables"),
         ({"tables": []}, "body.tables"),
@@ -206,7 +206,7 @@ def test_what_no_caller_may_say(
     for path in ("plan", "restores"):
         answer = service.client.post(f"/api/v1/{path}", json={"label": LABEL, **change})
         details = problem(answer, 422, "INVALID_REQUEST")
-        assert field in [one["field"] for one in details["fields"]]
+        assert [one["field"] for one in details["fields"]] == [field]
         assert "elsewhere" not in answer.text
     assert rows(target) == 0
 

@@ -131,7 +131,7 @@ def test_errors_of_others_are_logged_without_their_text(
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="pgvector_restore")
     job = jobs.wait(jobs.start(request(failing(RuntimeError(CANARY)))).id)
-    (line,) = caplog.records
+    (line,) = [one for one in caplog.records if one.levelno >= logging.WARNING]
     assert "RuntimeError" in line.message
     assert "test_jobs.py" in line.message
     assert CANARY not in caplog.text
@@ -373,6 +373,16 @@ def test_records_of_a_newer_program_are_left_alone(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="version 99"):
         JobRecords(tmp_path)
     assert (tmp_path / "jobs.sqlite3").read_bytes() == before
+
+
+def test_records_that_are_damaged_are_named(tmp_path: Path) -> None:
+    records = JobRecords(tmp_path)
+    jobs = JobManager(records)
+    assert jobs.wait(jobs.start(request(lambda _: {})).id).state == "done"
+    records._db.execute("UPDATE jobs SET document = '{}'")
+    with pytest.raises(OptionError, match="cannot be read"):
+        JobManager(records)
+    records.close()
 
 
 def test_a_job_that_cannot_be_kept_does_not_begin(records: JobRecords) -> None:

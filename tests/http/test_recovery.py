@@ -23,7 +23,7 @@ from pgvector_restore.http.recovery import look_before, outcome_of
 from pgvector_restore.http.service import Service
 from pgvector_restore.http.settings import ServiceSettings
 from tests.conftest import connect
-from tests.proxy import Proxy
+from tests.proxy import COMMIT, Proxy
 from tests.sets import EMBEDDING_CELLS, embedding_bytes, restore, write_set
 
 #: Rows of the set that lies there when the service is killed.
@@ -126,6 +126,36 @@ def test_unknown_until_the_database_answers(start: Start, g2_dsn: str, tmp_path:
         assert service.ready() == {"store": True, "targets": {"default": False}}
         proxy.judge = lambda _: None
         assert settled(service).outcome == "committed"
+
+
+def test_an_unknown_outcome_is_looked_up_later(
+    start: Start, g2_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection goes with COMMIT, and the server with it for longer than a restore waits."""
+    monkeypatch.setattr("pgvector_restore.db.outcome._PATIENCE_S", 0.2)
+    write_set(tmp_path / "store")
+    written, gone = threading.Event(), threading.Event()
+
+    def judge(data: bytes) -> str | None:
+        if gone.is_set():
+            return "before"
+        if b"INSERT" in data and LEDGER.encode() in data:
+            written.set()
+        elif written.is_set() and data == COMMIT:
+            gone.set()
+            return "after"
+        return None
+
+    with Proxy(g2_dsn) as proxy:
+        proxy.judge = judge
+        service = start(dsn=proxy.dsn)
+        job = service.jobs.wait(service.restore("latest").id, 60)
+        assert (job.state, job.outcome) == ("failed", "unknown")
+        assert job.error is not None
+        assert job.error.code == "OUTCOME_UNKNOWN"
+        proxy.judge = lambda _: None
+        assert settled(service).outcome == "committed"
+        assert rows(g2_dsn) == OLD
 
 
 @pytest.mark.parametrize("commits", [True, False])

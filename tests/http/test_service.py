@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from attrs import fields
 from psycopg.conninfo import make_conninfo
@@ -54,11 +55,11 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 
 @contextmanager
-def locked(dsn: str) -> Iterator[None]:
+def locked(dsn: str) -> Iterator[psycopg.Connection[Any]]:
     """Nobody gets at the embeddings meanwhile: a restore or a comparison waits."""
     with connect(dsn) as holder, holder.transaction(force_rollback=True):
         holder.execute(f"LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE".encode())
-        yield
+        yield holder
 
 
 def ended(service: Service, job: Job) -> Job:
@@ -286,10 +287,18 @@ def test_keys(make: Make, g2_dsn: str, tmp_path: Path) -> None:
     assert len(service.jobs.list()) == 1
 
 
-def test_a_restore_is_called_off(make: Make, g2_dsn: str) -> None:
+@pytest.mark.parametrize("kind", ["restore", "verify", "backup"])
+def test_what_waits_is_called_off(make: Make, g2_dsn: str, kind: str) -> None:
     service = make(dsn=g2_dsn)
-    with locked(g2_dsn):
-        job = service.restore(LABEL, options={"mode": "replace"})
+    begin: dict[str, Callable[[], Job]] = {
+        "restore": lambda: service.restore(LABEL, options={"mode": "replace"}),
+        "verify": lambda: service.verify(LABEL),
+        "backup": service.backup,
+    }
+    with locked(g2_dsn) as holder:
+        job = begin[kind]()
+        while not holder.execute("SELECT FROM pg_locks WHERE NOT granted").rowcount:
+            assert not service.jobs.get(job.id).finished
         service.jobs.cancel(job.id)
         assert ended(service, job).state == "cancelled"
     assert ended(service, service.restore(LABEL)).state == "done"

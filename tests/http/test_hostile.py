@@ -98,7 +98,7 @@ def operations(service: Running) -> dict[str, Any]:
     config = schemathesis.config.SchemathesisConfig(max_time=None, seed=1)
     document = service.client.get("/openapi.json").json()
     schema = schemathesis.openapi.from_dict(document, config=config)
-    found = [result.ok() for result in schema.get_all_operations()]
+    found: list[Any] = [result.ok() for result in schema.get_all_operations()]  # type: ignore[union-attr]
     return {one.label: one for one in found}
 
 
@@ -149,7 +149,7 @@ def test_every_route_answers_as_described(service: Running, amount: int) -> None
 
     for label, operation in operations(service).items():
         known = {"job_id": job["id"]} if "{job_id}" in label else None
-        for mode in GenerationMode:
+        for mode in (GenerationMode("positive"), WRONG):
             if mode is WRONG and not _can_be_wrong(operation):
                 continue
             given_values = None if mode is WRONG else known

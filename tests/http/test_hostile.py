@@ -97,6 +97,8 @@ pytestmark = pytest.mark.usefixtures("unchanged")
 def operations(service: Running) -> dict[str, Any]:
     config = schemathesis.config.SchemathesisConfig(max_time=None, seed=1)
     document = service.client.get("/openapi.json").json()
+    # Else tokens are among what is made up, and replaced by the one that is sent.
+    del document["security"], document["components"]["securitySchemes"]
     schema = schemathesis.openapi.from_dict(document, config=config)
     found: list[Any] = [result.ok() for result in schema.get_all_operations()]  # type: ignore[union-attr]
     return {one.label: one for one in found}
@@ -173,7 +175,7 @@ def test_who_may_write_gets_nowhere_with_wrong_requests(service: Running, amount
     def check(case: Any) -> None:
         answer = case.call(base_url=base, headers=writing, timeout=30)
         case.validate_response(answer, checks=CHECKS)
-        assert 400 <= answer.status_code < 500, answer.status_code
+        assert 400 <= answer.status_code < 500, (case.query, case.headers, case.body, answer.text)
 
     for label, operation in operations(service).items():
         if label.startswith("POST /api/v1/") and "{job_id}" not in label:

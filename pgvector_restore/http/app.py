@@ -51,7 +51,6 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.service = service
-    app.state.readiness = health.Readiness(service.ready)
     app.state.metrics = metrics.Metrics(service)
     service.watcher = app.state.metrics.changed
     for router in (health.router, metrics.router, legacy.router, api.router):

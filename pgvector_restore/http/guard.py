@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Mapping
 from typing import Any
 
 import anyio
@@ -22,6 +20,7 @@ from pgvector_restore.http.answers import (
     error_response,
 )
 from pgvector_restore.http.context import route_path
+from pgvector_restore.http.exchange import Exchange
 from pgvector_restore.http.payloads import check_json, is_json
 from pgvector_restore.http.settings import ServiceSettings
 from pgvector_restore.http.tokens import Tokens
@@ -37,11 +36,6 @@ READING = frozenset((("POST", "/api/v1/plan"),))
 
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _ANY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound to
-#: Added to every answer: nothing here is a page, and nothing is for a cache.
-_HEADERS = (
-    (b"cache-control", b"no-store"),
-    (b"x-content-type-options", b"nosniff"),
-)
 #: Methods whose requests have no body unless they say so.
 _BODILESS = frozenset(("GET", "HEAD", "OPTIONS"))
 #: Answers after which the rest of a body is not waited for.
@@ -79,10 +73,10 @@ class Guard:
         request_id = logs.request_id(request.headers.getlist("x-request-id"))
         scope.setdefault("state", {})["request_id"] = request_id
         with logs.bound(request_id=request_id):
-            exchange = _Exchange(request, request_id, self._shared_with(request), send)
+            exchange = Exchange(request, request_id, self._shared_with(request), send)
             await self._answer(exchange, receive)
 
-    async def _answer(self, exchange: _Exchange, receive: Receive) -> None:
+    async def _answer(self, exchange: Exchange, receive: Receive) -> None:
         request = exchange.request
         try:
             refusal = self._refusal(request)
@@ -181,70 +175,25 @@ class Guard:
             return ANSWERS["TOO_SLOW"], b""
         return None, b"".join(parts)
 
-    async def _refuse(self, exchange: _Exchange, answer: Answer) -> None:
+    async def _refuse(self, exchange: Exchange, answer: Answer) -> None:
         headers = {"WWW-Authenticate": "Bearer"} if answer.code == "UNAUTHORIZED" else {}
         if answer.code in _ENDING:
             headers["Connection"] = "close"
         exchange.code = answer.code
-        await _send(exchange, error_response(exchange.request, answer, headers=headers))
+        await exchange.answer(error_response(exchange.request, answer, headers=headers))
 
-    async def _fail(self, exchange: _Exchange, exc: Exception) -> None:
+    async def _fail(self, exchange: Exchange, exc: Exception) -> None:
         answer = answer_for(exc)
         level = logging.ERROR if answer is INTERNAL else logging.INFO
         logs.failed(_log, "request failed", exc, level)
         exchange.code = answer.code
         if exchange.status is None:
-            await _send(exchange, error_response(exchange.request, answer, details_for(exc)))
+            await exchange.answer(error_response(exchange.request, answer, details_for(exc)))
         # Else the server notices that the answer is not complete, and cuts the connection.
 
 
 class _GoneError(Exception):
     """The client left before its body was there."""
-
-
-class _Exchange:
-    """A request and what was answered."""
-
-    def __init__(
-        self, request: HTTPConnection, request_id: str, origin: str | None, send: Send
-    ) -> None:
-        self.request = request
-        #: Status of the answer, once it has begun.
-        self.status: int | None = None
-        #: Code of an error.
-        self.code: str | None = None
-        self._request_id = request_id
-        self._send = send
-        self._began = time.monotonic()
-        self._headers = [*_HEADERS, (b"x-request-id", request_id.encode("ascii"))]
-        if origin is not None:
-            self._headers += [
-                (b"access-control-allow-origin", origin.encode("latin-1")),
-                (b"access-control-expose-headers", b"Location, X-Request-ID"),
-                (b"vary", b"Origin"),
-            ]
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            own = {name for name, _ in self._headers}
-            kept = [h for h in message.get("headers", ()) if h[0].lower() not in own]
-            message = {**message, "headers": [*kept, *self._headers]}
-        await self._send(message)
-
-    def log(self) -> None:
-        scope: Mapping[str, Any] = self.request.scope
-        _log.info(
-            "request",
-            extra={
-                "request_id": self._request_id,
-                "method": scope["method"],
-                "path": route_path(scope)[:200],
-                "status": self.status,
-                "code": self.code,
-                "seconds": round(time.monotonic() - self._began, 4),
-            },
-        )
 
 
 #: What a page of an allowed origin may send.
@@ -255,15 +204,6 @@ _PREFLIGHT = {
     ),
     "Access-Control-Max-Age": "600",
 }
-
-
-async def _send(exchange: _Exchange, response: Response) -> None:
-    request = exchange.request
-
-    async def receive() -> Message:
-        return {"type": "http.disconnect"}
-
-    await response(request.scope, receive, exchange.send)
 
 
 def _is_preflight(request: HTTPConnection) -> bool:

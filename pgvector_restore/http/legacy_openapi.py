@@ -4,78 +4,58 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["BACKUP", "LIST", "RESTORE"]
-
-_Schema = dict[str, Any]
-
-_STAMP = "2026-07-22T10:30:45.123456"
-
-
-def _object(optional: tuple[str, ...] = (), /, **properties: _Schema) -> _Schema:
-    required = [name for name in properties if name not in optional]
-    return {"type": "object", "properties": properties, "required": required}
-
-
-def _each(schema: _Schema) -> _Schema:
-    """An object with one member for each table."""
-    return {"type": "object", "additionalProperties": schema}
-
-
-def _or_null(schema: _Schema) -> _Schema:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def _list_of(schema: _Schema) -> _Schema:
-    return {"type": "array", "items": schema}
-
-
-_TEXT: _Schema = {"type": "string"}
-_FLAG: _Schema = {"type": "boolean"}
-_COUNT: _Schema = {"type": "integer", "minimum": 0}
-_SECONDS: _Schema = {"type": "number", "minimum": 0}
-_TIME: _Schema = {**_TEXT, "description": "ISO, local time, no zone", "examples": [_STAMP]}
-_SIZE: _Schema = {**_TEXT, "description": "1024-based", "examples": ["764.0 KB"]}
-_DATE: _Schema = {**_TEXT, "examples": ["2025-07-21 21:57:58"]}
-_PATH: _Schema = {
-    **_TEXT,
-    "description": "a location, as the list shows it",
-    "examples": ["./data_pipeline/training_data/vector_bak"],
-}
-_NAME: _Schema = {**_TEXT, "pattern": "^[0-9]{8}_[0-9]{6}$", "examples": ["20250721_215758"]}
-_TASK: _Schema = {**_TEXT, "pattern": "^[A-Za-z0-9_]*$", "examples": ["task_20250721_213627"]}
-
-_EMPTIED = _each(
-    _object(success=_FLAG, rows_before=_COUNT, rows_after={"const": 0}, duration=_SECONDS)
+from pgvector_restore.http.answers import ANSWERS
+from pgvector_restore.http.legacy_examples import BACKED_UP, LISTED, RESTORED
+from pgvector_restore.http.legacy_schemas import (
+    COUNT,
+    DATE,
+    EMPTIED,
+    FLAG,
+    NOW,
+    PATH,
+    SECONDS,
+    SIZE,
+    STAMP,
+    TASK,
+    TEXT,
+    TIME,
+    Schema,
+    each_table,
+    list_of,
+    object_of,
+    or_null,
 )
 
+__all__ = ["BACKUP", "LIST", "RESTORE"]
 
-def _answer(**data: _Schema) -> _Schema:
-    return _object(
+
+def _answer(**data: Schema) -> Schema:
+    return object_of(
         code={"type": "integer"},
-        success=_FLAG,
-        message=_TEXT,
-        data=_object(response=_TEXT, **data, timestamp=_TIME),
+        success=FLAG,
+        message=TEXT,
+        data=object_of(response=TEXT, **data, timestamp=TIME),
     )
 
 
-def _json(description: str, schema: _Schema, example: Any | None = None) -> _Schema:  # noqa: ANN401 - any JSON
-    content: _Schema = {"schema": schema}
+def _json(description: str, schema: Schema, example: Any | None = None) -> Schema:  # noqa: ANN401 - any JSON
+    content: Schema = {"schema": schema}
     if example is not None:
         content["example"] = example
     return {"description": description, "content": {"application/json": content}}
 
 
-def _error(status: int, message: str, response: str, kind: str, **details: object) -> _Schema:
-    schema = _object(
+def _error(status: int, message: str, response: str, kind: str, **details: object) -> Schema:
+    schema = object_of(
         code={"const": status},
         success={"const": False},
-        message=_TEXT,
+        message=TEXT,
         data={
-            **_object(response=_TEXT, error_type=_TEXT, timestamp=_TIME),
+            **object_of(response=TEXT, error_type=TEXT, timestamp=TIME),
             "additionalProperties": True,
         },
     )
-    data = {"response": response, "error_type": kind, **details, "timestamp": _STAMP}
+    data = {"response": response, "error_type": kind, **details, "timestamp": NOW}
     example = {"code": status, "success": False, "message": message, "data": data}
     return _json(response, schema, example)
 
@@ -107,18 +87,39 @@ _FAILED = _error(
     can_retry=True,
 )
 
-_CONNECTION = _or_null(
+_NO_LOCATIONS = _error(404, "资源未找到", "备份文件不存在", "RESOURCE_NOT_FOUND")
+
+
+def _refusals(*codes: str) -> dict[int | str, Schema]:
+    """Answers of the gate, which come before the endpoint's own."""
+    found: dict[int | str, Schema] = {}
+    for code in codes:
+        answer = ANSWERS[code]
+        message = "未授权" if answer.status == 401 else answer.text["zh"]  # noqa: PLR2004
+        found[answer.status] = _error(answer.status, message, answer.text["zh"], code)
+    return found
+
+
+_GATE = _refusals("UNAUTHORIZED", "HOST_NOT_ALLOWED")
+_BODY_GATE = _GATE | _refusals("BODY_TOO_LARGE", "NOT_JSON")
+_FORBIDDEN = _error(403, "禁止访问", ANSWERS["FORBIDDEN"].text["zh"], "FORBIDDEN")
+
+_DIGITS: Schema = {**TEXT, "pattern": "^[1-9][0-9]{0,3}$", "examples": ["5432"]}
+
+_CONNECTION = or_null(
     {
         "anyOf": [
-            _TEXT,
+            TEXT,
             {
                 "type": "object",
                 "properties": {
-                    "host": _TEXT,
-                    "port": {"anyOf": [{"type": "integer"}, _TEXT]},
-                    "dbname": _TEXT,
-                    "user": _TEXT,
-                    "password": {**_TEXT, "format": "password"},
+                    "host": TEXT,
+                    "port": {
+                        "anyOf": [{"type": "integer", "minimum": 1, "maximum": 65535}, _DIGITS]
+                    },
+                    "dbname": TEXT,
+                    "user": TEXT,
+                    "password": {**TEXT, "format": "password"},
                 },
                 "additionalProperties": False,
             },
@@ -128,20 +129,20 @@ _CONNECTION = _or_null(
 )
 
 
-def _body(schema: _Schema, example: _Schema, *, required: bool) -> _Schema:
+def _body(schema: Schema, example: Schema, *, required: bool) -> Schema:
     content = {"application/json": {"schema": schema, "example": example}}
     return {"requestBody": {"required": required, "content": content}}
 
 
-_SET = _object(
-    timestamp=_NAME,
-    collection_file=_TEXT,
-    embedding_file=_TEXT,
-    collection_size=_SIZE,
-    embedding_size=_SIZE,
-    backup_date=_DATE,
-    has_log=_FLAG,
-    log_file=_or_null(_TEXT),
+_SET = object_of(
+    timestamp=STAMP,
+    collection_file=TEXT,
+    embedding_file=TEXT,
+    collection_size=SIZE,
+    embedding_size=SIZE,
+    backup_date=DATE,
+    has_log=FLAG,
+    log_file=or_null(TEXT),
 )
 
 #: Arguments of the route of ``restore/list``.
@@ -151,26 +152,30 @@ LIST: dict[str, Any] = {
         200: _json(
             "the locations and their sets",
             _answer(
-                backup_locations=_list_of(
-                    _object(
+                backup_locations=list_of(
+                    object_of(
                         ("task_id",),
                         type={"enum": ["global", "task"]},
-                        task_id=_TEXT,
-                        relative_path=_PATH,
-                        backups=_list_of(_SET),
+                        task_id=TEXT,
+                        relative_path=PATH,
+                        backups=list_of(_SET),
                     )
                 ),
-                summary=_object(
-                    total_locations=_COUNT,
-                    total_backup_sets=_COUNT,
-                    global_backups=_COUNT,
-                    task_backups=_COUNT,
-                    scan_time=_TIME,
+                summary=object_of(
+                    total_locations=COUNT,
+                    total_backup_sets=COUNT,
+                    global_backups=COUNT,
+                    task_backups=COUNT,
+                    scan_time=TIME,
                 ),
             ),
+            LISTED,
         ),
         400: _BAD_TASK,
+        403: _FORBIDDEN,
+        404: _NO_LOCATIONS,
         500: _FAILED,
+        **_GATE,
     },
     "openapi_extra": {
         "parameters": [
@@ -190,7 +195,7 @@ LIST: dict[str, Any] = {
                 "in": "query",
                 "required": False,
                 "description": "this task's locations only; wins over global_only",
-                "schema": _TASK,
+                "schema": TASK,
             },
         ]
     },
@@ -203,38 +208,40 @@ RESTORE: dict[str, Any] = {
         200: _json(
             "restored, all tables",
             _answer(
-                restore_performed=_FLAG,
-                truncate_performed=_FLAG,
-                backup_info=_object(backup_path=_PATH, timestamp=_NAME, backup_date=_DATE),
-                truncate_results=_EMPTIED,
-                restore_results=_each(
-                    _object(
-                        success=_FLAG,
-                        source_file=_TEXT,
-                        rows_restored=_COUNT,
-                        file_size=_SIZE,
-                        duration=_SECONDS,
+                restore_performed=FLAG,
+                truncate_performed=FLAG,
+                backup_info=object_of(backup_path=PATH, timestamp=STAMP, backup_date=DATE),
+                truncate_results=EMPTIED,
+                restore_results=each_table(
+                    object_of(
+                        success=FLAG,
+                        source_file=TEXT,
+                        rows_restored=COUNT,
+                        file_size=SIZE,
+                        duration=SECONDS,
                     )
                 ),
-                errors=_list_of(_TEXT),
-                duration=_SECONDS,
+                errors=list_of(TEXT),
+                duration=SECONDS,
             ),
+            RESTORED,
         ),
         400: _INVALID,
         403: _REFUSED,
         404: _NOT_FOUND,
         409: _RUNNING,
         500: _FAILED,
+        **_BODY_GATE,
     },
     "openapi_extra": _body(
-        _object(
+        object_of(
             ("tables", "pg_conn", "db_connection", "truncate_before_restore"),
-            backup_path={**_PATH, "minLength": 1},
-            timestamp=_NAME,
-            tables=_or_null({**_list_of(_TEXT), "minItems": 1}),
+            backup_path={**PATH, "minLength": 1},
+            timestamp=STAMP,
+            tables=or_null({**list_of(TEXT), "minItems": 1}),
             pg_conn=_CONNECTION,
             db_connection=_CONNECTION,
-            truncate_before_restore=_or_null(_FLAG),
+            truncate_before_restore=or_null(FLAG),
         ),
         {
             "backup_path": "./data_pipeline/training_data/task_20250721_213627/vector_bak",
@@ -252,39 +259,41 @@ BACKUP: dict[str, Any] = {
         200: _json(
             "backed up",
             _answer(
-                backup_performed=_FLAG,
-                truncate_performed=_FLAG,
-                backup_directory=_or_null(_PATH),
-                tables_backed_up=_each(
-                    _object(
-                        success=_FLAG,
-                        row_count=_COUNT,
-                        file_size=_SIZE,
-                        backup_file=_TEXT,
-                        duration=_SECONDS,
+                backup_performed=FLAG,
+                truncate_performed=FLAG,
+                backup_directory=or_null(PATH),
+                tables_backed_up=each_table(
+                    object_of(
+                        success=FLAG,
+                        row_count=COUNT,
+                        file_size=SIZE,
+                        backup_file=TEXT,
+                        duration=SECONDS,
                     )
                 ),
-                truncate_results=_EMPTIED,
-                errors=_list_of(_TEXT),
-                duration=_SECONDS,
+                truncate_results=EMPTIED,
+                errors=list_of(TEXT),
+                duration=SECONDS,
             ),
+            BACKED_UP,
         ),
         400: _BAD_TASK,
         403: _REFUSED,
         409: _RUNNING,
         500: _FAILED,
+        **_BODY_GATE,
     },
     "openapi_extra": _body(
-        _object(
+        object_of(
             (
                 *("task_id", "pg_conn", "db_connection"),
                 *("truncate_vector_tables", "backup_vector_tables"),
             ),
-            task_id=_or_null(_TASK),
+            task_id=or_null(TASK),
             pg_conn=_CONNECTION,
             db_connection=_CONNECTION,
-            truncate_vector_tables=_or_null(_FLAG),
-            backup_vector_tables=_or_null(_FLAG),
+            truncate_vector_tables=or_null(FLAG),
+            backup_vector_tables=or_null(FLAG),
         ),
         {"task_id": "task_20250721_213627", "truncate_vector_tables": False},
         required=False,

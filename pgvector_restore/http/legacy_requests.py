@@ -191,10 +191,19 @@ def _conninfo(value: object, name: str) -> str | None:
         word = value.get(keyword)
         if word is None:
             continue
-        if keyword == "port" and isinstance(word, int) and not isinstance(word, bool):
-            word = str(word) if 0 < word <= _MAX_PORT else None
+        if keyword == "port":
+            word = _port(word)
         if not isinstance(word, str) or "\0" in word:
             raise _invalid(texts.BAD_CONNECTION, name=name)
         escaped = word.replace("\\", r"\\").replace("'", r"\'")
         words.append(f"{keyword}='{escaped}'")
     return " ".join(words) or None
+
+
+def _port(value: object) -> str | None:
+    """A port as text, from a number or its digits; ``None``: it is none."""
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,5}", value):
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MAX_PORT:
+        return str(value)
+    return None

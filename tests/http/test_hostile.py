@@ -97,8 +97,10 @@ pytestmark = pytest.mark.usefixtures("unchanged")
 def operations(service: Running) -> dict[str, Any]:
     config = schemathesis.config.SchemathesisConfig(max_time=None, seed=1)
     document = service.client.get("/openapi.json").json()
+    # Else tokens are among what is made up, and replaced by the one that is sent.
+    del document["security"], document["components"]["securitySchemes"]
     schema = schemathesis.openapi.from_dict(document, config=config)
-    found = [result.ok() for result in schema.get_all_operations()]
+    found: list[Any] = [result.ok() for result in schema.get_all_operations()]  # type: ignore[union-attr]
     return {one.label: one for one in found}
 
 
@@ -149,7 +151,7 @@ def test_every_route_answers_as_described(service: Running, amount: int) -> None
 
     for label, operation in operations(service).items():
         known = {"job_id": job["id"]} if "{job_id}" in label else None
-        for mode in GenerationMode:
+        for mode in (GenerationMode("positive"), WRONG):
             if mode is WRONG and not _can_be_wrong(operation):
                 continue
             given_values = None if mode is WRONG else known
@@ -173,7 +175,7 @@ def test_who_may_write_gets_nowhere_with_wrong_requests(service: Running, amount
     def check(case: Any) -> None:
         answer = case.call(base_url=base, headers=writing, timeout=30)
         case.validate_response(answer, checks=CHECKS)
-        assert 400 <= answer.status_code < 500, answer.status_code
+        assert 400 <= answer.status_code < 500, (case.query, case.headers, case.body, answer.text)
 
     for label, operation in operations(service).items():
         if label.startswith("POST /api/v1/") and "{job_id}" not in label:

@@ -9,8 +9,10 @@ from typing import Any
 
 import orjson
 import pytest
+from jsonschema_rs import validate
 
 from pgvector_restore import errors
+from pgvector_restore.http import legacy_openapi
 from pgvector_restore.http import legacy_texts as texts
 from pgvector_restore.http.job_values import JobConflictError
 from pgvector_restore.http.legacy_answers import locations_of
@@ -174,6 +176,7 @@ def test_a_connection_is_in_no_repr() -> None:
     [
         *(1, True, ["host=x"], "a\0b", {"host": "a\0"}, {"sslmode": "disable"}, {"host": ["x"]}),
         *({"port": True}, {"port": 0}, {"port": 65536}, {"port": 1.5}, {"host": {"host": "x"}}),
+        *({"port": text} for text in ("", "x", "0", "65536", "5432,5433", "-1", "٥٤٣٢", "5432 ")),
     ],
 )
 def test_bad_connections(given: Any) -> None:
@@ -226,3 +229,16 @@ def test_texts_are_there_in_both_languages() -> None:
         fields = [{name for _, name, *_ in string.Formatter().parse(text) if name}
                   for text in (say.zh, say.en)]  # fmt: skip
         assert fields[0] == fields[1], say
+
+
+@pytest.mark.parametrize(
+    "route", [legacy_openapi.LIST, legacy_openapi.RESTORE, legacy_openapi.BACKUP]
+)
+def test_examples_of_the_description_fit_their_schemas(route: dict[str, Any]) -> None:
+    described = dict(route["responses"])
+    assert {200, 400, 401, 403, 500} <= described.keys()
+    if "requestBody" in route["openapi_extra"]:
+        described["request"] = route["openapi_extra"]["requestBody"]
+    for one in described.values():
+        content = one["content"]["application/json"]
+        validate(content["schema"], content["example"])

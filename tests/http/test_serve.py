@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -131,7 +133,7 @@ def test_a_token_file_and_a_config(tmp_path: Path, target: str) -> None:
         code, log = made.end()
     assert code == 0
     assert TOKEN not in log
-    assert " info request logger=pgvector_restore.http.guard request_id=" in log
+    assert " info request logger=pgvector_restore.http.exchange request_id=" in log
 
 
 def test_sigterm_calls_jobs_off_and_answers_those_who_wait(tmp_path: Path, target: str) -> None:
@@ -283,7 +285,10 @@ def test_mounted_in_flask(tmp_path: Path) -> None:
     inner = mounted(tmp_path)
     outer = flask.Flask(__name__)
     made: Any = inner  # types of ASGI differ from package to package
-    wsgi: Any = a2wsgi.ASGIMiddleware(made)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    wsgi: Any = a2wsgi.ASGIMiddleware(made, loop=loop)
     client = Client(DispatcherMiddleware(outer.wsgi_app, {"/backups": wsgi}))
 
     def get(path: str, headers: dict[str, str]) -> tuple[int, dict[str, Any]]:
@@ -293,7 +298,9 @@ def test_mounted_in_flask(tmp_path: Path) -> None:
 
     check_mounted(get)
     inner.state.service.close()
-    wsgi.loop.call_soon_threadsafe(wsgi.loop.stop)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
 
 
 # --- health and figures ------------------------------------------------------------------------

@@ -31,6 +31,8 @@ class BackupTable:
     seconds: float
     #: Rows removed from it after the backup; 0 unless that was asked for.
     rows_removed: int = 0
+    #: Seconds to remove them; it is done when the transaction has ended.
+    remove_seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""

@@ -102,6 +102,7 @@ class BackupRun:
     _bytes_total: int = field(default=0, init=False)
     _bytes_done: int = field(default=0, init=False)
     _rows: int = field(default=0, init=False)
+    _remove_seconds: float = field(default=0.0, init=False)
 
     def execute(self) -> BackupReport:
         """Do it; see :meth:`pgvector_restore.Backuper.backup`."""
@@ -122,7 +123,9 @@ class BackupRun:
                 published = self._publish(snapshot, location, suffix)
                 if emptied is not None:
                     self._cancel.check()
+                    began = time.perf_counter()
                     snapshot.truncate(published.relation(emptied))
+                    self._remove_seconds = time.perf_counter() - began
         except PgvectorRestoreError as exc:
             if published is None:
                 if self._cancel.cancelled and not isinstance(exc, CancelledError):
@@ -216,6 +219,7 @@ class BackupRun:
                 dumped.digest.hex if self._options.digest else None,
                 dumped.seconds,
                 dumped.digest.rows if table.name == emptied else 0,
+                self._remove_seconds if table.name == emptied else 0.0,
             )
             for table in published.tables
             for dumped in [published.dumped[table.name]]

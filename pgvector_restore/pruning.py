@@ -9,17 +9,19 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from pgvector_restore.cancel import CancelToken
 from pgvector_restore.errors import (
     BackupInUseError,
     BackupNotFoundError,
     BadManifestError,
+    CancelledError,
     OptionError,
 )
 from pgvector_restore.keeping import Decision, KeepRules, decide
 from pgvector_restore.model import BackupSet, Catalog, IncompleteSet, ObjectInfo, parse_timestamp
 from pgvector_restore.storage import BackupStore, WritableStore
 
-__all__ = ["Leftover", "PruneReport", "prune"]
+__all__ = ["Leftover", "PruneReport", "check_label", "prune"]
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +102,7 @@ def prune(  # noqa: PLR0913 - a choice of sets, and how to go about it
     dry_run: bool = False,
     leftover_age_s: float = _LEFTOVER_AGE_S,
     now: float | None = None,
+    cancel: CancelToken | None = None,
 ) -> PruneReport:
     """Remove the sets that no rule keeps, and what was left unfinished long enough ago.
 
@@ -118,6 +121,7 @@ def prune(  # noqa: PLR0913 - a choice of sets, and how to go about it
         dry_run: Remove nothing.
         leftover_age_s: Seconds since the last change of what is unfinished.
         now: Seconds since the epoch; ``None``: the clock.
+        cancel: Calls it off from another thread, between two sets.
 
     Returns:
         What was removed; a set that could not be, because it is read, is told as kept.
@@ -125,24 +129,34 @@ def prune(  # noqa: PLR0913 - a choice of sets, and how to go about it
     Raises:
         OptionError: A read-only store, a label to keep that is not there.
         StoreError: Something could not be removed; what went before it is gone.
+        CancelledError: It was called off; what went before is gone.
     """
     if leftover_age_s < 0:
         raise OptionError(f"leftover_age_s must not be negative, it is {leftover_age_s}")
     writable = None if dry_run else _writable(store)
     catalog = store.catalog(task_id=task_id, global_only=global_only)
     for label in rules.labels:
-        _check_label(catalog, label)
+        check_label(catalog, label)
     decisions = decide(catalog.sets, rules, lambda one: _problem(store, one))
     then = (time.time() if now is None else now) - leftover_age_s
     leftovers = tuple(_leftover(store, one, catalog, then) for one in catalog.incomplete)
     if writable is not None:
         # The oldest first: ended in the middle, the newest are still there.
-        gone = [_remove(writable, one) for one in reversed(decisions)]
+        gone = []
+        for decision in reversed(decisions):
+            _check(cancel)
+            gone.append(_remove(writable, decision))
         decisions = tuple(reversed(gone))
         for one in leftovers:
             if not one.keep:
+                _check(cancel)
                 _delete(writable, one.objects)
     return PruneReport(store.url, rules, dry_run, decisions, leftovers)
+
+
+def _check(cancel: CancelToken | None) -> None:
+    if cancel is not None and cancel.cancelled:
+        raise CancelledError("cancelled: what was removed before that is gone")
 
 
 def _writable(store: BackupStore) -> WritableStore:
@@ -153,7 +167,13 @@ def _writable(store: BackupStore) -> WritableStore:
     return store
 
 
-def _check_label(catalog: Catalog, label: str) -> None:
+def check_label(catalog: Catalog, label: str) -> None:
+    """Refuse a label that cannot be kept.
+
+    Raises:
+        OptionError: It means another set each time.
+        StoreError: There is no such set.
+    """
     if label.rpartition("/")[2] == "latest":
         raise OptionError(f"{label} names another set each time: the newest is kept anyway")
     catalog.get(label)

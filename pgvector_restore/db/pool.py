@@ -25,6 +25,7 @@ __all__ = [
     "Target",
     "TargetLike",
     "connect",
+    "given_parameters",
     "parse_target",
     "public_conninfo",
     "target_label",
@@ -63,6 +64,14 @@ def parse_target(target: str | Mapping[str, Any]) -> dict[str, Any]:
         OptionError: It cannot be parsed. The text never repeats what was given: it may hold a
             password.
     """
+    preset = dict(_DEFAULTS)
+    if "PGCONNECT_TIMEOUT" in os.environ:
+        del preset["connect_timeout"]
+    return preset | given_parameters(target)
+
+
+def given_parameters(target: str | Mapping[str, Any]) -> dict[str, Any]:
+    """What a conninfo string or a mapping says itself; errors as for :func:`parse_target`."""
     try:
         if isinstance(target, str):
             scheme, separator, rest = target.partition("://")
@@ -82,10 +91,7 @@ def parse_target(target: str | Mapping[str, Any]) -> dict[str, Any]:
             hint="write postgresql://user:password@host:5432/dbname, with special characters "
             "percent-encoded, or host=… dbname=… user=…",
         ) from None
-    preset = dict(_DEFAULTS)
-    if "PGCONNECT_TIMEOUT" in os.environ:
-        del preset["connect_timeout"]
-    return preset | {k: v for k, v in given.items() if v is not None}
+    return {k: v for k, v in given.items() if v is not None}
 
 
 def _is_torn(given: Mapping[str, Any]) -> bool:

@@ -87,6 +87,8 @@ def test_python_runs(page: Path, dsn: str, tmp_path: Path) -> None:
         env=os.environ | {"PGVECTOR_RESTORE_DSN": dsn, "PYTHONUTF8": "1"},
     )
     assert done.returncode == 0, done.stderr
+    if page.name == "operating.md":  # it makes an application and serves nobody
+        return
     with connect(dsn) as connection:
         assert connection.execute("SELECT FROM langchain_pg_embedding").rowcount > 0
 
@@ -123,7 +125,7 @@ def commands() -> list[Any]:
     found = []
     for page in PAGES:
         for start, block in blocks(page, "sh"):
-            for number, line in enumerate(block.splitlines(), start + 1):
+            for number, line in enumerate(block.replace("\\\n", " ").splitlines(), start + 1):
                 for part in line.split("&&"):
                     words = shlex.split(part, comments=True)
                     if words[:1] == ["pgvector-restore"]:

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pgvector_restore.errors import BackupInUseError, BackupNotFoundError, OptionError, StoreError
+from pgvector_restore.cancel import CancelToken
+from pgvector_restore.errors import (
+    BackupInUseError,
+    BackupNotFoundError,
+    CancelledError,
+    OptionError,
+    StoreError,
+)
 from pgvector_restore.inspecting import inspect_set
 from pgvector_restore.keeping import KeepRules
 from pgvector_restore.progress import ProgressEvent
@@ -273,3 +280,25 @@ def test_a_restore_a_comparison_and_an_inspection_hold_their_set(
     assert {"prepare", "load", "publish", "verify", "inspect"} <= set(met)
     with store.hold(found, alone=True):
         assert store.catalog().latest() == found
+
+
+class _After(CancelToken):
+    """Called off once it has been looked at so many times."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self._looks = looks
+
+    @property
+    def cancelled(self) -> bool:
+        self._looks -= 1
+        return self._looks < 0
+
+
+@pytest.mark.parametrize("removed", [0, 1])
+def test_called_off_between_two_sets(root: Path, write: Write, removed: int) -> None:
+    made = [write(stamp, manifest=True) for stamp in (_A, _B, _C)]
+    with pytest.raises(CancelledError, match="what was removed before"):
+        prune(open_store(str(root)), _LAST, now=NOW, cancel=_After(removed))
+    # The oldest goes first, and no set is left in part.
+    assert keys(root) == {key for keys_of in made[removed:] for key in keys_of}

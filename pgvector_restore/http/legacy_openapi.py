@@ -1,0 +1,301 @@
+"""What OpenAPI says of the existing endpoints: bodies, answers, errors, each with an example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pgvector_restore.http.answers import ANSWERS
+from pgvector_restore.http.legacy_examples import BACKED_UP, LISTED, RESTORED
+from pgvector_restore.http.legacy_schemas import (
+    COUNT,
+    DATE,
+    EMPTIED,
+    FLAG,
+    NOW,
+    PATH,
+    SECONDS,
+    SIZE,
+    STAMP,
+    TASK,
+    TEXT,
+    TIME,
+    Schema,
+    each_table,
+    list_of,
+    object_of,
+    or_null,
+)
+
+__all__ = ["BACKUP", "LIST", "RESTORE"]
+
+
+def _answer(**data: Schema) -> Schema:
+    return object_of(
+        code={"type": "integer"},
+        success=FLAG,
+        message=TEXT,
+        data=object_of(response=TEXT, **data, timestamp=TIME),
+    )
+
+
+def _json(description: str, schema: Schema, example: Any | None = None) -> Schema:  # noqa: ANN401 - any JSON
+    content: Schema = {"schema": schema}
+    if example is not None:
+        content["example"] = example
+    return {"description": description, "content": {"application/json": content}}
+
+
+def _error(status: int, message: str, response: str, kind: str, **details: object) -> Schema:
+    schema = object_of(
+        code={"const": status},
+        success={"const": False},
+        message=TEXT,
+        data={
+            **object_of(response=TEXT, error_type=TEXT, timestamp=TIME),
+            "additionalProperties": True,
+        },
+    )
+    data = {"response": response, "error_type": kind, **details, "timestamp": NOW}
+    example = {"code": status, "success": False, "message": message, "data": data}
+    return _json(response, schema, example)
+
+
+_INVALID = _error(
+    400,
+    "请求参数错误",
+    "缺少必需参数: backup_path, timestamp",
+    "MISSING_REQUIRED_PARAMS",
+    missing_params=["backup_path", "timestamp"],
+)
+_BAD_TASK = _error(
+    400, "请求参数错误", "无效的task_id格式，只能包含字母、数字和下划线", "INVALID_PARAMS"
+)
+_REFUSED = _error(403, "禁止访问", "不允许使用请求中的数据库连接", "CONNECTION_NOT_ALLOWED")
+_NOT_FOUND = _error(404, "资源未找到", "备份目录不存在", "RESOURCE_NOT_FOUND")
+_RUNNING = _error(
+    409,
+    "操作冲突",
+    "已有任务正在使用该数据库，请稍后重试",
+    "JOB_RUNNING",
+    job_id="0123456789abcdef0123456789abcdef",
+)
+_FAILED = _error(
+    500,
+    "系统内部错误",
+    "数据库连接失败，请检查连接配置",
+    "DATABASE_ERROR",
+    can_retry=True,
+)
+
+_NO_LOCATIONS = _error(404, "资源未找到", "备份文件不存在", "RESOURCE_NOT_FOUND")
+
+
+def _refusals(*codes: str) -> dict[int | str, Schema]:
+    """Answers of the gate, which come before the endpoint's own."""
+    found: dict[int | str, Schema] = {}
+    for code in codes:
+        answer = ANSWERS[code]
+        message = "未授权" if answer.status == 401 else answer.text["zh"]  # noqa: PLR2004
+        found[answer.status] = _error(answer.status, message, answer.text["zh"], code)
+    return found
+
+
+_GATE = _refusals("UNAUTHORIZED", "HOST_NOT_ALLOWED")
+_BODY_GATE = _GATE | _refusals("BODY_TOO_LARGE", "NOT_JSON")
+_FORBIDDEN = _error(403, "禁止访问", ANSWERS["FORBIDDEN"].text["zh"], "FORBIDDEN")
+
+_DIGITS: Schema = {**TEXT, "pattern": "^[1-9][0-9]{0,3}$", "examples": ["5432"]}
+
+_CONNECTION = or_null(
+    {
+        "anyOf": [
+            TEXT,
+            {
+                "type": "object",
+                "properties": {
+                    "host": TEXT,
+                    "port": {
+                        "anyOf": [{"type": "integer", "minimum": 1, "maximum": 65535}, _DIGITS]
+                    },
+                    "dbname": TEXT,
+                    "user": TEXT,
+                    "password": {**TEXT, "format": "password"},
+                },
+                "additionalProperties": False,
+            },
+        ],
+        "description": "refused unless the operator allows it or it is that of a target",
+    }
+)
+
+
+def _body(schema: Schema, example: Schema, *, required: bool) -> Schema:
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"requestBody": {"required": required, "content": content}}
+
+
+_SET = object_of(
+    timestamp=STAMP,
+    collection_file=TEXT,
+    embedding_file=TEXT,
+    collection_size=SIZE,
+    embedding_size=SIZE,
+    backup_date=DATE,
+    has_log=FLAG,
+    log_file=or_null(TEXT),
+)
+
+#: Arguments of the route of ``restore/list``.
+LIST: dict[str, Any] = {
+    "response_model": None,
+    "responses": {
+        200: _json(
+            "the locations and their sets",
+            _answer(
+                backup_locations=list_of(
+                    object_of(
+                        ("task_id",),
+                        type={"enum": ["global", "task"]},
+                        task_id=TEXT,
+                        relative_path=PATH,
+                        backups=list_of(_SET),
+                    )
+                ),
+                summary=object_of(
+                    total_locations=COUNT,
+                    total_backup_sets=COUNT,
+                    global_backups=COUNT,
+                    task_backups=COUNT,
+                    scan_time=TIME,
+                ),
+            ),
+            LISTED,
+        ),
+        400: _BAD_TASK,
+        403: _FORBIDDEN,
+        404: _NO_LOCATIONS,
+        500: _FAILED,
+        **_GATE,
+    },
+    "openapi_extra": {
+        "parameters": [
+            {
+                "name": "global_only",
+                "in": "query",
+                "required": False,
+                "description": "true: global locations only",
+                "schema": {
+                    "type": "string",
+                    "pattern": "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])?$",
+                },
+                "example": "true",
+            },
+            {
+                "name": "task_id",
+                "in": "query",
+                "required": False,
+                "description": "this task's locations only; wins over global_only",
+                "schema": TASK,
+            },
+        ]
+    },
+}
+
+#: Arguments of the route of ``restore``.
+RESTORE: dict[str, Any] = {
+    "response_model": None,
+    "responses": {
+        200: _json(
+            "restored, all tables",
+            _answer(
+                restore_performed=FLAG,
+                truncate_performed=FLAG,
+                backup_info=object_of(backup_path=PATH, timestamp=STAMP, backup_date=DATE),
+                truncate_results=EMPTIED,
+                restore_results=each_table(
+                    object_of(
+                        success=FLAG,
+                        source_file=TEXT,
+                        rows_restored=COUNT,
+                        file_size=SIZE,
+                        duration=SECONDS,
+                    )
+                ),
+                errors=list_of(TEXT),
+                duration=SECONDS,
+            ),
+            RESTORED,
+        ),
+        400: _INVALID,
+        403: _REFUSED,
+        404: _NOT_FOUND,
+        409: _RUNNING,
+        500: _FAILED,
+        **_BODY_GATE,
+    },
+    "openapi_extra": _body(
+        object_of(
+            ("tables", "pg_conn", "db_connection", "truncate_before_restore"),
+            backup_path={**PATH, "minLength": 1},
+            timestamp=STAMP,
+            tables=or_null({**list_of(TEXT), "minItems": 1}),
+            pg_conn=_CONNECTION,
+            db_connection=_CONNECTION,
+            truncate_before_restore=or_null(FLAG),
+        ),
+        {
+            "backup_path": "./data_pipeline/training_data/task_20250721_213627/vector_bak",
+            "timestamp": "20250721_215758",
+            "truncate_before_restore": True,
+        },
+        required=True,
+    ),
+}
+
+#: Arguments of the route of ``backup``.
+BACKUP: dict[str, Any] = {
+    "response_model": None,
+    "responses": {
+        200: _json(
+            "backed up",
+            _answer(
+                backup_performed=FLAG,
+                truncate_performed=FLAG,
+                backup_directory=or_null(PATH),
+                tables_backed_up=each_table(
+                    object_of(
+                        success=FLAG,
+                        row_count=COUNT,
+                        file_size=SIZE,
+                        backup_file=TEXT,
+                        duration=SECONDS,
+                    )
+                ),
+                truncate_results=EMPTIED,
+                errors=list_of(TEXT),
+                duration=SECONDS,
+            ),
+            BACKED_UP,
+        ),
+        400: _BAD_TASK,
+        403: _REFUSED,
+        409: _RUNNING,
+        500: _FAILED,
+        **_BODY_GATE,
+    },
+    "openapi_extra": _body(
+        object_of(
+            (
+                *("task_id", "pg_conn", "db_connection"),
+                *("truncate_vector_tables", "backup_vector_tables"),
+            ),
+            task_id=or_null(TASK),
+            pg_conn=_CONNECTION,
+            db_connection=_CONNECTION,
+            truncate_vector_tables=or_null(FLAG),
+            backup_vector_tables=or_null(FLAG),
+        ),
+        {"task_id": "task_20250721_213627", "truncate_vector_tables": False},
+        required=False,
+    ),
+}

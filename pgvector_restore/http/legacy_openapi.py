@@ -104,22 +104,25 @@ _GATE = _refusals("UNAUTHORIZED", "HOST_NOT_ALLOWED")
 _BODY_GATE = _GATE | _refusals("BODY_TOO_LARGE", "NOT_JSON")
 _FORBIDDEN = _error(403, "禁止访问", ANSWERS["FORBIDDEN"].text["zh"], "FORBIDDEN")
 
+_TABLE: Schema = {**TEXT, "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,62}$"}
 _DIGITS: Schema = {**TEXT, "pattern": "^[1-9][0-9]{0,3}$", "examples": ["5432"]}
+
+_WORD: Schema = {**TEXT, "pattern": r"^[^\x00]*$"}
 
 _CONNECTION = or_null(
     {
         "anyOf": [
-            TEXT,
+            _WORD,
             {
                 "type": "object",
                 "properties": {
-                    "host": TEXT,
+                    "host": _WORD,
                     "port": {
                         "anyOf": [{"type": "integer", "minimum": 1, "maximum": 65535}, _DIGITS]
                     },
-                    "dbname": TEXT,
-                    "user": TEXT,
-                    "password": {**TEXT, "format": "password"},
+                    "dbname": _WORD,
+                    "user": _WORD,
+                    "password": {**_WORD, "format": "password"},
                 },
                 "additionalProperties": False,
             },
@@ -128,9 +131,17 @@ _CONNECTION = or_null(
     }
 )
 
+#: Who gives two connections must give the same.
+_ONE_CONNECTION: Schema = {
+    "anyOf": [
+        {"properties": {"pg_conn": {"type": "null"}}},
+        {"properties": {"db_connection": {"type": "null"}}},
+    ]
+}
+
 
 def _body(schema: Schema, example: Schema, *, required: bool) -> Schema:
-    content = {"application/json": {"schema": schema, "example": example}}
+    content = {"application/json": {"schema": schema | _ONE_CONNECTION, "example": example}}
     return {"requestBody": {"required": required, "content": content}}
 
 
@@ -236,9 +247,9 @@ RESTORE: dict[str, Any] = {
     "openapi_extra": _body(
         object_of(
             ("tables", "pg_conn", "db_connection", "truncate_before_restore"),
-            backup_path={**PATH, "minLength": 1},
+            backup_path={**PATH, "pattern": r"^[^\x00]+$"},
             timestamp=STAMP,
-            tables=or_null({**list_of(TEXT), "minItems": 1}),
+            tables=or_null({**list_of(_TABLE), "minItems": 1}),
             pg_conn=_CONNECTION,
             db_connection=_CONNECTION,
             truncate_before_restore=or_null(FLAG),

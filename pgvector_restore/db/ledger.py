@@ -39,7 +39,7 @@ SELECT c.relkind IN ('r', 'p') AND has_table_privilege(c.oid, 'SELECT')
        AND NOT c.relrowsecurity AND 2 = (
            SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped
            AND (a.attname, a.atttypid) IN (('id', 'bigint'::regtype), ('tables', 'jsonb'::regtype))
-       ), c.oid
+       ), has_table_privilege(c.oid, 'INSERT'), c.oid
 FROM pg_class c WHERE c.oid = to_regclass(%s)
 """
 
@@ -129,6 +129,8 @@ class LedgerState:
     highest: int | None
     #: The mark is there: the restore was committed.
     marked: bool = False
+    #: The role may write to it, or create it.
+    writable: bool = True
 
 
 def read_state(
@@ -160,18 +162,19 @@ def read_state(
     database = database_identity(cur)
     name = sql.Identifier(schema, LEDGER)
     cur.execute(_READABLE, [name.as_string(cur)])
-    readable, oid = cur.fetchone() or (False, None)
+    readable, writable, oid = cur.fetchone() or (False, False, None)
     if oid is None:
-        return LedgerState(database, 0)
+        cur.execute("SELECT has_schema_privilege(%s, 'CREATE')", [schema])
+        return LedgerState(database, 0, writable=cur.fetchone() == (True,))
     if not readable or any(code.untrusted_reading for code in find_attached_code(cur, oid)):
-        return LedgerState(database, None)
+        return LedgerState(database, None, writable=writable)
     cur.execute(
         sql.SQL("SELECT coalesce(max(id), 0), coalesce(bool_or(tables @> %s), false) FROM {}")
         .format(name),
         [Jsonb([{"mark": mark}])],
     )  # fmt: skip
     highest, marked = cur.fetchone() or (0, False)
-    return LedgerState(database, highest, marked)
+    return LedgerState(database, highest, marked, writable)
 
 
 def look(

@@ -39,19 +39,20 @@ class Traces:
     mark: str
     #: Which database of which server; empty where the role may not know.
     database: str
-    #: Highest number in the ledger; ``None``: it cannot be read.
+    #: Highest number in the ledger; ``None``: it cannot be read, or the restore writes none.
     highest: int | None
 
 
-def look_before(reached: Reached, schema: str, mark: str) -> Traces:
-    """The traces of a restore that is about to begin.
+def look_before(reached: Reached, schema: str, mark: str) -> tuple[Traces, bool]:
+    """The traces of a restore that is about to begin, and whether its role may keep a ledger.
 
     Raises:
         TargetError: The database does not answer.
     """
     state = look(reached.target, schema, mark)
     name = reached.name if reached.configured else ""
-    return Traces(name, schema, mark, state.database, state.highest)
+    highest = state.highest if state.writable else None
+    return Traces(name, schema, mark, state.database, highest), state.writable
 
 
 def outcome_of(before: Traces, target: str) -> Outcome:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import asdict
+from attrs import asdict, evolve
 
 from pgvector_restore.backuper import Backuper
 from pgvector_restore.errors import OptionError
@@ -174,8 +174,11 @@ class Service:
         def work(job: JobHandle) -> dict[str, Any]:
             with self._resources.restoring(reached) as restorer:
                 plan = restorer.plan(self._resources.again(found), chosen, cancel=job.cancel)
-                traces = look_before(reached, plan.facts.schema, job.id)
+                traces, ledger = look_before(reached, plan.facts.schema, job.id)
                 job.remember(asdict(traces))
+                # Without the right to keep one it is restored all the same: only what became of it
+                # cannot be found out should this process end meanwhile.
+                plan = evolve(plan, options=evolve(plan.options, ledger=ledger))
                 report = restorer.run(plan, progress=job.progress, cancel=job.cancel, mark=job.id)
             return report.to_dict()
 

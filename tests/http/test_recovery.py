@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from pgvector_restore.db.embedded import EmbeddedServer
 from pgvector_restore.db.ledger import LEDGER, LedgerEntry, look, write_entry
@@ -139,7 +140,7 @@ def test_an_unknown_outcome_is_looked_up_later(
     def judge(data: bytes) -> str | None:
         if gone.is_set():
             return "before"
-        if b"INSERT" in data and LEDGER.encode() in data:
+        if b"INSERT INTO" in data and LEDGER.encode() in data:
             written.set()
         elif written.is_set() and data == COMMIT:
             gone.set()
@@ -160,7 +161,7 @@ def test_an_unknown_outcome_is_looked_up_later(
 
 @pytest.mark.parametrize("commits", [True, False])
 def test_a_commit_on_its_way_is_waited_for(g2_dsn: str, *, commits: bool) -> None:
-    traces = look_before(reached(g2_dsn), "public", "mark")
+    traces, _ = look_before(reached(g2_dsn), "public", "mark")
     found: list[str] = []
     asking = threading.Thread(target=lambda: found.append(outcome_of(traces, g2_dsn)))
     with connect(g2_dsn) as watching, psycopg.connect(g2_dsn) as writing:
@@ -184,7 +185,7 @@ def test_a_ledger_that_has_lost_rows_tells_nothing(g2_dsn: str) -> None:
         with connection.transaction():
             entry = LedgerEntry("l", "s", "replace", "swap", "1")
             write_entry(connection.cursor(), "public", entry, [("t", "f", 1)])
-        traces = look_before(reached(g2_dsn), "public", "mark")
+        traces, _ = look_before(reached(g2_dsn), "public", "mark")
         assert outcome_of(traces, g2_dsn) == "nothing_changed"
         connection.execute(f"TRUNCATE {LEDGER}".encode())
         assert outcome_of(traces, g2_dsn) == "unknown"
@@ -193,7 +194,7 @@ def test_a_ledger_that_has_lost_rows_tells_nothing(g2_dsn: str) -> None:
 
 
 def test_another_database_tells_nothing(g2_dsn: str, server: EmbeddedServer) -> None:
-    traces = look_before(reached(g2_dsn), "public", "mark")
+    traces, _ = look_before(reached(g2_dsn), "public", "mark")
     assert traces.database
     assert outcome_of(traces, g2_dsn) == "nothing_changed"
     assert outcome_of(traces, server.conninfo) == "unknown"
@@ -205,3 +206,26 @@ def test_a_ledger_that_would_run_code_is_not_read(g2_dsn: str) -> None:
             f"CREATE VIEW {LEDGER} AS SELECT 1::bigint AS id, '[]'::jsonb AS tables".encode()
         )
         assert look(g2_dsn, "public", "mark").highest is None
+
+
+def test_a_role_that_may_keep_no_ledger_restores_all_the_same(
+    start: Start, g2_dsn: str, tmp_path: Path
+) -> None:
+    role = "writer_of_tables_only"
+    with connect(g2_dsn) as admin:
+        if not admin.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).rowcount:
+            admin.execute(f"CREATE ROLE {role} LOGIN".encode())
+        for table in ("langchain_pg_collection", "langchain_pg_embedding"):
+            admin.execute(f"GRANT SELECT, INSERT ON {table} TO {role}".encode())
+    write_set(tmp_path / "store")
+    own = make_conninfo(g2_dsn, user=role)
+    service = start(dsn=own)
+    assert service.jobs.wait(service.restore("latest").id, 60).state == "done"
+    assert rows(g2_dsn) == OLD
+    traces, ledger = look_before(reached(own), "public", "mark")
+    assert (traces.highest, ledger) == (None, False)
+    # Whether such a restore was committed nobody can tell.
+    assert outcome_of(traces, own) == "unknown"
+    with connect(g2_dsn) as admin:
+        admin.execute(f"GRANT CREATE ON SCHEMA public TO {role}".encode())
+    assert look_before(reached(own), "public", "mark")[1]

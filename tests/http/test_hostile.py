@@ -126,8 +126,8 @@ amounts = pytest.mark.parametrize(
     "amount",
     [
         pytest.param(6, id="few", marks=[pytest.mark.faults, pytest.mark.faults_sample]),
-        # 17 routes, two ways each, and 5 routes that write: ten thousand requests and more.
-        pytest.param(270, id="all", marks=pytest.mark.faults),
+        # Of the two tests together 10,560 requests.
+        pytest.param(320, id="all", marks=pytest.mark.faults),
     ],
 )
 
@@ -157,7 +157,7 @@ def test_every_route_answers_as_described(service: Running, amount: int) -> None
             given_values = None if mode is WRONG else known
             cases = operation.as_strategy(generation_mode=mode, path_parameters=given_values)
             fire(cases, amount, check)
-    assert count > amount * 15
+    assert count > amount * 20
     assert [one["id"] for one in service.client.get("/api/v1/jobs").json()["jobs"]] == [job["id"]]
 
 

@@ -175,6 +175,9 @@ def _secrets(settings: ServiceSettings) -> Iterator[str]:
         yield from (str(given[name]) for name in ("password", "sslpassword") if name in given)
     if os.environ.get("PGPASSWORD"):
         yield os.environ["PGPASSWORD"]
+    password = re.search(r"://[^/:@]*:([^/]*)@", settings.store)
+    if password:
+        yield password[1]
     for value in (settings.storage_options or {}).values():
         if isinstance(value, str):
             yield value

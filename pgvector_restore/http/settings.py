@@ -62,8 +62,9 @@ class ServiceSettings(BaseSettings):
         validate_default=False,
     )
 
-    #: Folder or URL of the backups; existing callers see it as it is written here.
-    store: str = Field(min_length=1)
+    #: Folder or URL of the backups; existing callers see a relative path as it is written here. A
+    #: URL may hold a password.
+    store: str = Field(min_length=1, repr=False)
     #: Keywords of the storage. ``None``: as ``PGVECTOR_RESTORE_STORAGE_OPTIONS`` has them for the
     #: protocol, as everywhere; so this key is not read from the environment.
     storage_options: dict[str, Any] | None = Field(default=None, repr=False)

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ import a2wsgi
 import flask
 import httpx
 import pytest
+import uvicorn
 from attrs import frozen
 from click.testing import CliRunner
 from fastapi import FastAPI
@@ -36,7 +38,7 @@ from pgvector_restore import MissingExtraError
 from pgvector_restore.cli import run
 from pgvector_restore.cli.app import app as command
 from pgvector_restore.db.embedded import EmbeddedServer
-from pgvector_restore.http import ServiceSettings, create_app, logs
+from pgvector_restore.http import ServiceSettings, create_app, logs, server
 from tests.conftest import G2_TABLES, connect, database
 from tests.http.running import TOKEN, running, serving, wait_for
 from tests.sets import STAMP, write_set
@@ -164,6 +166,30 @@ def waits(dsn: str) -> bool:
     with connect(dsn) as connection:
         query = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         return bool(connection.execute(query).rowcount)
+
+
+def test_clients_that_do_not_ask_are_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_HEAD_S", 0.1)
+    settings = ServiceSettings.load(store=str(tmp_path), token=TOKEN, port=0)
+    app = create_app(settings)
+    whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with server.listen(settings) as sock:
+        uvi = uvicorn.Server(server.configuration(app, settings))
+        thread = threading.Thread(target=uvi.run, kwargs={"sockets": [sock]})
+        thread.start()
+        try:
+            for sent in (b"", b"GET / HTTP/1.1\r\nHo", whole, whole + b"GET / HT"):
+                with socket.create_connection(sock.getsockname(), timeout=20) as client:
+                    client.sendall(sent)
+                    found = b""
+                    while block := client.recv(4096):
+                        found += block
+                    assert found.startswith(b"HTTP/1.1 200") is sent.startswith(whole)
+        finally:
+            uvi.should_exit = True
+            thread.join()
 
 
 # --- what is refused at the start --------------------------------------------------------------
@@ -429,7 +455,8 @@ def test_a_secret_in_a_line_is_hidden_all_the_same() -> None:
         dsn="host=x password=canary-password",
         token=CANARIES["token"],
         storage_options={"secret": "canary-secret"},
-    )
+    ).replaced(store="sftp://me:canary-store@host/x")
+    assert "canary" not in repr(settings)
     root = logging.getLogger()
     before = root.handlers[:]
     try:
@@ -437,9 +464,9 @@ def test_a_secret_in_a_line_is_hidden_all_the_same() -> None:
         assert root.handlers == [handler]
     finally:
         root.handlers[:] = before
-    words = f"a {CANARIES['token']} b canary-password c canary-secret"
+    words = f"a {CANARIES['token']} b canary-password c canary-secret d canary-store"
     line = handler.format(logging.makeLogRecord({"msg": words, "name": "pgvector_restore.x"}))
-    assert json.loads(line)["message"] == "a *** b *** c ***"
+    assert json.loads(line)["message"] == "a *** b *** c *** d ***"
 
 
 def test_texts_of_others_are_left_out() -> None:

@@ -257,11 +257,14 @@ def _rebuilt(
     rebuilt = droppable(target)
     if secondary and not rebuilt and not target.partitioned:
         names = ", ".join(index.name for index in secondary)
+        why = f"may not create in schema {target.schema}" if target.owned else "does not own it"
         findings.warn(
             "indexes",
-            f"the role does not own {target.name}: {names} cannot be rebuilt, "
-            "every row goes through them",
-            hint="restore as the owner: building is faster",
+            f"the role {why}: {names} of {target.name} cannot be rebuilt, every row goes through"
+            " them",
+            hint=f"GRANT CREATE ON SCHEMA {target.schema} TO the role: building is faster"
+            if target.owned
+            else "restore as the owner: building is faster",
             table=target.name,
         )
     return rebuilt

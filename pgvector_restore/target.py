@@ -167,8 +167,11 @@ class TargetTable:
     referenced_by: tuple[str, ...] = field(default=())
     #: Indexes by name.
     indexes: tuple[TargetIndex, ...] = field(default=())
-    #: The role owns the table: it may drop and create its indexes.
+    #: The role owns the table.
     owned: bool = True
+    #: The role may drop indexes of the table and create them: it owns the table and may create in
+    #: its schema.
+    may_build_indexes: bool = True
     #: What stands in the way of swapping the table for another one, one phrase each.
     swap_blockers: tuple[str, ...] = field(default=())
     #: Names of enabled triggers that fire on INSERT.

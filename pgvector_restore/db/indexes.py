@@ -72,7 +72,7 @@ def droppable(table: TargetTable) -> tuple[TargetIndex, ...]:
     Unique ones stay: with them the server names the record of a duplicate. A partitioned table's
     belong to its partitions as well.
     """
-    if table.partitioned or not table.owned:
+    if table.partitioned or not table.may_build_indexes:
         return ()
     return tuple(index for index in table.indexes if index.valid and not index.enforcing)
 

@@ -10,6 +10,7 @@ __all__ = ["find_privileges"]
 
 _TABLE = """
 SELECT pg_get_userbyid(c.relowner), pg_has_role(c.relowner, 'USAGE'),
+       has_schema_privilege(c.relnamespace, 'CREATE'),
        array_remove(ARRAY[
            -- Of the whole table: with single columns LOCK TABLE would be refused.
            CASE WHEN NOT has_table_privilege(c.oid, 'INSERT') THEN 'INSERT' END,
@@ -43,11 +44,12 @@ def find_privileges(cur: psycopg.Cursor[Any], oid: int) -> dict[str, Any]:
     row = cur.fetchone()
     if row is None:  # dropped a moment ago: what comes next will say so
         return {}
-    owner, owned, lacking, size, total = row
+    owner, owned, may_create, lacking, size, total = row
     cur.execute(_SEQUENCES, [oid])
     return {
         "owner": owner,
         "owned": owned,
+        "may_build_indexes": owned and may_create,
         "lacking": tuple(lacking),
         "closed_sequences": tuple(cur.fetchall()),
         "size_bytes": size,

@@ -149,6 +149,24 @@ def test_a_swap_needs_to_create_in_the_schema(g2_dsn: str, tmp_path: Path) -> No
         restorer.restore(mode="replace", strategy="swap")
 
 
+def test_indexes_of_an_owner_who_may_not_create_in_the_schema(g2_dsn: str, tmp_path: Path) -> None:
+    """They stay and are fed: dropped ones could not be built again."""
+    execute(g2_dsn, "CREATE INDEX plain ON langchain_pg_embedding (collection_id)")
+    owned = "ALTER TABLE langchain_pg_{} OWNER TO {{}};"
+    grants = owned.format("collection") + owned.format("embedding")
+    with (
+        role(g2_dsn, grants) as (name, own),
+        Restorer(open_store(write_set(tmp_path)), own) as restorer,
+    ):
+        plan = restorer.plan(mode="replace")
+        found = next(one for one in plan.findings if one.code == "indexes")
+        assert found.message.startswith("the role may not create in schema public: ")
+        assert "plain" in found.message
+        assert restorer.run(plan).rows_loaded == 6
+        execute(g2_dsn, f"GRANT CREATE ON SCHEMA public TO {name}")
+        assert "indexes" not in {one.code for one in restorer.plan(mode="replace").findings}
+
+
 def test_tables_that_may_not_be_read_are_not_counted(g2_dsn: str, tmp_path: Path) -> None:
     """Planning itself does not run into the lack: everything else is still found."""
     execute(g2_dsn, "ALTER TABLE langchain_pg_embedding ADD n int NOT NULL")

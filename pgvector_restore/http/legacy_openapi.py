@@ -11,7 +11,6 @@ from pgvector_restore.http.legacy_schemas import (
     DATE,
     EMPTIED,
     FLAG,
-    NOW,
     PATH,
     SECONDS,
     SIZE,
@@ -21,65 +20,37 @@ from pgvector_restore.http.legacy_schemas import (
     TIME,
     Schema,
     each_table,
+    failed,
+    json_answer,
     list_of,
     object_of,
     or_null,
+    succeeded,
 )
 
 __all__ = ["BACKUP", "LIST", "RESTORE"]
 
 
-def _answer(**data: Schema) -> Schema:
-    return object_of(
-        code={"type": "integer"},
-        success=FLAG,
-        message=TEXT,
-        data=object_of(response=TEXT, **data, timestamp=TIME),
-    )
-
-
-def _json(description: str, schema: Schema, example: Any | None = None) -> Schema:  # noqa: ANN401 - any JSON
-    content: Schema = {"schema": schema}
-    if example is not None:
-        content["example"] = example
-    return {"description": description, "content": {"application/json": content}}
-
-
-def _error(status: int, message: str, response: str, kind: str, **details: object) -> Schema:
-    schema = object_of(
-        code={"const": status},
-        success={"const": False},
-        message=TEXT,
-        data={
-            **object_of(response=TEXT, error_type=TEXT, timestamp=TIME),
-            "additionalProperties": True,
-        },
-    )
-    data = {"response": response, "error_type": kind, **details, "timestamp": NOW}
-    example = {"code": status, "success": False, "message": message, "data": data}
-    return _json(response, schema, example)
-
-
-_INVALID = _error(
+_INVALID = failed(
     400,
     "请求参数错误",
     "缺少必需参数: backup_path, timestamp",
     "MISSING_REQUIRED_PARAMS",
     missing_params=["backup_path", "timestamp"],
 )
-_BAD_TASK = _error(
+_BAD_TASK = failed(
     400, "请求参数错误", "无效的task_id格式，只能包含字母、数字和下划线", "INVALID_PARAMS"
 )
-_REFUSED = _error(403, "禁止访问", "不允许使用请求中的数据库连接", "CONNECTION_NOT_ALLOWED")
-_NOT_FOUND = _error(404, "资源未找到", "备份目录不存在", "RESOURCE_NOT_FOUND")
-_RUNNING = _error(
+_REFUSED = failed(403, "禁止访问", "不允许使用请求中的数据库连接", "CONNECTION_NOT_ALLOWED")
+_NOT_FOUND = failed(404, "资源未找到", "备份目录不存在", "RESOURCE_NOT_FOUND")
+_RUNNING = failed(
     409,
     "操作冲突",
     "已有任务正在使用该数据库，请稍后重试",
     "JOB_RUNNING",
     job_id="0123456789abcdef0123456789abcdef",
 )
-_FAILED = _error(
+_FAILED = failed(
     500,
     "系统内部错误",
     "数据库连接失败，请检查连接配置",
@@ -87,7 +58,7 @@ _FAILED = _error(
     can_retry=True,
 )
 
-_NO_LOCATIONS = _error(404, "资源未找到", "备份文件不存在", "RESOURCE_NOT_FOUND")
+_NO_LOCATIONS = failed(404, "资源未找到", "备份文件不存在", "RESOURCE_NOT_FOUND")
 
 
 def _refusals(*codes: str) -> dict[int | str, Schema]:
@@ -96,30 +67,33 @@ def _refusals(*codes: str) -> dict[int | str, Schema]:
     for code in codes:
         answer = ANSWERS[code]
         message = "未授权" if answer.status == 401 else answer.text["zh"]  # noqa: PLR2004
-        found[answer.status] = _error(answer.status, message, answer.text["zh"], code)
+        found[answer.status] = failed(answer.status, message, answer.text["zh"], code)
     return found
 
 
 _GATE = _refusals("UNAUTHORIZED", "HOST_NOT_ALLOWED")
 _BODY_GATE = _GATE | _refusals("BODY_TOO_LARGE", "NOT_JSON")
-_FORBIDDEN = _error(403, "禁止访问", ANSWERS["FORBIDDEN"].text["zh"], "FORBIDDEN")
+_FORBIDDEN = failed(403, "禁止访问", ANSWERS["FORBIDDEN"].text["zh"], "FORBIDDEN")
 
+_TABLE: Schema = {**TEXT, "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,62}$"}
 _DIGITS: Schema = {**TEXT, "pattern": "^[1-9][0-9]{0,3}$", "examples": ["5432"]}
+
+_WORD: Schema = {**TEXT, "pattern": r"^[^\x00]*$"}
 
 _CONNECTION = or_null(
     {
         "anyOf": [
-            TEXT,
+            _WORD,
             {
                 "type": "object",
                 "properties": {
-                    "host": TEXT,
+                    "host": _WORD,
                     "port": {
                         "anyOf": [{"type": "integer", "minimum": 1, "maximum": 65535}, _DIGITS]
                     },
-                    "dbname": TEXT,
-                    "user": TEXT,
-                    "password": {**TEXT, "format": "password"},
+                    "dbname": _WORD,
+                    "user": _WORD,
+                    "password": {**_WORD, "format": "password"},
                 },
                 "additionalProperties": False,
             },
@@ -128,9 +102,17 @@ _CONNECTION = or_null(
     }
 )
 
+#: Who gives two connections must give the same.
+_ONE_CONNECTION: Schema = {
+    "anyOf": [
+        {"properties": {"pg_conn": {"type": "null"}}},
+        {"properties": {"db_connection": {"type": "null"}}},
+    ]
+}
+
 
 def _body(schema: Schema, example: Schema, *, required: bool) -> Schema:
-    content = {"application/json": {"schema": schema, "example": example}}
+    content = {"application/json": {"schema": schema | _ONE_CONNECTION, "example": example}}
     return {"requestBody": {"required": required, "content": content}}
 
 
@@ -149,9 +131,9 @@ _SET = object_of(
 LIST: dict[str, Any] = {
     "response_model": None,
     "responses": {
-        200: _json(
+        200: json_answer(
             "the locations and their sets",
-            _answer(
+            succeeded(
                 backup_locations=list_of(
                     object_of(
                         ("task_id",),
@@ -205,9 +187,9 @@ LIST: dict[str, Any] = {
 RESTORE: dict[str, Any] = {
     "response_model": None,
     "responses": {
-        200: _json(
+        200: json_answer(
             "restored, all tables",
-            _answer(
+            succeeded(
                 restore_performed=FLAG,
                 truncate_performed=FLAG,
                 backup_info=object_of(backup_path=PATH, timestamp=STAMP, backup_date=DATE),
@@ -236,9 +218,9 @@ RESTORE: dict[str, Any] = {
     "openapi_extra": _body(
         object_of(
             ("tables", "pg_conn", "db_connection", "truncate_before_restore"),
-            backup_path={**PATH, "minLength": 1},
+            backup_path={**PATH, "pattern": r"^[^\x00]+$"},
             timestamp=STAMP,
-            tables=or_null({**list_of(TEXT), "minItems": 1}),
+            tables=or_null({**list_of(_TABLE), "minItems": 1}),
             pg_conn=_CONNECTION,
             db_connection=_CONNECTION,
             truncate_before_restore=or_null(FLAG),
@@ -256,9 +238,9 @@ RESTORE: dict[str, Any] = {
 BACKUP: dict[str, Any] = {
     "response_model": None,
     "responses": {
-        200: _json(
+        200: json_answer(
             "backed up",
-            _answer(
+            succeeded(
                 backup_performed=FLAG,
                 truncate_performed=FLAG,
                 backup_directory=or_null(PATH),

@@ -19,9 +19,12 @@ __all__ = [
     "TIME",
     "Schema",
     "each_table",
+    "failed",
+    "json_answer",
     "list_of",
     "object_of",
     "or_null",
+    "succeeded",
 ]
 
 #: A JSON schema.
@@ -71,3 +74,35 @@ TASK: Schema = {**TEXT, "pattern": "^[A-Za-z0-9_]*$", "examples": ["task_2025072
 EMPTIED = each_table(
     object_of(success=FLAG, rows_before=COUNT, rows_after={"const": 0}, duration=SECONDS)
 )
+
+
+def succeeded(**data: Schema) -> Schema:
+    """The schema of a good answer."""
+    return object_of(
+        code={"type": "integer"},
+        success=FLAG,
+        message=TEXT,
+        data=object_of(response=TEXT, **data, timestamp=TIME),
+    )
+
+
+def json_answer(description: str, schema: Schema, example: Schema) -> Schema:
+    """An answer."""
+    content = {"schema": schema, "example": example}
+    return {"description": description, "content": {"application/json": content}}
+
+
+def failed(status: int, message: str, response: str, kind: str, **details: object) -> Schema:
+    """An answer that is an error."""
+    schema = object_of(
+        code={"const": status},
+        success={"const": False},
+        message=TEXT,
+        data={
+            **object_of(response=TEXT, error_type=TEXT, timestamp=TIME),
+            "additionalProperties": True,
+        },
+    )
+    data = {"response": response, "error_type": kind, **details, "timestamp": NOW}
+    example = {"code": status, "success": False, "message": message, "data": data}
+    return json_answer(response, schema, example)

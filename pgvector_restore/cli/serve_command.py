@@ -81,6 +81,11 @@ def serve_command(store: str, *, dsn: str | None, **given: Any) -> None:  # noqa
         settings = settings.replaced(token=made)
     app = create_app(settings)
     sock = server.listen(settings)
+    try:
+        app.state.service.start()  # what it finds wrong ends the command, not just the server
+    except OptionError:
+        sock.close()
+        raise
     if made is not None:
         print_lines(f"token of this run: {made}", err=True)
     print_lines(f"listening on {_url(settings, sock.getsockname()[1])}", err=True)

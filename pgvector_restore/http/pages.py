@@ -6,6 +6,7 @@ import base64
 import binascii
 import bisect
 import json
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -167,7 +168,7 @@ def set_document(one: BackupSet) -> dict[str, Any]:
         "kind": where.kind,
         "task_id": None if where.task_id is None else _text(where.task_id),
         "timestamp": one.timestamp,
-        "backup_date": one.backup_date.isoformat(sep=" "),
+        "backup_date": _date(one.timestamp),
         "size_bytes": one.size_bytes,
         "manifest": one.manifest is not None,
         "files": [
@@ -197,13 +198,19 @@ def incomplete_document(one: IncompleteSet) -> dict[str, Any]:
 
 def _text(name: str) -> str:
     r"""A name that is valid Unicode: ``\udce4`` of a name in another encoding is spelled out."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
+
+
+def _date(stamp: str) -> str:
+    """The date of a set's stamp. Parsing it would be a third of the time that a page takes."""
+    day = f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}"
+    return f"{day} {stamp[9:11]}:{stamp[11:13]}:{stamp[13:]}"
 
 
 class Rendered:
-    """Bodies of pages, kept while a catalog is the newest: clients that list it share them.
+    """Bodies of pages, kept while the catalog stays as it is: clients that list it share them.
 
-    Any thread may call it. Two that miss at the same time both make the page.
+    Any thread may call it.
     """
 
     #: Pages together may take so many bytes: a page of 1,000 sets has about half a megabyte, and
@@ -211,19 +218,24 @@ class Rendered:
     MAX_BYTES = 32 << 20
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._of: Catalog | None = None
         self._pages: dict[object, bytes] = {}
         self._left = self.MAX_BYTES
 
     def get(self, catalog: Catalog, what: object, make: Callable[[], bytes]) -> bytes:
-        """A page of a catalog, made unless it is there."""
-        if catalog is not self._of:
-            self._of, self._pages, self._left = catalog, {}, self.MAX_BYTES
-        pages = self._pages
-        body = pages.get(what)
-        if body is None:
-            body = make()
-            if catalog is self._of and len(body) <= self._left:
-                self._left -= len(body)
-                pages[what] = body
-        return body
+        """A page of a catalog, made unless it is there; by one thread, while others wait for it."""
+        with self._lock:
+            if catalog is not self._of:
+                # Listed anew, and the same as a rule. Comparing 10,000 sets takes 60 ms, and making
+                # their pages 160 ms.
+                if catalog != self._of:
+                    self._pages, self._left = {}, self.MAX_BYTES
+                self._of = catalog
+            body = self._pages.get(what)
+            if body is None:
+                body = make()
+                if len(body) <= self._left:
+                    self._left -= len(body)
+                    self._pages[what] = body
+            return body

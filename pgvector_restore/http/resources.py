@@ -21,6 +21,9 @@ __all__ = ["Resources"]
 #: Seconds a listing is used: short enough for people who wait for a backup of another program,
 #: long enough that 200 clients who list 10,000 sets cost no more than a few.
 _CATALOG_AGE_S = 2.0
+#: A listing is used at least so many times as long as it took: while clients never stop asking, a
+#: tenth of the time goes into listing, however large the store.
+_CATALOG_TIMES = 10.0
 #: Seconds an answer to "are you ready" is used: anybody may ask, as often as they like.
 _READY_AGE_S = 2.0
 
@@ -41,7 +44,7 @@ class Resources:
         #: The databases.
         self.connections = Connections(settings)
         #: What backups there are.
-        self.catalog = Shared(self.store.catalog, _CATALOG_AGE_S)
+        self.catalog = Shared(self.store.catalog, _CATALOG_AGE_S, _CATALOG_TIMES)
         #: What can be reached.
         self.ready = Shared(lambda: check_ready(self.store, self.connections), _READY_AGE_S)
         #: Options that requests start from.

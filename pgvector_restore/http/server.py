@@ -136,6 +136,8 @@ def serve(app: FastAPI, settings: ServiceSettings, sock: socket.socket) -> None:
     server = _Server(configuration(app, settings), app.state.service.close)
     with sock:
         server.run(sockets=[sock])
+    if not server.started:
+        raise RuntimeError("the server did not start")
     _log.info("ended")
 
 

@@ -18,11 +18,13 @@ class Shared(Generic[_T]):
     Args:
         find: Finds the answer.
         age_s: Seconds an answer is used, from when it began to be looked for.
+        times: It is used at least so many times as long as it took to find.
     """
 
-    def __init__(self, find: Callable[[], _T], age_s: float) -> None:
+    def __init__(self, find: Callable[[], _T], age_s: float, times: float = 0.0) -> None:
         self._find = find
         self._age_s = age_s
+        self._times = times
         self._finding = threading.Lock()
         self._lock = threading.Lock()  # for what follows
         self._generation = 0
@@ -64,8 +66,10 @@ class Shared(Generic[_T]):
             with self._lock:
                 self._failed = (generation, time.monotonic(), exc)
             raise
+        ended = time.monotonic()
+        until = max(began + self._age_s, ended + self._times * (ended - began))
         with self._lock:
-            self._found, self._failed = (generation, began, found), None
+            self._found, self._failed = (generation, until, found), None
         return found
 
     def _usable(self, wanted: int, asked: float) -> tuple[_T] | None:
@@ -76,6 +80,6 @@ class Shared(Generic[_T]):
                     raise exc
             if self._found is None:
                 return None
-            generation, began, found = self._found
-            fits = generation >= wanted and time.monotonic() - began < self._age_s
+            generation, until, found = self._found
+            fits = generation >= wanted and time.monotonic() < until
             return (found,) if fits else None

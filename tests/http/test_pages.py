@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgvector_restore.http.pages import Cursor, Filter, incomplete_document, page_of, read_cursor
-from pgvector_restore.model import IncompleteSet, Location, ObjectInfo
+from pgvector_restore.http.pages import (
+    Cursor,
+    Filter,
+    Rendered,
+    incomplete_document,
+    page_of,
+    read_cursor,
+)
+from pgvector_restore.http.shared import Shared
+from pgvector_restore.model import Catalog, IncompleteSet, Location, ObjectInfo
 
 NAMES = ["vector_bak", "vector", "task_1", "task_1x", ""]
 STAMPS = ["20260101_000000", "20260102_000000", "2026", "99999999_999999"]
@@ -104,3 +115,42 @@ def test_names_of_what_is_no_set_are_shown_harmless() -> None:
     assert shown["label"] == "a\\x1b[2Jb\\udce4/x\\ny"
     assert shown["files"] == ["\\u202egnp"]
     assert Filter(location="./a").of([one]) == [one]
+
+
+def test_pages_are_made_once_while_the_catalog_stays_the_same() -> None:
+    rendered = Rendered()
+    numbers = itertools.count()
+
+    def ask(catalog: Catalog, what: str = "page") -> bytes:
+        return rendered.get(catalog, what, lambda: b"%d" % next(numbers))
+
+    def listed(stamp: str) -> Catalog:
+        return Catalog((), (), (entry("global", "vector_bak", stamp, 0),))
+
+    assert ask(listed("a")) == ask(listed("a")) == b"0"
+    assert ask(listed("a"), "other page") == b"1"
+    assert ask(listed("b")) == b"2"
+    assert ask(listed("a")) == b"3"
+
+
+def test_pages_that_would_take_too_much_are_not_kept() -> None:
+    rendered = Rendered()
+    catalog = Catalog((), (), ())
+    large = bytes(rendered.MAX_BYTES + 1)
+    assert rendered.get(catalog, 1, lambda: large) == large
+    assert rendered.get(catalog, 1, lambda: b"again") == b"again"
+    assert rendered.get(catalog, 1, lambda: b"no more") == b"again"
+
+
+def test_what_takes_long_to_find_is_used_for_longer() -> None:
+    found = itertools.count()
+
+    def slowly() -> int:
+        time.sleep(0.01)
+        return next(found)
+
+    at_once = Shared(slowly, 0.0)
+    assert (at_once.get(), at_once.get()) == (0, 1)
+    kept = Shared(slowly, 0.0, times=1e6)
+    assert (kept.get(), kept.get()) == (2, 2)
+    assert kept.get(fresh=True) == 3

@@ -220,6 +220,19 @@ def test_refused(
     assert "canary" not in told
 
 
+def test_a_folder_of_jobs_that_another_one_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PGVECTOR_RESTORE_TOKEN", TOKEN)
+    state = tmp_path / "state"
+    with running(tmp_path, None, state_dir=state):
+        options = ["--dsn", "host=/nowhere", "--state-dir", str(state), "--port", "0"]
+        assert run(["serve", str(tmp_path), *options]) == 2
+    told = capsys.readouterr().err
+    assert str(state) in told
+    assert "listening" not in told
+
+
 def test_a_port_that_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,17 +74,30 @@ def serve_command(store: str, *, dsn: str | None, **given: Any) -> None:  # noqa
 
     server.check_exposure(settings)
     open_store(store, storage_options=settings.storage_options)  # before a server is started
-    settings = _with_state(_with_database(settings))
+    settings = _with_database(settings)
+    own_place = settings.state_dir is None
+    settings = _with_state(settings)
     made = None
     if settings.auth and not tokens.has_token(settings):
         made = tokens.new_token()
         settings = settings.replaced(token=made)
     app = create_app(settings)
-    sock = server.listen(settings)
     try:
         app.state.service.start()  # what it finds wrong ends the command, not just the server
+    except OptionError as exc:
+        if not own_place:
+            raise
+        # Two services of one store, each of its own accord: the second one has no folder.
+        print_lines(f"warning: jobs are kept in memory: {exc}", err=True)
+        settings = settings.replaced(state_dir=None)
+        app = create_app(settings)
+        app.state.service.start()
+    for name in tokens.Tokens(settings).weak:
+        print_lines(f"warning: {name} is short enough to be guessed", err=True)
+    try:
+        sock = server.listen(settings)
     except OptionError:
-        sock.close()
+        app.state.service.close()
         raise
     if made is not None:
         print_lines(f"token of this run: {made}", err=True)

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pgvector_restore.errors import OptionError
 from pgvector_restore.http.settings import ServiceSettings
-from pgvector_restore.http.tokens import has_token
+from pgvector_restore.http.tokens import Tokens, has_token
 
 __all__ = ["check_exposure", "configuration", "is_loopback", "listen", "serve"]
 
@@ -31,10 +31,10 @@ _CONNECTIONS = 1000
 
 
 def check_exposure(settings: ServiceSettings) -> None:
-    """Refuse to listen where others can reach the service, unless they need a known token.
+    """Refuse to listen where others can reach the service, unless they need a good token.
 
     Raises:
-        OptionError: They would need none, or one that was made up at the start.
+        OptionError: They would need none, or one that was made up at the start or can be guessed.
     """
     if is_loopback(settings.host):
         return
@@ -47,6 +47,11 @@ def check_exposure(settings: ServiceSettings) -> None:
         raise OptionError(
             f"listening on {settings.host} needs a token of your own",
             hint="set PGVECTOR_RESTORE_TOKEN or --token-file",
+        )
+    if weak := Tokens(settings).weak:
+        raise OptionError(
+            f"{weak[0]} is too short for listening on {settings.host}: it can be guessed",
+            hint='make one: python -c "import secrets; print(secrets.token_urlsafe(32))"',
         )
 
 

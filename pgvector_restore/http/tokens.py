@@ -17,7 +17,8 @@ __all__ = ["Scope", "Tokens", "has_token", "new_token"]
 
 Scope = Literal["read", "write"]
 
-#: Shorter ones can be guessed by trying; a random one has 43.
+#: Shorter ones can be guessed by trying: only programs of the same machine may do so. A random one
+#: has 43.
 _SHORTEST = 16
 #: Characters of a token as RFC 6750 has them.
 _CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~+/=")
@@ -44,8 +45,16 @@ class Tokens:
     def __init__(self, settings: ServiceSettings) -> None:
         #: Whether a token is asked for.
         self.needed = settings.auth
-        self._write = _digest(settings.token, settings.token_file, "token")
-        self._read = _digest(settings.read_token, settings.read_token_file, "read_token")
+        write = _text(settings.token, settings.token_file, "token")
+        read = _text(settings.read_token, settings.read_token_file, "read_token")
+        #: Names of tokens that are short enough to be guessed.
+        self.weak = tuple(
+            name
+            for name, text in (("token", write), ("read_token", read))
+            if text is not None and len(text) < _SHORTEST
+        )
+        self._write = _digest(write)
+        self._read = _digest(read)
         if self.needed and self._write is None and self._read is None:
             raise OptionError(
                 "the service asks for a token, and none is configured",
@@ -86,8 +95,12 @@ def _bearer(authorization: list[bytes]) -> bytes:
     return token.strip(b" ") if scheme.lower() == b"bearer" else b""
 
 
-def _digest(token: SecretStr | None, file: Path | None, name: str) -> bytes | None:
+def _digest(text: str | None) -> bytes | None:
     """SHA-256 of a token; the tokens themselves are kept nowhere."""
+    return None if text is None else sha256(text.encode("ascii")).digest()
+
+
+def _text(token: SecretStr | None, file: Path | None, name: str) -> str | None:
     if token is not None and file is not None:
         raise OptionError(f"{name} and {name}_file exclude each other")
     if file is not None:
@@ -95,13 +108,13 @@ def _digest(token: SecretStr | None, file: Path | None, name: str) -> bytes | No
     if token is None:
         return None
     text = token.get_secret_value()
-    if len(text) < _SHORTEST or not set(text) <= _CHARACTERS:
+    if not text or not set(text) <= _CHARACTERS:
         raise OptionError(
             f"{name} is no good token",
             hint=f"use {_SHORTEST} or more letters, digits and -._~+/=, such as those of: "
             'python -c "import secrets; print(secrets.token_urlsafe(32))"',
         )
-    return sha256(text.encode("ascii")).digest()
+    return text
 
 
 def _read(file: Path, name: str) -> SecretStr:

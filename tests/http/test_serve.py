@@ -138,6 +138,23 @@ def test_a_token_file_and_a_config(tmp_path: Path, target: str) -> None:
     assert " info request logger=pgvector_restore.http.exchange request_id=" in log
 
 
+def test_two_services_of_one_store_and_short_tokens(tmp_path: Path) -> None:
+    """The second one has no folder for its jobs; short tokens are told of."""
+    place = {"PGVECTOR_RESTORE_EMBEDDED_DIR": str(tmp_path / "data")}
+    options = {"PGVECTOR_RESTORE_TOKEN": "short", "PGVECTOR_RESTORE_DSN": "host=/nowhere"}
+    (tmp_path / "other").mkdir()
+    store = str(tmp_path / "store")
+    warning = "warning: token is short enough to be guessed"
+    with process(tmp_path, store, **place, **options) as first:
+        assert first.said == [warning]
+        with process(tmp_path / "other", store, **place, **options) as second:
+            assert second.said[0].startswith("warning: jobs are kept in memory: ")
+            assert second.said[1:] == [warning]
+            headers = {"Authorization": "Bearer short"}
+            for client in (first.client, second.client):
+                assert client.get("/api/v1/jobs", headers=headers).json()["jobs"] == []
+
+
 def test_sigterm_calls_jobs_off_and_answers_those_who_wait(tmp_path: Path, target: str) -> None:
     write_set(tmp_path / "store")
     settings = {"PGVECTOR_RESTORE_DSN": target, "PGVECTOR_RESTORE_TOKEN": TOKEN}

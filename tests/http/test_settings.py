@@ -186,7 +186,7 @@ def test_an_empty_token_is_never_the_one_that_is_not_set() -> None:
     ("given", "message"),
     [
         ({}, "none is configured"),
-        ({"token": "short"}, "token is no good token"),
+        ({"token": "größe" * 4}, "token is no good token"),
         ({"token": f"{WRITE} {CANARY}"}, "token is no good token"),
         ({"token": WRITE, "read_token": WRITE}, "are the same"),
         ({"token": WRITE, "token_file": "x"}, "exclude each other"),
@@ -216,4 +216,6 @@ def test_others_need_a_token_of_their_own(host: str) -> None:
         check_exposure(settings(host=host))
     with pytest.raises(OptionError, match="without tokens"):
         check_exposure(settings(host=host, auth=False, token=WRITE))
+    with pytest.raises(OptionError, match="read_token is too short for listening on"):
+        check_exposure(settings(host=host, token=WRITE, read_token="short"))
     check_exposure(settings(host=host, token=WRITE))

@@ -113,8 +113,13 @@ def _list(request: Request, wanted: ListRequest) -> Response:
 def _begin_restore(request: Request, wanted: RestoreRequest) -> tuple[Service, Job, str]:
     """The job of a restore, and the path of its location as the list shows it."""
     service = service_of(request)
+    if wanted.connection is not None:
+        service.connection(wanted.connection)  # before a word about what there is
     catalog = service.catalog()
     location = find_location(catalog, service.store.url, wanted.backup_path)
+    if location is None:  # it may have come a moment ago
+        catalog = service.catalog(fresh=True)
+        location = find_location(catalog, service.store.url, wanted.backup_path)
     if location is None:
         raise LegacyError(404, "RESOURCE_NOT_FOUND", texts.NO_LOCATION)
     for backup in catalog.sets_of(location):

@@ -115,6 +115,11 @@ BAD_DATA = Say(
     "备份文件中有无法恢复的数据，数据库未做任何更改",
     "the backup holds data that cannot be restored, nothing has changed",
 )
+ROW_REFUSED = Say(
+    "数据库拒绝了备份中的某一行（可能已存在，可使用 truncate_before_restore），数据库未做任何更改",
+    "the database refused a row: it may be there already, which truncate_before_restore solves;"
+    " nothing has changed",
+)
 CALLED_OFF = Say("操作已被取消，数据未做任何更改", "it was called off, nothing has changed")
 STORE_CHANGED = Say(
     "备份文件在操作过程中发生变化，数据未做任何更改，请重试",

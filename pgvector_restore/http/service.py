@@ -116,13 +116,16 @@ class Service:
             if self._records is not None and ended:  # else nobody may take them up yet
                 self._records.close()
 
-    def catalog(self) -> Catalog:
+    def catalog(self, *, fresh: bool = False) -> Catalog:
         """What backups there are, as of two seconds ago at the most.
+
+        Args:
+            fresh: As of now.
 
         Raises:
             StoreError: The store cannot be listed.
         """
-        return self._resources.catalog.get()
+        return self._resources.catalog.get(fresh=fresh)
 
     def plan(
         self, label: str, options: Mapping[str, Any], target: str | None = None

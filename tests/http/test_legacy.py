@@ -534,8 +534,28 @@ def test_a_failed_restore_changes_nothing(
     assert rows(g2_dsn) == before
     write_set(training)
     body["truncate_before_restore"] = False
-    answered(client.post(RESTORE, json=body), wanted)  # its keys are there already
+    wanted["data"]["response"] = (
+        "数据库拒绝了备份中的某一行（可能已存在，可使用 truncate_before_restore），"
+        "数据库未做任何更改"
+    )
+    answered(client.post(RESTORE, json=body), wanted)
     assert rows(g2_dsn) == before
+
+
+def test_what_came_a_moment_ago(client: httpx.Client, training: Path) -> None:
+    client.get(LIST)  # the list is kept for a moment
+    shutil.copytree(training / "vector_bak", training / "task_new" / "vector_bak")
+    body = {"backup_path": f"{TRAINING}/task_new/vector_bak", "timestamp": STAMP}
+    assert client.post(RESTORE, json=body).status_code == 200
+
+
+def test_a_connection_is_refused_before_a_word_about_paths(client: httpx.Client) -> None:
+    body = {"backup_path": "./nowhere", "timestamp": STAMP, "pg_conn": "host=elsewhere"}
+    answer = client.post(RESTORE, json=body)
+    assert (answer.status_code, answer.json()["data"]["error_type"]) == (
+        403,
+        "CONNECTION_NOT_ALLOWED",
+    )
 
 
 def test_replacing_parents_only_is_refused(client: httpx.Client, g2_dsn: str) -> None:

@@ -8,16 +8,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
 
 from pgvector_restore import open_store
 from pgvector_restore.db.embedded import EmbeddedServer
 from pgvector_restore.http import events
+from pgvector_restore.http.app import create_app
 from pgvector_restore.http.places import Places
 from pgvector_restore.http.routing import Shared
+from pgvector_restore.http.settings import ServiceSettings
 from pgvector_restore.schema import COLLECTION, EMBEDDING
 from tests.conftest import G2_TABLES, connect, database
-from tests.http.running import READ_TOKEN, Running, running, wait_for
+from tests.http.running import READ_TOKEN, TOKEN, Running, running, serving, wait_for
 from tests.sets import COLLECTION_FILE, EMBEDDING_FILE, STAMP, write_set
 
 LABEL = f"vector_bak/{STAMP}"
@@ -399,3 +404,28 @@ def test_the_history_in_pages(service: Running) -> None:
     for path in (f"/api/v1/jobs/{nobody}", f"/api/v1/jobs/{nobody}/events"):
         problem(service.client.get(path), 404, "JOB_NOT_FOUND")
     problem(service.client.post(f"/api/v1/jobs/{nobody}/cancel"), 404, "JOB_NOT_FOUND")
+
+
+# --- in another application --------------------------------------------------------------------
+
+
+def test_mounted_in_another_application(tmp_path: Path, target: str) -> None:
+    settings = ServiceSettings(
+        store=str(write_set(tmp_path)), dsn=SecretStr(target), token=SecretStr(TOKEN)
+    )
+    inner, outer = create_app(settings), FastAPI()
+    outer.mount("/vectors", inner)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    try:
+        with serving(outer) as url, httpx.Client(base_url=url, headers=headers) as client:
+            made = client.post("/vectors/api/v1/restores", json={"label": LABEL})
+            job = made.json()
+            assert made.headers["Location"] == f"/vectors/api/v1/jobs/{job['id']}"
+            stream = client.get(made.headers["Location"] + "/events", timeout=60).text
+            assert "event: end" in stream
+            assert client.get(made.headers["Location"]).json()["state"] == "done"
+            refused = client.get("/vectors/api/v1/catalog?limit=0")
+            problem(refused, 422, "INVALID_REQUEST")
+    finally:
+        inner.state.service.close()
+    assert rows(target) == 4

@@ -187,6 +187,7 @@ def measure(port: int, pid: int, label: str, chosen: argparse.Namespace) -> dict
         "restore_alone_s": [round(one, 2) for one in alone],
         "restore_loaded_s": [round(one, 2) for one in loaded],
         "ratio": round(statistics.median(loaded) / statistics.median(alone), 2),
+        "ratio_of_best": round(min(loaded) / min(alone), 2),
         "rss_mb": [round(one) for one in memory],
         "rss_peak_mb": round(memory_mb(pid)[1]),
     }

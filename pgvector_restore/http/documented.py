@@ -7,8 +7,8 @@ from typing import Any
 
 from pgvector_restore.http.answers import ANSWERS, Answer
 from pgvector_restore.http.bodies import ErrorBody
-from pgvector_restore.http.events import TOO_MANY_STREAMS
 from pgvector_restore.http.examples import EXAMPLES
+from pgvector_restore.http.places import FULL
 
 __all__ = [
     "ALWAYS",
@@ -47,7 +47,7 @@ def error_answers(*codes: str) -> Responses:
     """Errors of a route, by status, each code with an example."""
     found: dict[int, list[Answer]] = {}
     for code in dict.fromkeys((*codes, *ALWAYS)):
-        answer = TOO_MANY_STREAMS if code == TOO_MANY_STREAMS.code else ANSWERS[code]
+        answer = FULL[code] if code in FULL else ANSWERS[code]
         found.setdefault(answer.status, []).append(answer)
     return {
         status: {

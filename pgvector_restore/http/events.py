@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -12,11 +11,11 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from pgvector_restore.http.answers import Answer
 from pgvector_restore.http.job_values import Job, JobNotFoundError
 from pgvector_restore.http.jobs import JobManager
+from pgvector_restore.http.places import Places
 
-__all__ = ["TOO_MANY_STREAMS", "Streams", "stream"]
+__all__ = ["stream"]
 
 #: Seconds between two looks at a job. Streams share one thread, the event loop's, and hold no other
 #: while they wait, so that clients cannot use up the threads that answer requests.
@@ -24,41 +23,8 @@ _LOOK_S = 0.2
 #: Seconds after which a line is sent to a client that has heard nothing. Proxies commonly close
 #: what is silent for 60 seconds.
 _KEEP_ALIVE_S = 15.0
-#: Streams at the same time, unless asked otherwise: each is a socket and about 20 kB.
-_MAX_STREAMS = 256
-
 #: Milliseconds after which a client comes back that has lost its stream.
 _RETRY = b"retry: 2000\n\n"
-
-TOO_MANY_STREAMS = Answer(
-    429,
-    "TOO_MANY_STREAMS",
-    {"zh": "打开的事件流过多", "en": "too many event streams are open"},
-    can_retry=True,
-)
-
-
-class Streams:
-    """Counts open streams, so that they stay bounded. Any thread may call it."""
-
-    def __init__(self, most: int = _MAX_STREAMS) -> None:
-        self._most = most
-        self._lock = threading.Lock()
-        #: Open now.
-        self.open = 0
-
-    def enter(self) -> bool:
-        """Count one more, if there may be one."""
-        with self._lock:
-            if self.open >= self._most:
-                return False
-            self.open += 1
-            return True
-
-    def leave(self) -> None:
-        """Count one less."""
-        with self._lock:
-            self.open -= 1
 
 
 class _EventResponse(StreamingResponse):
@@ -77,8 +43,8 @@ class _EventResponse(StreamingResponse):
             self._left()
 
 
-def stream(jobs: JobManager, job_id: str, after: int, streams: Streams) -> Response:
-    """The events of a job that are newer than a version; the caller has entered ``streams``.
+def stream(jobs: JobManager, job_id: str, after: int, streams: Places) -> Response:
+    """The events of a job that are newer than a version; the caller has a place in ``streams``.
 
     A client that goes away ends it: the server cancels what it would have sent.
     """

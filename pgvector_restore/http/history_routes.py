@@ -15,8 +15,9 @@ from pgvector_restore.http.answers import error_response
 from pgvector_restore.http.bodies import JobBody, JobPage
 from pgvector_restore.http.context import service_of
 from pgvector_restore.http.documented import error_answers, good_answer
-from pgvector_restore.http.events import TOO_MANY_STREAMS, stream
+from pgvector_restore.http.events import stream
 from pgvector_restore.http.job_values import JobKind, JobState
+from pgvector_restore.http.places import TOO_MANY_STREAMS
 from pgvector_restore.http.routing import Whole, json_response, shared_of
 
 __all__ = ["router"]

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pgvector_restore.http import examples
+from pgvector_restore.http.answers import error_response
 from pgvector_restore.http.bodies import JobBody, PlanBody
 from pgvector_restore.http.context import request_id_of, service_of
 from pgvector_restore.http.documented import (
@@ -28,7 +29,8 @@ from pgvector_restore.http.models import (
     RestoreRequest,
     VerifyRequest,
 )
-from pgvector_restore.http.routing import PREFIX, json_response
+from pgvector_restore.http.places import TOO_MANY_PLANS
+from pgvector_restore.http.routing import PREFIX, json_response, shared_of
 
 __all__ = ["router"]
 
@@ -75,7 +77,7 @@ def _sample(**fields: Any) -> Any:  # noqa: ANN401 - what FastAPI takes
         **error_answers(
             *BODY, *_LABEL, "INVALID_OPTION", "TARGET_UNREACHABLE", "TARGET_MISMATCH",
             "TARGET_BUSY", "TARGET_ERROR", "BACKUP_CHANGED", "BAD_HEADER", "BAD_MANIFEST",
-            "BAD_COMPRESSION", "SHUTTING_DOWN",
+            "BAD_COMPRESSION", TOO_MANY_PLANS.code, "SHUTTING_DOWN",
         ),
         200: good_answer("The plan; nothing has been touched.", "plan"),
     },
@@ -85,7 +87,13 @@ def plan(
     body: Annotated[PlanRequest, _sample(label=examples.SET["label"], mode="replace")],
 ) -> Response:
     """Look at set and database, and tell what a restore with this body would do."""
-    return json_response(service_of(request).plan(body.label, body.options, body.target))
+    service, places = service_of(request), shared_of(request).plans
+    if not places.enter():
+        return error_response(request, TOO_MANY_PLANS, headers={"Retry-After": "5"})
+    try:
+        return json_response(service.plan(body.label, body.options, body.target))
+    finally:
+        places.leave()
 
 
 @router.post(

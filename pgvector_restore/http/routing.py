@@ -13,8 +13,8 @@ from pydantic import BeforeValidator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pgvector_restore.http.events import Streams
 from pgvector_restore.http.pages import Rendered
+from pgvector_restore.http.places import Places
 
 __all__ = ["PREFIX", "Flag", "Shared", "Whole", "as_json", "json_response", "shared_of"]
 
@@ -51,8 +51,10 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 class Shared:
     """What requests of an application share."""
 
-    #: Streams of events.
-    streams: Streams = field(factory=Streams)
+    #: Streams of events: each is a socket and about 20 kB.
+    streams: Places = field(factory=lambda: Places(256))
+    #: Plans: each is a thread of the 40 that answer requests, and waits for locks on its tables.
+    plans: Places = field(factory=lambda: Places(8))
     #: Pages of the catalog.
     pages: Rendered = field(factory=Rendered)
 

@@ -8,16 +8,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
 
 from pgvector_restore import open_store
 from pgvector_restore.db.embedded import EmbeddedServer
 from pgvector_restore.http import events
-from pgvector_restore.http.events import Streams
+from pgvector_restore.http.app import create_app
+from pgvector_restore.http.places import Places
 from pgvector_restore.http.routing import Shared
+from pgvector_restore.http.settings import ServiceSettings
 from pgvector_restore.schema import COLLECTION, EMBEDDING
 from tests.conftest import G2_TABLES, connect, database
-from tests.http.running import READ_TOKEN, Running, running, wait_for
+from tests.http.running import READ_TOKEN, TOKEN, Running, running, serving, wait_for
 from tests.sets import COLLECTION_FILE, EMBEDDING_FILE, STAMP, write_set
 
 LABEL = f"vector_bak/{STAMP}"
@@ -170,6 +175,20 @@ def test_a_plan_touches_nothing(service: Running, target: str) -> None:
     assert service.client.get("/api/v1/jobs").json()["jobs"] == []
 
 
+def test_plans_at_the_same_time_are_few(service: Running) -> None:
+    shared = service.app.state.v1 = Shared(plans=Places(1))
+    body = {"label": LABEL}
+    assert shared.plans.enter()
+    problem(service.client.post("/api/v1/plan", json=body), 429, "TOO_MANY_PLANS")
+    shared.plans.leave()
+    for _ in range(2):
+        assert service.client.post("/api/v1/plan", json=body).status_code == 200
+    problem(
+        service.client.post("/api/v1/plan", json={"label": "no/label"}), 404, "BACKUP_NOT_FOUND"
+    )
+    assert shared.plans.taken == 0
+
+
 def test_who_may_only_read_may_plan_and_not_restore(service: Running) -> None:
     reading = {"Authorization": f"Bearer {READ_TOKEN}"}
     body = {"label": LABEL}
@@ -302,7 +321,7 @@ def test_streams_are_kept_open_counted_and_bounded(
     service: Running, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "_KEEP_ALIVE_S", 0.1)
-    shared = service.app.state.v1 = Shared(streams=Streams(1))
+    shared = service.app.state.v1 = Shared(streams=Places(1))
     with locked(target):
         job = service.job("restores", label=LABEL, mode="replace", lock_timeout_s=600)
         path = f"/api/v1/jobs/{job['id']}/events"
@@ -314,12 +333,12 @@ def test_streams_are_kept_open_counted_and_bounded(
             problem(refused, 429, "TOO_MANY_STREAMS")
             assert refused.headers["Retry-After"] == "5"
         # The client has gone; its place is free, and the job goes on.
-        wait_for(lambda: shared.streams.open == 0)
+        wait_for(lambda: shared.streams.taken == 0)
         with service.client.stream("GET", path) as stream:
             assert next(stream.iter_lines()) == "retry: 2000"
         assert service.client.get(f"/api/v1/jobs/{job['id']}").json()["state"] == "running"
     assert service.ended(job)["state"] == "done"
-    wait_for(lambda: shared.streams.open == 0)
+    wait_for(lambda: shared.streams.taken == 0)
 
 
 # --- backups, comparisons, prunes, history -----------------------------------------------------
@@ -385,3 +404,28 @@ def test_the_history_in_pages(service: Running) -> None:
     for path in (f"/api/v1/jobs/{nobody}", f"/api/v1/jobs/{nobody}/events"):
         problem(service.client.get(path), 404, "JOB_NOT_FOUND")
     problem(service.client.post(f"/api/v1/jobs/{nobody}/cancel"), 404, "JOB_NOT_FOUND")
+
+
+# --- in another application --------------------------------------------------------------------
+
+
+def test_mounted_in_another_application(tmp_path: Path, target: str) -> None:
+    settings = ServiceSettings(
+        store=str(write_set(tmp_path)), dsn=SecretStr(target), token=SecretStr(TOKEN)
+    )
+    inner, outer = create_app(settings), FastAPI()
+    outer.mount("/vectors", inner)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    try:
+        with serving(outer) as url, httpx.Client(base_url=url, headers=headers) as client:
+            made = client.post("/vectors/api/v1/restores", json={"label": LABEL})
+            job = made.json()
+            assert made.headers["Location"] == f"/vectors/api/v1/jobs/{job['id']}"
+            stream = client.get(made.headers["Location"] + "/events", timeout=60).text
+            assert "event: end" in stream
+            assert client.get(made.headers["Location"]).json()["state"] == "done"
+            refused = client.get("/vectors/api/v1/catalog?limit=0")
+            problem(refused, 422, "INVALID_REQUEST")
+    finally:
+        inner.state.service.close()
+    assert rows(target) == 4

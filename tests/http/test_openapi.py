@@ -12,7 +12,6 @@ from pydantic import SecretStr
 
 from pgvector_restore.http.answers import ANSWERS
 from pgvector_restore.http.app import create_app
-from pgvector_restore.http.events import TOO_MANY_STREAMS
 from pgvector_restore.http.models import BackupRequest, KeepRulesBody, RestoreRequest, VerifyRequest
 from pgvector_restore.http.operations import (
     BACKUP_OPTIONS,
@@ -20,6 +19,7 @@ from pgvector_restore.http.operations import (
     RESTORE_OPTIONS,
     VERIFY_OPTIONS,
 )
+from pgvector_restore.http.places import FULL
 from pgvector_restore.http.settings import ServiceSettings
 from tests.sets import write_set
 
@@ -81,7 +81,7 @@ def test_every_answer_has_examples_that_fit(document: dict[str, Any]) -> None:
                 check(document, content.get("schema", {}), example["value"])
                 if int(status) >= 400:
                     error = example["value"]["error"]
-                    known = {**ANSWERS, TOO_MANY_STREAMS.code: TOO_MANY_STREAMS}[title]
+                    known = {**ANSWERS, **FULL}[title]
                     assert (error["code"], str(known.status)) == (title, status)
                     assert error["message"] == known.text["en"]
                     seen.add(title)

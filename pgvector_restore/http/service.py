@@ -137,6 +137,9 @@ class Service:
         """
         name = self._resources.connections.name(target)
         chosen = restore_options(options, self._resources.defaults)
+        # Somebody waits for the answer, in one of a few places.
+        patience = min(chosen.lock_timeout_s, self.settings.lock_timeout_s)
+        chosen = evolve(chosen, lock_timeout_s=patience)
         return self._resources.restorer(name).plan(self._resources.find(label), chosen).to_dict()
 
     def restore(

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pgvector_restore.cli.database import find_database
-from pgvector_restore.cli.options import EXIT_CODES, dsn_option, store_argument, verbose
+from pgvector_restore.cli.options import EXIT_CODES, dsn_option, verbose
 from pgvector_restore.cli.output import print_lines
 from pgvector_restore.db.embedded import default_data_dir
-from pgvector_restore.errors import OptionError
-from pgvector_restore.storage import open_store
+from pgvector_restore.errors import BackupNotFoundError, OptionError, StoreError
+from pgvector_restore.storage import BackupStore, open_store
 
 if TYPE_CHECKING:
     from pgvector_restore.http import ServiceSettings
@@ -22,7 +22,7 @@ __all__ = ["serve_command"]
 
 
 @click.command("serve", epilog=EXIT_CODES)
-@store_argument
+@click.argument("store", required=False)
 @click.option("--host", metavar="HOST", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option(
     "--port",
@@ -58,10 +58,16 @@ __all__ = ["serve_command"]
 @click.option("--log-format", type=click.Choice(["json", "text"]), help="[default: json]")
 @dsn_option
 @verbose
-def serve_command(store: str, *, dsn: str | None, **given: Any) -> None:  # noqa: ANN401 - options
+def serve_command(
+    store: str | None,
+    *,
+    dsn: str | None,
+    **given: Any,  # noqa: ANN401 - the options above
+) -> None:
     """Answer HTTP requests for STORE and its database until Ctrl-C or SIGTERM.
 
-    Callers need a token. Other settings than those below are in the file: see docs/operating.md.
+    STORE may be left out where the settings have it. Callers need a token. Other settings than
+    those below are in the file: see docs/operating.md.
     """
     from pgvector_restore.http import ServiceSettings, create_app  # noqa: PLC0415 - an extra
 
@@ -73,7 +79,8 @@ def serve_command(store: str, *, dsn: str | None, **given: Any) -> None:  # noqa
     from pgvector_restore.http import logs, server, tokens  # noqa: PLC0415 - an extra
 
     server.check_exposure(settings)
-    open_store(store, storage_options=settings.storage_options)  # before a server is started
+    opened = open_store(settings.store, storage_options=settings.storage_options)
+    _warn(settings, opened)
     settings = _with_database(settings)
     own_place = settings.state_dir is None
     settings = _with_state(settings)
@@ -104,6 +111,23 @@ def serve_command(store: str, *, dsn: str | None, **given: Any) -> None:  # noqa
     print_lines(f"listening on {_url(settings, sock.getsockname()[1])}", err=True)
     logs.configure(settings)
     server.serve(app, settings, sock)
+
+
+def _warn(settings: ServiceSettings, store: BackupStore) -> None:
+    """Say what works, and is perhaps not what was meant."""
+    try:
+        next(iter(store.list("", max_depth=1)), None)
+    except BackupNotFoundError:
+        print_lines(
+            f"warning: {settings.store} is not there yet: the first backup makes it", err=True
+        )
+    except StoreError as exc:
+        print_lines(f"warning: {exc}", err=True)
+    names = settings.named_targets()
+    if len(names) > 1 and "default" not in names:
+        print_lines(
+            "warning: there are several targets and no default: requests must name one", err=True
+        )
 
 
 def _with_database(settings: ServiceSettings) -> ServiceSettings:

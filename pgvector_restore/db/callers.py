@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -28,6 +29,13 @@ _LONGEST_TIMEOUT_S = 60
 _LOOK_TIMEOUT_S = 3
 _PORT = "5432"
 _HIGHEST_PORT = 65535
+_DIGITS = re.compile("[0-9]{1,9}")
+#: https://www.postgresql.org/docs/current/libpq-ssl.html
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+#: Longest name of a database or a role, bytes (``NAMEDATALEN``).
+_NAME_BYTES = 63
+#: What both must say themselves for a text to mean a target: a guess could lead elsewhere.
+_TOLD = ("host", "dbname", "user")
 
 #: Whatever the environment says: the password is the caller's and goes nowhere in clear or in a
 #: form that can be used again, and nothing of this machine identifies it to that server.
@@ -60,20 +68,25 @@ def caller_parameters(text: str, hosts: Collection[str]) -> dict[str, Any]:
     if any(not given.get(name) for name in _REQUIRED):
         raise OptionError(f"a caller's connection must say {', '.join(_REQUIRED)}")
     host, port = str(given["host"]).lower(), str(given.get("port") or _PORT)
-    if not (port.isascii() and port.isdecimal() and 0 < int(port[:9]) <= _HIGHEST_PORT):
+    if not (_DIGITS.fullmatch(port) and 0 < int(port) <= _HIGHEST_PORT):
         raise OptionError("a caller's connection has no port that there is")
     allowed = {one.lower() for one in hosts}
     if host not in allowed and f"{host}:{int(port)}" not in allowed:
         raise OptionError("a caller's connection leads to a host that is not allowed")
     timeout = str(given.get("connect_timeout") or "10")
-    if not (timeout.isascii() and timeout.isdecimal() and int(timeout[:9]) > 0):
+    if not (_DIGITS.fullmatch(timeout) and int(timeout) > 0):
         raise OptionError("a caller's connection has a connect_timeout that is no number")
-    own = given | {"port": port, "connect_timeout": str(min(int(timeout), _LONGEST_TIMEOUT_S))}
+    if given.get("sslmode") not in (None, *_SSL_MODES):
+        raise OptionError("a caller's connection has an sslmode that there is not")
+    if not all(_is_name(str(given[name])) for name in ("dbname", "user")):
+        raise OptionError("a caller's connection has a name that can be none")
+    patience = str(min(int(timeout), _LONGEST_TIMEOUT_S))
+    own = given | {"port": str(int(port)), "connect_timeout": patience}
     return _closed() | own | _FORCED
 
 
 def means(text: str, target: str) -> bool:
-    """Whether a text names a target: the same server, database and user.
+    """Whether a text names a target: the same text, or the same server, database and user.
 
     Its password is not looked at: whoever may ask may use the target anyway, and must not be able
     to find the password out.
@@ -82,7 +95,11 @@ def means(text: str, target: str) -> bool:
         given, known = given_parameters(text), given_parameters(target)
     except OptionError:
         return False
-    if set(given) - set(_KEYWORDS):
+    if text == target and given:
+        return True
+    if set(given) - set(_KEYWORDS) or "service" in known:
+        return False
+    if not all(given.get(name) and known.get(name) for name in _TOLD):
         return False
     if given.get("sslmode") not in (None, known.get("sslmode")):
         return False
@@ -90,8 +107,11 @@ def means(text: str, target: str) -> bool:
 
 
 def address(target: str) -> str:
-    """``host:port/dbname`` of a target, as far as its text tells; no secrets."""
-    host, port, dbname, _ = _place(given_parameters(target))
+    """``host:port/dbname`` of a target, without secrets; empty where its text does not tell."""
+    given = given_parameters(target)
+    if "service" in given or not (given.get("host") and given.get("dbname")):
+        return ""
+    host, port, dbname, _ = _place(given)
     return f"{host}:{port}/{dbname}"
 
 
@@ -121,10 +141,12 @@ def reachable(target: str | Mapping[str, Any]) -> bool:
 
 
 def _place(given: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    user = str(given.get("user") or "")
-    dbname = str(given.get("dbname") or user)
-    host = str(given.get("host") or given.get("hostaddr") or "localhost").lower()
-    return host, str(given.get("port") or _PORT), dbname, user
+    host = str(given["host"]).lower()
+    return host, str(given.get("port") or _PORT), str(given["dbname"]), str(given.get("user", ""))
+
+
+def _is_name(text: str) -> bool:
+    return text.isprintable() and len(text.encode("utf-8", "replace")) <= _NAME_BYTES
 
 
 def _closed() -> dict[str, str]:

@@ -102,8 +102,9 @@ class Connections:
         else:
             name = self.name(target)
         dsn = self._targets[name]
-        holds = {f"target {name}", f"address {self._addresses[name]}"}
-        if self._settings.allow_connections:
+        place = self._addresses[name]
+        holds = {f"target {name}"} | ({f"address {place}"} if place else set())
+        if self._settings.allow_connections or len(self._targets) > 1:
             holds |= self._server(name, dsn)
         return Reached(name, dsn, configured=True, holds=frozenset(holds), key=name)
 

@@ -198,7 +198,7 @@ class _GoneError(Exception):
 
 #: What a page of an allowed origin may send.
 _PREFLIGHT = {
-    "Access-Control-Allow-Methods": "GET, POST, DELETE",
+    "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": (
         "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-ID"
     ),

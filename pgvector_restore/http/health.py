@@ -25,8 +25,8 @@ async def healthz() -> dict[str, str]:
     responses={503: {"description": "Storage or a database cannot be reached."}},
 )
 def readyz(request: Request) -> JSONResponse:
-    """The store can be listed, and every database answers."""
+    """The store can be listed, there is a database, and every one answers."""
     found = service_of(request).ready()
-    if found["store"] and all(found["targets"].values()):
+    if found["store"] and found["targets"] and all(found["targets"].values()):
         return JSONResponse({"status": "ok"})
     return JSONResponse({"status": "unavailable"}, 503)

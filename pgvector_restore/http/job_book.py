@@ -94,9 +94,16 @@ class JobBook:
 
     def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
         """The job once it has ended, or as it is when the time is over."""
+        return self.ended(job_id, timeout_s)[0]
+
+    def ended(
+        self, job_id: str, timeout_s: float | None = None
+    ) -> tuple[Job, BaseException | None]:
+        """As :meth:`wait`, with what ended it; also of a job that leaves the history meanwhile."""
         with self._changed:
-            self._changed.wait_for(lambda: self._entry(job_id).record.job.finished, timeout_s)
-            return self._entry(job_id).record.job
+            entry = self._entry(job_id)
+            self._changed.wait_for(lambda: entry.record.job.finished, timeout_s)
+            return entry.record.job, entry.exception
 
     def changes(self, job_id: str, after_version: int, timeout_s: float) -> Job | None:
         """The job once its version is greater, or ``None`` when the time is over."""
@@ -171,9 +178,11 @@ class JobBook:
         return entry
 
     def _trim(self) -> None:
-        ended = [key for key, entry in self._entries.items() if entry.record.job.finished]
-        for job_id in ended[: max(len(ended) - self._history, 0)]:
-            self._drop(job_id)
+        """Forget those that ended first: a long job is not old when it ends."""
+        jobs = [entry.record.job for entry in self._entries.values() if entry.record.job.finished]
+        jobs.sort(key=lambda job: job.finished_at or job.created_at)
+        for job in jobs[: max(len(jobs) - self._history, 0)]:
+            self._drop(job.id)
 
     def _drop(self, job_id: str) -> None:
         entry = self._entries.pop(job_id)

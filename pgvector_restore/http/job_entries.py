@@ -6,13 +6,13 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from traceback import extract_tb
 from typing import Any
 
 from attrs import define, evolve, field, frozen
 
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.errors import CancelledError, OutcomeUnknownError, PgvectorRestoreError
+from pgvector_restore.http import logs
 from pgvector_restore.http.answers import answer_for
 from pgvector_restore.http.job_records import JobRecord
 from pgvector_restore.http.job_values import Job, JobError, JobKind, Outcome
@@ -103,11 +103,8 @@ def failure(job: Job, exc: BaseException) -> dict[str, Any]:
         _log.info("%s was called off", job.kind, extra=about)
         return {"state": "cancelled"}
     name = type(exc).__name__
-    if isinstance(exc, PgvectorRestoreError):
-        _log.warning("%s failed: %s: %s (%s)", job.kind, name, exc, exc.hint, extra=about)
-    else:
-        places = "; ".join(f"{f.filename}:{f.lineno}" for f in extract_tb(exc.__traceback__))
-        _log.error("%s failed: %s (%s)", job.kind, name, places, extra=about)
+    level = logging.WARNING if isinstance(exc, PgvectorRestoreError) else logging.ERROR
+    logs.failed(_log, f"{job.kind} failed", exc, level, about)
     exit_code = exc.exit_code if isinstance(exc, PgvectorRestoreError) else 1
     outcome = "unknown" if isinstance(exc, OutcomeUnknownError) else None
     error = JobError(name, exit_code, answer_for(exc).code)

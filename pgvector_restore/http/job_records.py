@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import threading
 from pathlib import Path
@@ -14,6 +15,8 @@ from pgvector_restore.errors import OptionError, StoreError, quoted
 from pgvector_restore.http.job_values import Job
 
 __all__ = ["JobRecord", "JobRecords"]
+
+_log = logging.getLogger(__name__)
 
 #: Name of the file in the folder.
 _FILE = "jobs.sqlite3"
@@ -151,8 +154,14 @@ class JobRecords:
     def forget(self, job_id: str) -> None:
         """Keep nothing of it any more."""
         with self._lock:
-            if not self._closed:
+            if self._closed:
+                return
+            try:
                 self._db.execute("DELETE FROM jobs WHERE id = ?", [job_id])
+            except sqlite3.Error as exc:  # it is found there again by the next service
+                _log.error(
+                    "a job stays in state_dir: %s", type(exc).__name__, extra={"job_id": job_id}
+                )
 
     def close(self) -> None:
         """Let go of the file."""

@@ -176,8 +176,8 @@ class JobManager(JobBook):
         with self._changed:
             entry.holds = frozenset()
             self._change(entry, finished_at=now(), **changes)
-            self._trim()
             entry.thread = None
+            self._trim()
         self.on_end(entry.record.job)
 
     def _remember(self, entry: JobEntry, traces: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ from pgvector_restore.http.legacy_requests import (
 )
 from pgvector_restore.http.service import Service
 from pgvector_restore.model import Location
+from pgvector_restore.schema import EMBEDDING
 
 __all__ = ["router"]
 
@@ -126,6 +127,8 @@ def _begin_restore(request: Request, wanted: RestoreRequest) -> tuple[Service, J
         held = {file.table for file in backup.files}
         if backup.timestamp == wanted.timestamp and not held.issuperset(wanted.tables or ()):
             raise LegacyError(400, INVALID_PARAMS, texts.NO_SUCH_TABLE)
+    if wanted.truncate and wanted.tables is not None and EMBEDDING not in wanted.tables:
+        raise LegacyError(400, INVALID_PARAMS, texts.ORPHANS)
     # By key: a task may have two folders, and its name is that of both.
     label = f"{location.key}/{wanted.timestamp}" if location.key else wanted.timestamp
     options: dict[str, Any] = {"mode": "replace" if wanted.truncate else "append"}
@@ -144,6 +147,8 @@ def _begin_backup(request: Request, wanted: BackupRequest) -> tuple[Service, Job
     service = service_of(request)
     options: dict[str, Any] = {"truncate_after": wanted.truncate}
     if wanted.task_id is not None:
+        if not service.store.layout.is_task_folder(wanted.task_id):
+            raise LegacyError(400, INVALID_PARAMS, texts.LOST_TASK)
         options["task_id"] = wanted.task_id
     job = service.backup(
         options=options,
@@ -162,11 +167,11 @@ async def _waited(service: Service, job: Job) -> dict[str, Any]:
     # A thread for each job that is waited for: those that others share would be used up by a few
     # long restores. One that is left alone ends with its job.
     alone = anyio.CapacityLimiter(1)
-    wait = partial(service.jobs.wait, job.id)
-    ended = await run_sync(wait, abandon_on_cancel=True, limiter=alone)
+    wait = partial(service.jobs.ended, job.id)
+    ended, exc = await run_sync(wait, abandon_on_cancel=True, limiter=alone)
     if ended.state == "done" and ended.result is not None:
         return ended.result
-    raise failure_of(service.jobs.exception(job.id) or RuntimeError())
+    raise failure_of(exc or RuntimeError())
 
 
 def _location(report: dict[str, Any]) -> Location:

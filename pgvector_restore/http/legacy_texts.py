@@ -71,6 +71,14 @@ BAD_TABLES = Say(
     "参数 tables 必须是非空的表名列表", "tables must be a list of at least one table name"
 )
 NO_SUCH_TABLE = Say("该备份集不包含 tables 中的某个表", "the backup set has no such table")
+ORPHANS = Say(
+    "清空 langchain_pg_collection 时必须同时恢复 langchain_pg_embedding",
+    "langchain_pg_collection can be emptied together with langchain_pg_embedding only",
+)
+LOST_TASK = Say(
+    "task_id 必须以 task_ 或 manual_ 开头，否则备份将无法被找到",
+    "task_id must begin with task_ or manual_, or the backup would not be found again",
+)
 BAD_CONNECTION = Say(
     "参数 {name} 必须是连接字符串，或包含 host、port、dbname、user、password 的对象",
     "{name} must be a connection string, or an object with host, port, dbname, user, password",

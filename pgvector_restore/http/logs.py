@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, TextIO
 
 from pgvector_restore.db.pool import parse_target
-from pgvector_restore.errors import OptionError, PgvectorRestoreError, shown
+from pgvector_restore.errors import BadDataError, OptionError, PgvectorRestoreError, shown
 from pgvector_restore.http.settings import ServiceSettings
 
 __all__ = ["JsonFormatter", "TextFormatter", "bound", "configure", "failed", "request_id"]
@@ -53,18 +53,38 @@ def bound(**names: str | None) -> Iterator[None]:
         _bound.reset(token)
 
 
-def failed(log: logging.Logger, what: str, exc: BaseException, level: int = logging.ERROR) -> None:
+def failed(
+    log: logging.Logger,
+    what: str,
+    exc: BaseException,
+    level: int = logging.ERROR,
+    about: Mapping[str, object] = MappingProxyType({}),
+) -> None:
     """Log what was raised: its type, code and place; a text only if it is this package's own."""
     # Not by exc_info: handlers of an application around this one would show all of it.
-    extra = {"error": type(exc).__name__, "at": _places(exc)}
+    extra = {"error": type(exc).__name__, "at": _places(exc), **about}
     log.log(level, "%s: %s", what, _described(exc), extra=extra)
 
 
 def _described(exc: BaseException) -> str:
     sqlstate = getattr(exc, "sqlstate", None)
     state = f" {sqlstate}" if isinstance(sqlstate, str) else ""
-    words = f": {exc}" if isinstance(exc, PgvectorRestoreError) else ""
-    return f"{type(exc).__name__}{state}{words}"
+    return f"{type(exc).__name__}{state}{words_of(exc)}"
+
+
+def words_of(exc: BaseException) -> str:
+    """What a line may say of an error beside its kind: our own words, where none is of a row.
+
+    Of what is wrong with a row only the place: a cell may be a whole document.
+    """
+    if isinstance(exc, BadDataError):
+        named = ("file", "record", "column", "constraint")
+        found = [(name, getattr(exc, name, None)) for name in named]
+        place = ", ".join(f"{name} {value}" for name, value in found if value is not None)
+        return f": {place}" if place else ""
+    if not isinstance(exc, PgvectorRestoreError):
+        return ""
+    return f": {exc} ({exc.hint})" if exc.hint else f": {exc}"
 
 
 class _Formatter(logging.Formatter):
@@ -119,8 +139,14 @@ class TextFormatter(_Formatter):
         """The line."""
         fields = self.fields(record)
         head = (fields.pop("time"), fields.pop("level"), fields.pop("message"))
-        rest = [f"{name}={value}" for name, value in fields.items()]
+        rest = [f"{name}={_told_apart(value)}" for name, value in fields.items()]
         return shown(" ".join((*head, *rest)))
+
+
+def _told_apart(value: object) -> str:
+    """A value that cannot be taken for several: in quotes if it has room for more."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if re.search(r'[\s="]', text) else text
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -12,7 +12,7 @@ from pgvector_restore.http.connections import Connections, Reached
 from pgvector_restore.http.readiness import check_ready
 from pgvector_restore.http.settings import ServiceSettings
 from pgvector_restore.http.shared import Shared
-from pgvector_restore.model import BackupSet
+from pgvector_restore.model import BackupSet, Catalog
 from pgvector_restore.restorer import Restorer
 from pgvector_restore.storage import open_store
 
@@ -44,7 +44,7 @@ class Resources:
         #: The databases.
         self.connections = Connections(settings)
         #: What backups there are.
-        self.catalog = Shared(self.store.catalog, _CATALOG_AGE_S, _CATALOG_TIMES)
+        self.catalog = Shared(self._look, _CATALOG_AGE_S, _CATALOG_TIMES)
         #: What can be reached.
         self.ready = Shared(lambda: check_ready(self.store, self.connections), _READY_AGE_S)
         #: Options that requests start from.
@@ -55,6 +55,13 @@ class Resources:
         }
         self._lock = threading.Lock()
         self._restorers: dict[str, Restorer] = {}
+
+    def _look(self) -> Catalog:
+        """A store that is not there yet has no backups: the first one makes it."""
+        try:
+            return self.store.catalog()
+        except BackupNotFoundError:
+            return Catalog((), (), ())
 
     def find(self, label: str) -> BackupSet:
         """The set of a label; ``latest`` is that of the store as it is now.

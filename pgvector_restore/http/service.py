@@ -8,8 +8,10 @@ from typing import Any
 
 from attrs import asdict, evolve
 
+from pgvector_restore.backup_checks import location_of
 from pgvector_restore.backuper import Backuper
-from pgvector_restore.errors import OptionError
+from pgvector_restore.db.callers import reachable
+from pgvector_restore.errors import ConnectError, OptionError
 from pgvector_restore.http.asked import Asked, Work
 from pgvector_restore.http.connections import ConnectionNotAllowedError, Reached
 from pgvector_restore.http.job_records import JobRecords
@@ -140,6 +142,8 @@ class Service:
         # Somebody waits for the answer, in one of a few places.
         patience = min(chosen.lock_timeout_s, self.settings.lock_timeout_s)
         chosen = evolve(chosen, lock_timeout_s=patience)
+        if not reachable(self._resources.connections.conninfo(name) or ""):
+            raise ConnectError("the database does not answer")  # a pool would try for long
         return self._resources.restorer(name).plan(self._resources.find(label), chosen).to_dict()
 
     def restore(
@@ -205,6 +209,7 @@ class Service:
         if isinstance(asked, Job):
             return asked
         chosen = backup_options(options, self._resources.defaults)
+        location_of(self.store.layout, chosen.task_id)
         backuper = Backuper(self.store, reached.target)
 
         def work(job: JobHandle) -> dict[str, Any]:

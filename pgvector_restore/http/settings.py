@@ -31,6 +31,8 @@ DEFAULT_TARGET = "default"
 _PREFIX = "PGVECTOR_RESTORE_"
 #: Names of targets are parts of answers, labels of metrics and keys of the jobs' records.
 _TARGET_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+#: Two ways to give one token.
+_TWINS = (("token", "token_file"), ("read_token", "read_token_file"))
 #: Spellings in files and calls that are no attribute's name.
 _RENAMED = {"schema": "schema_name"}
 
@@ -136,6 +138,14 @@ class ServiceSettings(BaseSettings):
             for key, value in _renamed(in_file).items()
             if f"{_PREFIX}{key.upper()}" not in in_environment or not _from_environment(key)
         }
+        for name, twin in (*_TWINS, *(pair[::-1] for pair in _TWINS)):
+            # A token of a higher source replaces one of a lower source, however that is given.
+            if name in given:
+                values.pop(twin, None)
+                if twin not in given:
+                    given[twin] = None
+            elif f"{_PREFIX}{name.upper()}" in in_environment and twin not in given:
+                values.pop(twin, None)
         problem: OptionError
         try:
             return cls(**(values | _renamed(given)))

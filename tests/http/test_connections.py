@@ -118,6 +118,11 @@ def test_the_operator_may_allow_hosts(text: str) -> None:
         ("host=db2 dbname=x user=y password=z port=1,2", "no port"),
         ("host=db2 dbname=x user=y password=z connect_timeout=soon", "connect_timeout"),
         ("host=db2 dbname=x user=y password=z connect_timeout=0", "connect_timeout"),
+        (f"host=db2 dbname=x user=y password=z port={'0' * 5000}5432", "no port"),
+        (f"host=db2 dbname=x user=y password=z connect_timeout={'1' * 5000}", "connect_timeout"),
+        (f"host=db2 dbname=x user=y password=z sslmode={CANARY}", "sslmode that there is not"),
+        ("host=db2 dbname='x\ny' user=y password=z", "name that can be none"),
+        (f"host=db2 dbname=x user={'y' * 64} password=z", "name that can be none"),
         ("host=db2 dbname=x user=y password=z hostaddr=10.0.0.1", "may say"),
         *[
             (f"host=db2 dbname=x user=y password=z {name}=x", "may say")
@@ -161,7 +166,15 @@ def test_secrets_are_in_no_repr() -> None:
 def test_means_is_about_the_place() -> None:
     assert means("host=a dbname=b user=c password=x", "host=a dbname=b user=c password=y")
     assert not means("host=a dbname=b", "host=a dbname=b user=c")
-    assert means("host=a user=b", "host=a user=b dbname=b")
+    own = "host=a dbname=b user=c"
+    # What a text leaves open could lead elsewhere.
+    assert not means("host=a user=b", "host=a user=b dbname=b")
+    for text in ("host=localhost", "password=x", " ", "host=localhost port=5432"):
+        for target in ("service=prod", "application_name=x", "port=5432", own):
+            assert not means(text, target)
+    assert not means(own, f"service=prod {own}")
+    assert means("service=prod", "service=prod")
+    assert address("service=prod") == address("dbname=b") == ""
     assert not means("no conninfo at all", "host=a dbname=b user=c")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pgvector_restore.errors import ConnectError, OptionError, OutcomeUnknownError
+from pgvector_restore.errors import BadCellError, ConnectError, OptionError, OutcomeUnknownError
 from pgvector_restore.http.job_records import JobRecords
 from pgvector_restore.http.jobs import (
     IdempotencyError,
@@ -133,9 +133,40 @@ def test_errors_of_others_are_logged_without_their_text(
     job = jobs.wait(jobs.start(request(failing(RuntimeError(CANARY)))).id)
     (line,) = [one for one in caplog.records if one.levelno >= logging.WARNING]
     assert "RuntimeError" in line.message
-    assert "test_jobs.py" in line.message
+    assert "test_jobs.py" in str(line.__dict__["at"])
     assert CANARY not in caplog.text
     assert line.__dict__["job_id"] == job.id
+
+
+def test_of_bad_rows_the_place_is_logged(
+    jobs: JobManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="pgvector_restore")
+    bad = BadCellError(f'"{CANARY}" is no uuid', file="a.csv", record=7, column="uuid")
+    jobs.wait(jobs.start(request(failing(bad))).id)
+    (line,) = [one for one in caplog.records if one.levelno >= logging.WARNING]
+    assert line.message == "restore failed: BadCellError: file a.csv, record 7, column uuid"
+    assert CANARY not in caplog.text
+
+
+def test_a_long_job_is_not_the_first_to_be_forgotten(tmp_path: Path) -> None:
+    """It began before all others; a key that was just used is known after it."""
+    jobs = JobManager(JobRecords(tmp_path), 2)
+    go = threading.Event()
+    long = request(lambda _: {"waited": go.wait(30)}, idempotency_key="once")
+    begun = jobs.start(long)
+    for number in range(5):
+        short = request(lambda _: {}, holds=frozenset([f"target {number}"]))
+        jobs.wait(jobs.start(short).id)
+    waiting_for = threading.Thread(target=lambda: ended.append(jobs.ended(begun.id)))
+    ended: list[Any] = []
+    waiting_for.start()
+    go.set()
+    waiting_for.join(30)
+    assert ended[0][0].state == "done"
+    assert jobs.get(begun.id).result == {"waited": True}
+    assert jobs.start(long).id == begun.id
+    jobs.close(10)
 
 
 def test_one_job_at_a_time_where_they_hold_the_same(jobs: JobManager) -> None:

@@ -289,7 +289,8 @@ def test_list_with_a_bad_flag(lister: httpx.Client) -> None:
 def test_list_of_a_store_that_is_gone(lister: httpx.Client, training: Path) -> None:
     shutil.rmtree(training)
     answer = lister.get(LIST)
-    assert (answer.status_code, answer.json()["data"]["error_type"]) == (404, "RESOURCE_NOT_FOUND")
+    assert (answer.status_code, answer.json()["data"]["backup_locations"]) == (200, [])
+    assert lister.get("/readyz").status_code == 503
 
 
 # --- restore -----------------------------------------------------------------------------------
@@ -564,7 +565,10 @@ def test_replacing_parents_only_is_refused(client: httpx.Client, g2_dsn: str) ->
     assert client.post(RESTORE, json=body).status_code == 200
     before = rows(g2_dsn)
     body |= {"tables": [COLLECTION], "truncate_before_restore": True}
-    answered(client.post(RESTORE, json=body), failed(400, "INVALID_PARAMS", "请求参数无效"))
+    wanted = failed(
+        400, "INVALID_PARAMS", "清空 langchain_pg_collection 时必须同时恢复 langchain_pg_embedding"
+    )
+    answered(client.post(RESTORE, json=body), wanted)
     assert rows(g2_dsn) == before
 
 

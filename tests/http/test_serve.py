@@ -138,6 +138,20 @@ def test_a_token_file_and_a_config(tmp_path: Path, target: str) -> None:
     assert " info request logger=pgvector_restore.http.exchange request_id=" in log
 
 
+def test_a_store_of_the_settings_only(tmp_path: Path) -> None:
+    write_set(tmp_path / "store")
+    config = tmp_path / "service.toml"
+    config.write_text('store = "store"\ntoken = "of-the-file"\n[targets]\na = "host=/a"\nb = ""\n')
+    (tmp_path / "token").write_text(TOKEN)
+    args = ("--config", str(config), "--state-dir", "state", "--token-file", "token")
+    with process(tmp_path, *args) as made:
+        assert made.said == [
+            "warning: there are several targets and no default: requests must name one"
+        ]
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        assert made.client.get("/api/v1/catalog", headers=headers).json()["total"] == 1
+
+
 def test_two_services_of_one_store_and_short_tokens(tmp_path: Path) -> None:
     """The second one has no folder for its jobs; short tokens are told of."""
     place = {"PGVECTOR_RESTORE_EMBEDDED_DIR": str(tmp_path / "data")}
@@ -146,10 +160,11 @@ def test_two_services_of_one_store_and_short_tokens(tmp_path: Path) -> None:
     store = str(tmp_path / "store")
     warning = "warning: token is short enough to be guessed"
     with process(tmp_path, store, **place, **options) as first:
-        assert first.said == [warning]
+        absent = f"warning: {store} is not there yet: the first backup makes it"
+        assert first.said == [absent, warning]
         with process(tmp_path / "other", store, **place, **options) as second:
-            assert second.said[0].startswith("warning: jobs are kept in memory: ")
-            assert second.said[1:] == [warning]
+            assert second.said[1].startswith("warning: jobs are kept in memory: ")
+            assert second.said[::2] == [absent, warning]
             headers = {"Authorization": "Bearer short"}
             for client in (first.client, second.client):
                 assert client.get("/api/v1/jobs", headers=headers).json()["jobs"] == []
@@ -497,6 +512,14 @@ def test_a_secret_in_a_line_is_hidden_all_the_same() -> None:
     words = f"a {CANARIES['token']} b canary-password c canary-secret d canary-store"
     line = handler.format(logging.makeLogRecord({"msg": words, "name": "pgvector_restore.x"}))
     assert json.loads(line)["message"] == "a *** b *** c *** d ***"
+
+
+def test_a_value_of_a_text_line_is_no_other_field() -> None:
+    record = logging.makeLogRecord({"msg": "request", "name": "pgvector_restore.http"})
+    record.path = "/a status=200"
+    line = logs.TextFormatter().format(record)
+    assert 'path="/a status=200"' in line
+    assert " status=" not in line.replace('"/a status=200"', "")
 
 
 def test_texts_of_others_are_left_out() -> None:

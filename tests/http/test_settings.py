@@ -202,6 +202,20 @@ def test_tokens_that_are_refused(given: dict[str, Any], message: str) -> None:
 # --- where it listens --------------------------------------------------------------------------
 
 
+def test_a_token_of_a_higher_source_replaces_one_of_a_lower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "a.toml"
+    config.write_text('store = "."\ntoken_file = "of-the-file"\nread_token = "of-the-file"\n')
+    monkeypatch.setenv("PGVECTOR_RESTORE_TOKEN", "of-the-environment")
+    loaded = ServiceSettings.load(config)
+    assert loaded.token_file is None
+    assert loaded.token is not None
+    assert loaded.read_token is not None
+    loaded = ServiceSettings.load(config, token_file=Path("given"))
+    assert (loaded.token, loaded.token_file) == (None, Path("given"))
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost", "LOCALHOST"])
 def test_loopback(host: str) -> None:
     assert is_loopback(host)

@@ -33,6 +33,7 @@ from pgvector_restore.db.embedded import EmbeddedServer
 from pgvector_restore.model import ObjectInfo
 from tests.backup.kit import COLLECTION, EMBEDDING, backup, files, make, store_at, unchanged
 from tests.conftest import SETTINGS, connect, database
+from tests.disks import unmount
 from tests.restore.roles import role
 
 
@@ -162,7 +163,7 @@ def test_no_room(filled: str, root: Path) -> None:
                 backup(small, filled, format=kind)
         assert [one.label for one in open_store(small).catalog().sets] == [first.label]
     finally:
-        subprocess.run(["umount", small], check=True)
+        unmount(small)
 
 
 def test_read_only_stores(filled: str, root: Path) -> None:

@@ -17,6 +17,7 @@ from psycopg import sql
 from pgvector_restore import TargetError
 from pgvector_restore.db.embedded import EmbeddedServer
 from tests.conftest import connect, database
+from tests.disks import unmount
 from tests.restore.content import snapshot
 from tests.sets import SQL_ID, embedding_bytes, restore, write_set
 
@@ -62,7 +63,7 @@ def disk(server: EmbeddedServer, place: Path) -> Iterator[Disk]:
     try:
         small.mount(f"size={_SMALL},mode=0700,uid={owner.st_uid},gid={owner.st_gid}")
         yield small
-        subprocess.run(["umount", folder], check=True)
+        unmount(folder)
     finally:
         folder.rmdir()
 

@@ -14,6 +14,7 @@ import pytest
 
 from pgvector_restore import ProgressEvent, Restorer, StoreError, open_store
 from pgvector_restore.schema import EMBEDDING
+from tests.disks import unmount
 from tests.faults.kit import Client
 from tests.restore.content import count, snapshot
 from tests.sets import (
@@ -93,7 +94,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", folder], check=True)
+        unmount(folder)
 
 
 #: Bad records that fill the disk at once, or that wait in a buffer until the end.

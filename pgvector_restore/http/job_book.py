@@ -87,11 +87,6 @@ class JobBook:
         fitting = (job for job in jobs if kind in (None, job.kind) and state in (None, job.state))
         return [job for job, _ in zip(fitting, range(limit), strict=False)]
 
-    def exception(self, job_id: str) -> BaseException | None:
-        """What ended a job of this process; ``None`` for others."""
-        with self._changed:
-            return self._entry(job_id).exception
-
     def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
         """The job once it has ended, or as it is when the time is over."""
         return self.ended(job_id, timeout_s)[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header
@@ -65,6 +67,21 @@ def _accepted(request: Request, job: Job) -> Response:
     return json_response(job.to_dict(), 202, {"Location": location})
 
 
+def _begun(
+    request: Request,
+    begin: Callable[..., Job],
+    body: RestoreRequest | BackupRequest | VerifyRequest,
+    key: str | None,
+) -> Response:
+    job = begin(
+        target=body.target,
+        options=body.options,
+        idempotency_key=key,
+        request_id=request_id_of(request),
+    )
+    return _accepted(request, job)
+
+
 def _sample(**fields: Any) -> Any:  # noqa: ANN401 - what FastAPI takes
     return Body(openapi_examples={"request": {"value": fields}})
 
@@ -109,14 +126,8 @@ def restores(
     idempotency_key: _Key = None,
 ) -> Response:
     """Begin a restore: all tables or none. One job at a time works on a target."""
-    job = service_of(request).restore(
-        body.label,
-        target=body.target,
-        options=body.options,
-        idempotency_key=idempotency_key,
-        request_id=request_id_of(request),
-    )
-    return _accepted(request, job)
+    begin = partial(service_of(request).restore, body.label)
+    return _begun(request, begin, body, idempotency_key)
 
 
 @router.post(
@@ -132,13 +143,7 @@ def backups(
     idempotency_key: _Key = None,
 ) -> Response:
     """Begin a backup; the job's label is the new set's once it is there."""
-    job = service_of(request).backup(
-        target=body.target,
-        options=body.options,
-        idempotency_key=idempotency_key,
-        request_id=request_id_of(request),
-    )
-    return _accepted(request, job)
+    return _begun(request, service_of(request).backup, body, idempotency_key)
 
 
 @router.post(
@@ -154,14 +159,8 @@ def verifications(
     idempotency_key: _Key = None,
 ) -> Response:
     """Begin a comparison, row by row; the result names rows that differ. Nothing is changed."""
-    job = service_of(request).verify(
-        body.label,
-        target=body.target,
-        options=body.options,
-        idempotency_key=idempotency_key,
-        request_id=request_id_of(request),
-    )
-    return _accepted(request, job)
+    begin = partial(service_of(request).verify, body.label)
+    return _begun(request, begin, body, idempotency_key)
 
 
 @router.post(

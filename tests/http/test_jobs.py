@@ -94,7 +94,7 @@ def test_a_job_that_works(jobs: JobManager) -> None:
     assert begun.created_at <= job.started_at <= job.finished_at
     assert job.version > begun.version
     assert Job.from_dict(json.loads(json.dumps(job.to_dict()))) == job
-    assert jobs.exception(job.id) is None
+    assert jobs.ended(job.id)[1] is None
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_job_that_fails_tells_the_kind_of_error_only(
         *(type(error).__name__, code),
         exit_code,
     )
-    assert jobs.exception(job.id) is error
+    assert jobs.ended(job.id)[1] is error
     assert error.__traceback__ is None
     assert CANARY not in json.dumps(job.to_dict())
     assert jobs.close(30)
@@ -279,7 +279,7 @@ def test_only_so_many_ended_jobs_are_kept(tmp_path: Path) -> None:
     ]
     assert [job.id for job in jobs.list()] == [*made[:1:-1], running.id]
     assert jobs.known("0", "one") is None
-    for ask in (jobs.get, jobs.wait, jobs.cancel, jobs.exception):
+    for ask in (jobs.get, jobs.wait, jobs.cancel, jobs.ended):
         with pytest.raises(JobNotFoundError):
             ask(made[0])
     assert jobs.close(30)

@@ -64,17 +64,18 @@ CODE = {
 }
 
 
-def refused(low: Low, root: Path, phrase: str, **options: Any) -> None:
+def refusal(low: Low, root: Path, **options: Any) -> str:
+    """What a plan is refused with, having run nothing and changed nothing."""
     before = snapshot(low.own)
     with (
         Restorer(open_store(root), low.dsn) as restorer,
         pytest.raises(TargetMismatchError) as caught,
     ):
         restorer.plan(**options)
-    assert phrase in str(caught.value)
     assert f'"{low.name}" may have written it' in str(caught.value)
     assert snapshot(low.own) == before
     assert not is_super(low)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("strategy", ["in_place", "swap"])
@@ -84,7 +85,7 @@ def test_a_plan_refuses_and_runs_nothing(
 ) -> None:
     statements, phrase = CODE[kind]
     execute(low.own, grab(low) + statements)
-    refused(low, write_set(tmp_path), phrase, mode="replace", strategy=strategy)
+    assert phrase in refusal(low, write_set(tmp_path), mode="replace", strategy=strategy)
 
 
 def test_json_value_checks_a_domain(server: EmbeddedServer, low: Low, tmp_path: Path) -> None:
@@ -98,14 +99,15 @@ def test_json_value_checks_a_domain(server: EmbeddedServer, low: Low, tmp_path: 
             CHECK (JSON_VALUE(cmetadata, '$.a' RETURNING d) IS DISTINCT FROM 'x');
         """,
     )
-    refused(low, write_set(tmp_path), f"check c of public.{EMBEDDING}, which calls public.grab(")
+    phrase = f"check c of public.{EMBEDDING}, which calls public.grab("
+    assert phrase in refusal(low, write_set(tmp_path))
 
 
 def test_a_table_that_is_referred_to(low: Low, tmp_path: Path) -> None:
     """Its keys are read, though it is not restored."""
     execute(low.own, f"{grab(low)} CREATE INDEX i ON {COLLECTION} (name) WHERE calm(1)")
     phrase = f"index public.i of public.{COLLECTION}, which calls public.calm(anyelement)"
-    refused(low, write_set(tmp_path), phrase, tables=EMBEDDING)
+    assert phrase in refusal(low, write_set(tmp_path), tables=EMBEDDING)
 
 
 def test_an_index_of_a_table_that_inherits(low: Low, tmp_path: Path) -> None:
@@ -116,7 +118,7 @@ def test_an_index_of_a_table_that_inherits(low: Low, tmp_path: Path) -> None:
         "CREATE INDEX i ON child (id) WHERE calm(1)",
     )
     phrase = "index public.i of public.child, which calls public.calm(anyelement)"
-    refused(low, write_set(tmp_path), phrase, mode="append")
+    assert phrase in refusal(low, write_set(tmp_path), mode="append")
 
 
 def partitioned(low: Low, above: str, below: str) -> str:
@@ -132,7 +134,7 @@ def partitioned(low: Low, above: str, below: str) -> str:
 def test_a_trigger_of_the_table_above(low: Low, tmp_path: Path) -> None:
     execute(low.own, partitioned(low, "above", EMBEDDING))
     phrase = f"trigger t of public.{EMBEDDING}, which calls public.grab()"
-    refused(low, write_set(tmp_path), phrase)
+    assert phrase in refusal(low, write_set(tmp_path))
 
 
 def test_a_trigger_that_only_a_partition_has_enabled(low: Low, tmp_path: Path) -> None:
@@ -141,7 +143,8 @@ def test_a_trigger_that_only_a_partition_has_enabled(low: Low, tmp_path: Path) -
         partitioned(low, EMBEDDING, "part")
         + f"ALTER TABLE ONLY {EMBEDDING} DISABLE TRIGGER t; ALTER TABLE part ENABLE TRIGGER t",
     )
-    refused(low, write_set(tmp_path), "trigger t of public.part, which calls public.grab()")
+    phrase = "trigger t of public.part, which calls public.grab()"
+    assert phrase in refusal(low, write_set(tmp_path))
 
 
 def test_an_event_trigger_of_a_superuser(low: Low, tmp_path: Path) -> None:
@@ -155,7 +158,7 @@ def test_an_event_trigger_of_a_superuser(low: Low, tmp_path: Path) -> None:
     execute(low.dsn, "CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION public.seize()")
     try:
         phrase = "event trigger e of the database, which calls public.seize()"
-        refused(low, write_set(tmp_path), phrase, mode="replace")
+        assert phrase in refusal(low, write_set(tmp_path), mode="replace")
     finally:
         execute(low.dsn, "DROP EVENT TRIGGER e")
 

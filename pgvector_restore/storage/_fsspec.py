@@ -95,7 +95,7 @@ class FsspecStore(WritableStore):
             if self._connection is None or _has_ended(self._connection):
                 with translated(self._place.display):
                     given = {**self._row.defaults, **self._options}
-                    self._connection, root = _connect(self._place.path, given)
+                    self._connection, root = _connect(self._place.path, given, self._row.streams)
                     self._root = str(root).rstrip("/")
             return self._connection
 
@@ -126,19 +126,10 @@ class FsspecStore(WritableStore):
         """Open an object; see :meth:`BackupStore.open`."""
         check_key(key)
         check_range(start, end)
-        what, path = f"{self.url}/{key}", self._path(key)
-        version = None
+        what = f"{self.url}/{key}"
         with translated(what):
-            source: Source
-            if self._row.streams == "s3":
-                source, version = s3_source(self._fs, path, start, end)
-            elif isinstance(self._fs, MemoryFileSystem):
-                # Its open() hands every caller the same object with the same position.
-                source = io.BytesIO(self._fs.cat_file(path, start=start, end=end))
-            else:
-                fs = self._fs
-                file = opened(fs, path, start)
-                source = sftp_source(fs, file) if self._row.streams == "sftp" else PlainSource(file)
+            fs = self._fs
+            source, version = _source(fs, self._row.streams, self._path(key), (start, end))
         limit = None if end is None else end - start
         return cast("BinaryIO", io.BufferedReader(GuardedStream(source, limit, what, version)))
 
@@ -239,16 +230,49 @@ class FsspecStore(WritableStore):
             )
 
 
-def _connect(url: str, options: Mapping[str, object]) -> tuple[Any, str]:
+def _connect(url: str, options: Mapping[str, object], kind: str | None) -> tuple[Any, str]:
     # An instance of its own: fsspec's shared ones have caches that others empty and fill.
     own = {"skip_instance_cache": True, **options}
     try:
-        return cast("tuple[Any, str]", fsspec.url_to_fs(url, **own))
+        if kind == "gs":
+            from pgvector_restore.storage import _google  # noqa: PLC0415 - the extra is there
+
+            return _google.google_file_system(url, own)
+        found = cast("tuple[Any, str]", fsspec.url_to_fs(url, **own))
+        if kind == "az":
+            from pgvector_restore.storage import _azure  # noqa: PLC0415 - the extra is there
+
+            _azure.with_short_pauses(found[0])
+        return found
     except (TypeError, ValueError) as exc:
         raise OptionError(
             f"the file system refuses its options or its address: {type(exc).__name__}",
             hint="storage_options are the keywords of fsspec's class for that protocol",
         ) from exc
+
+
+def _source(
+    fs: Any,  # noqa: ANN401 - fsspec has no types
+    kind: str | None,
+    path: str,
+    within: tuple[int, int | None],
+) -> tuple[Source, str | None]:
+    """What an object is read from, and which version it is if that is told."""
+    if kind == "s3":
+        return s3_source(fs, path, *within)
+    if kind == "gs":
+        from pgvector_restore.storage import _google  # noqa: PLC0415 - the extra is there
+
+        return _google.google_source(fs, path, *within)
+    if kind == "az":
+        from pgvector_restore.storage import _azure  # noqa: PLC0415 - the extra is there
+
+        return _azure.azure_source(fs, path, *within)
+    if isinstance(fs, MemoryFileSystem):
+        # Its open() hands every caller the same object with the same position.
+        return io.BytesIO(fs.cat_file(path, start=within[0], end=within[1])), None
+    file = opened(fs, path, within[0])
+    return sftp_source(fs, file) if kind == "sftp" else PlainSource(file), None
 
 
 def _check_protocols(place: Place) -> None:

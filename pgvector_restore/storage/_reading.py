@@ -72,6 +72,8 @@ class AheadSource:
         loop: Where the body lives.
         read: Reads at most so many bytes of it; nothing at its end.
         close: Lets go of it, in the loop.
+        piece_bytes: Bytes of a piece.
+        first: What has come of it already.
     """
 
     def __init__(
@@ -79,11 +81,15 @@ class AheadSource:
         loop: asyncio.AbstractEventLoop,
         read: Callable[[int], Coroutine[Any, Any, bytes]],
         close: Callable[[], None],
+        *,
+        piece_bytes: int = _AHEAD_BYTES,
+        first: bytes = b"",
     ) -> None:
         self._loop = loop
         self._read = read
         self._close = close
-        self._piece = memoryview(b"")
+        self._piece_bytes = piece_bytes
+        self._piece = memoryview(first)
         self._next: Future[bytes] | None = self._ask()
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
@@ -119,7 +125,7 @@ class AheadSource:
     async def _fill(self) -> bytes:
         """A whole piece: bodies come in some 100 KB at a time, each worth no change of threads."""
         parts: list[bytes] = []
-        missing = _AHEAD_BYTES
+        missing = self._piece_bytes
         while missing:
             data = await asyncio.wait_for(self._read(missing), STALL_S)
             if not data:

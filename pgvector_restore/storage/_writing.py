@@ -53,7 +53,7 @@ def uploaded(fs: Any, path: str, what: str, *, replace: bool) -> Iterator[Binary
     with translated(what, "write"):
         if not replace and _is_there(fs, path):
             raise _exists(what)
-        file = fs.open(path, mode="wb" if replace else "xb", block_size=_PART_BYTES)
+        file = _opened(fs, path, replace=replace)
     try:
         grows = not getattr(fs, "fixed_upload_size", False)
         with WritingStream(_Upload(file, grows=grows), what) as stream:
@@ -105,6 +105,15 @@ def renamed(
         with suppress(Exception):
             fs.rm_file(partial)
         raise
+
+
+def _opened(fs: Any, path: str, *, replace: bool) -> Any:  # noqa: ANN401 - fsspec has no types
+    if hasattr(fs, "service_client"):
+        # The file of adlfs makes the loop of fsspec that of the caller's thread.
+        from pgvector_restore.storage._azure import AzureSink  # noqa: PLC0415 - the extra is there
+
+        return AzureSink(fs, path, replace=replace, block_bytes=_PART_BYTES)
+    return fs.open(path, mode="wb" if replace else "xb", block_size=_PART_BYTES)
 
 
 def _finish(fs: Any, file: Any, path: str, what: str, *, replace: bool) -> None:  # noqa: ANN401

@@ -1,0 +1,208 @@
+"""Azure Blob Storage over adlfs: blobs read and written piece by piece, each as one blob."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob import BlobBlock
+
+from pgvector_restore.storage._reading import AheadSource
+
+__all__ = ["AzureSink", "azure_source", "with_short_pauses"]
+
+T = TypeVar("T")
+
+#: Bytes of the first request for a blob, on which the caller waits, and of each after it. Azure
+#: has no stream that stays with one version: its own client asks for 4 MiB at a time as well.
+_FIRST_BYTES, _PIECE_BYTES = 1 << 20, 4 << 20
+
+#: Seconds before the second attempt of a request; the third waits for their square … and how much
+#: of it is left to chance. The client's own pauses are 15, 18 and 24 s.
+_PAUSE_S, _JITTER_S = 2.0, 1.0
+
+_REFUSED = frozenset({401, 403})
+_PAST_THE_END = 416
+
+
+def with_short_pauses(fs: Any) -> None:  # noqa: ANN401 - adlfs has no types
+    """Let requests be tried again after seconds: adlfs has no option for it."""
+    policy = fs.service_client._config.retry_policy  # noqa: SLF001 - what adlfs cannot be told
+    policy.initial_backoff = 0
+    policy.increment_base = _PAUSE_S
+    policy.random_jitter_range = _JITTER_S
+
+
+def azure_source(
+    fs: Any,  # noqa: ANN401 - adlfs has no types
+    path: str,
+    start: int,
+    end: int | None,
+) -> tuple[AheadSource | io.BytesIO, str | None]:
+    """A range of a blob and the ETag of the blob all of it comes from."""
+    reading = _Reading(fs, path, start, end)
+    first = _in_loop(fs, reading.first())
+    if reading.is_read:
+        return io.BytesIO(first), reading.etag
+    ahead = AheadSource(
+        fs.loop, reading.next, lambda: None, piece_bytes=_PIECE_BYTES, first=first
+    )
+    return ahead, reading.etag
+
+
+class _Reading:
+    """Requests for one range of a blob, one after the other.
+
+    Args:
+        fs: The file system.
+        path: The blob, as the file system names it.
+        start: First byte.
+        end: Byte after the last; ``None``: where the blob ends.
+    """
+
+    def __init__(self, fs: Any, path: str, start: int, end: int | None) -> None:  # noqa: ANN401
+        self._blob, self._version = _blob(fs, path)
+        self._path = path
+        self._at = start
+        self._end = end
+        # The reader tries again, at the byte it has got to.
+        self._options = {**fs._timeout_kwargs, "retry_total": 0}  # noqa: SLF001 - given options
+        #: Of the first answer: the later ones must be of the same blob.
+        self.etag: str | None = None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether there is nothing more to ask for."""
+        return self._end is not None and self._at >= self._end
+
+    async def first(self) -> bytes:
+        """The first bytes; from now on it is known which blob it is and where it ends."""
+        if not self.is_read:
+            try:
+                return await self.next(_FIRST_BYTES)
+            except HttpResponseError as exc:
+                if exc.status_code != _PAST_THE_END:
+                    raise
+                self._end = self._at
+        with _plain_errors(self._path):
+            found = await self._blob.get_blob_properties(version_id=self._version)
+        self._known(found)
+        return b""
+
+    async def next(self, size: int) -> bytes:
+        """At most so many bytes; none at the end."""
+        if self.is_read:
+            return b""
+        same = {"etag": self.etag, "match_condition": MatchConditions.IfNotModified}
+        with _plain_errors(self._path):
+            answer = await self._blob.download_blob(
+                offset=self._at,
+                length=size if self._end is None else min(size, self._end - self._at),
+                version_id=self._version,
+                decompress=False,
+                **(same if self.etag else {}),
+                **self._options,
+            )
+            data = bytes(await answer.readall())
+        if self.etag is None:
+            self._known(answer.properties)
+            whole = int(answer.properties.content_range.rpartition("/")[2])
+            self._end = whole if self._end is None else min(self._end, whole)
+        self._at += len(data)
+        return data
+
+    def _known(self, found: Any) -> None:  # noqa: ANN401 - BlobProperties
+        marks = {name.lower(): value for name, value in (found.metadata or {}).items()}
+        if "true" in (marks.get("hdi_isfolder"), marks.get("is_directory")):
+            raise IsADirectoryError(self._path)
+        self.etag = found.etag
+
+
+class AzureSink:
+    """A blob being uploaded in blocks, which are nothing until they are put together.
+
+    Blocks that are given up stay invisible; Azure drops them after a week.
+
+    Args:
+        fs: The file system.
+        path: The blob.
+        replace: Take the place of a blob that is there.
+        block_bytes: Bytes of a block.
+    """
+
+    def __init__(self, fs: Any, path: str, *, replace: bool, block_bytes: int) -> None:  # noqa: ANN401
+        self._fs = fs
+        self._blob, _ = _blob(fs, path)
+        self._path = path
+        self._replace = replace
+        self._buffer = bytearray()
+        self._blocks: list[BlobBlock] = []
+        self._size = 0
+        #: Bytes of the next block.
+        self.blocksize = block_bytes
+        #: Whether it is finished, or given up.
+        self.closed = False
+
+    def tell(self) -> int:
+        """Bytes that were written."""
+        return self._size
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
+        """Take all of it, and upload what makes a block."""
+        view = memoryview(data)
+        for start in range(0, len(view), self.blocksize):
+            self._buffer += view[start : start + self.blocksize]
+            while len(self._buffer) >= self.blocksize:
+                self._upload()
+        self._size += len(view)
+        return len(view)
+
+    def close(self) -> None:
+        """Show the blob: one request puts its blocks together."""
+        if self.closed:
+            return
+        if self._buffer:
+            self._upload()
+        condition = {} if self._replace else {"match_condition": MatchConditions.IfMissing}
+        with _plain_errors(self._path):
+            _in_loop(self._fs, self._blob.commit_block_list(self._blocks, **condition))
+        self.closed = True
+
+    def _upload(self) -> None:
+        block, self._buffer = self._buffer[: self.blocksize], self._buffer[self.blocksize :]
+        name = uuid4().hex
+        with _plain_errors(self._path):
+            _in_loop(self._fs, self._blob.stage_block(name, bytes(block), length=len(block)))
+        self._blocks.append(BlobBlock(name))
+
+
+def _blob(fs: Any, path: str) -> tuple[Any, str | None]:  # noqa: ANN401 - adlfs has no types
+    container, name, version = fs.split_path(path)
+    if not name:
+        raise IsADirectoryError(path)
+    return fs.service_client.get_blob_client(container, name), version
+
+
+def _in_loop(fs: Any, work: Coroutine[Any, Any, T]) -> T:  # noqa: ANN401 - adlfs has no types
+    return asyncio.run_coroutine_threadsafe(work, fs.loop).result()
+
+
+@contextmanager
+def _plain_errors(path: str) -> Iterator[None]:
+    """Turn errors of Azure into those of Python, where there is one."""
+    try:
+        yield
+    except ResourceNotFoundError as exc:
+        raise FileNotFoundError(path) from exc
+    except ResourceExistsError as exc:
+        raise FileExistsError(path) from exc
+    except HttpResponseError as exc:
+        if exc.status_code in _REFUSED:
+            raise PermissionError(path) from exc
+        raise

@@ -50,9 +50,7 @@ def azure_source(
     first = _in_loop(fs, reading.first())
     if reading.is_read:
         return io.BytesIO(first), reading.etag
-    ahead = AheadSource(
-        fs.loop, reading.next, lambda: None, piece_bytes=_PIECE_BYTES, first=first
-    )
+    ahead = AheadSource(fs.loop, reading.next, lambda: None, piece_bytes=_PIECE_BYTES, first=first)
     return ahead, reading.etag
 
 
@@ -178,8 +176,18 @@ class AzureSink:
         block, self._buffer = self._buffer[: self.blocksize], self._buffer[self.blocksize :]
         name = uuid4().hex
         with _plain_errors(self._path):
-            _in_loop(self._fs, self._blob.stage_block(name, bytes(block), length=len(block)))
+            _in_loop(self._fs, self._blob.stage_block(name, _Block(block), length=len(block)))
         self._blocks.append(BlobBlock(name))
+
+
+class _Block(io.BytesIO):
+    """What is uploaded, as a file: aiohttp warns of large bodies that are none.
+
+    It stays open for another attempt, which goes back to its beginning.
+    """
+
+    def close(self) -> None:
+        """Nothing: aiohttp closes what it has sent."""
 
 
 def _blob(fs: Any, path: str) -> tuple[Any, str | None]:  # noqa: ANN401 - adlfs has no types

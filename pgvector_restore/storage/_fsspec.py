@@ -24,7 +24,6 @@ from pgvector_restore.storage import _writing
 from pgvector_restore.storage._facts import object_info
 from pgvector_restore.storage._guard import (
     GuardedStream,
-    Source,
     check_key,
     check_range,
     check_writable_key,
@@ -33,9 +32,8 @@ from pgvector_restore.storage._guard import (
     walk,
 )
 from pgvector_restore.storage._paths import Place, protocols
-from pgvector_restore.storage._protocols import install_line, protocol_row
-from pgvector_restore.storage._reading import PlainSource, opened, s3_source
-from pgvector_restore.storage._sftp import sftp_source
+from pgvector_restore.storage._protocols import Stream, install_line, protocol_row
+from pgvector_restore.storage._streams import source_of
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
 from pgvector_restore.storage.writing import WritableStore, refuse_writing
 
@@ -128,8 +126,7 @@ class FsspecStore(WritableStore):
         check_range(start, end)
         what = f"{self.url}/{key}"
         with translated(what):
-            fs = self._fs
-            source, version = _source(fs, self._row.streams, self._path(key), (start, end))
+            source, version = source_of(self._fs, self._row.streams, self._path(key), start, end)
         limit = None if end is None else end - start
         return cast("BinaryIO", io.BufferedReader(GuardedStream(source, limit, what, version)))
 
@@ -180,9 +177,11 @@ class FsspecStore(WritableStore):
             with translated(f"{self.url}/{folder}"), self._listing:
                 # Without maxdepth: object storages list a whole tree in a few requests, and fall
                 # back to one per folder if a depth is asked for.
-                found: dict[str, Any] = self._fs.find(self._path(folder), detail=True)
+                found: Any = self._fs.find(self._path(folder), detail=True)
         except BackupNotFoundError:
             return
+        if not isinstance(found, dict):
+            return  # adlfs names a file that goes by the name of the folder, without details
         objects = []
         while found:
             name, raw = found.popitem()
@@ -230,7 +229,7 @@ class FsspecStore(WritableStore):
             )
 
 
-def _connect(url: str, options: Mapping[str, object], kind: str | None) -> tuple[Any, str]:
+def _connect(url: str, options: Mapping[str, object], kind: Stream | None) -> tuple[Any, str]:
     # An instance of its own: fsspec's shared ones have caches that others empty and fill.
     own = {"skip_instance_cache": True, **options}
     try:
@@ -239,40 +238,16 @@ def _connect(url: str, options: Mapping[str, object], kind: str | None) -> tuple
 
             return _google.google_file_system(url, own)
         found = cast("tuple[Any, str]", fsspec.url_to_fs(url, **own))
-        if kind == "az":
-            from pgvector_restore.storage import _azure  # noqa: PLC0415 - the extra is there
-
-            _azure.with_short_pauses(found[0])
-        return found
     except (TypeError, ValueError) as exc:
         raise OptionError(
             f"the file system refuses its options or its address: {type(exc).__name__}",
             hint="storage_options are the keywords of fsspec's class for that protocol",
         ) from exc
-
-
-def _source(
-    fs: Any,  # noqa: ANN401 - fsspec has no types
-    kind: str | None,
-    path: str,
-    within: tuple[int, int | None],
-) -> tuple[Source, str | None]:
-    """What an object is read from, and which version it is if that is told."""
-    if kind == "s3":
-        return s3_source(fs, path, *within)
-    if kind == "gs":
-        from pgvector_restore.storage import _google  # noqa: PLC0415 - the extra is there
-
-        return _google.google_source(fs, path, *within)
     if kind == "az":
         from pgvector_restore.storage import _azure  # noqa: PLC0415 - the extra is there
 
-        return _azure.azure_source(fs, path, *within)
-    if isinstance(fs, MemoryFileSystem):
-        # Its open() hands every caller the same object with the same position.
-        return io.BytesIO(fs.cat_file(path, start=within[0], end=within[1])), None
-    file = opened(fs, path, within[0])
-    return sftp_source(fs, file) if kind == "sftp" else PlainSource(file), None
+        _azure.with_short_pauses(found[0])
+    return found
 
 
 def _check_protocols(place: Place) -> None:

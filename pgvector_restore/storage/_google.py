@@ -33,12 +33,14 @@ class GoogleFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
     call takes a minute. Its buckets of a zone show an object while it is written.
     """
 
-    async def _request(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as it does
+    async def _request(self, *args: Any, data: Any = None, **kwargs: Any) -> Any:  # noqa: ANN401
         """One request; gcsfs would log what fails, with its traceback, as an error."""
         waits = islice(pauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), _ATTEMPTS - 1)
         while True:
+            # A part of an upload as a file: aiohttp warns of large bodies that are none.
+            body = io.BytesIO(data) if isinstance(data, memoryview) else data
             try:
-                return await _asked(self, *args, **kwargs)
+                return await _asked(self, *args, data=body, **kwargs)
             except Exception as exc:
                 _refuse(exc)
                 pause = next(waits, None) if is_retriable(exc) else None

@@ -8,7 +8,10 @@ from typing import Literal
 
 from attrs import frozen
 
-__all__ = ["CONNECT_S", "PROTOCOLS", "READ_S", "Protocol", "install_line", "protocol_row"]
+__all__ = ["CONNECT_S", "PROTOCOLS", "READ_S", "Protocol", "Stream", "install_line", "protocol_row"]
+
+#: Ways to read an object, see ``_streams``.
+Stream = Literal["s3", "gs", "az", "sftp", "memory"]
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
@@ -34,7 +37,7 @@ class Protocol:
     #: name that is changed at the end; ``None``: not at all.
     writes: Literal["upload", "rename"] | None = None
     #: Reads come as one stream of the storage's own; ``None``: as fsspec's file asks for them.
-    streams: Literal["s3", "gs", "az", "sftp"] | None = None
+    streams: Stream | None = None
 
 
 # Listings are remembered by some file systems, and what is opened is looked up in them: off.
@@ -86,7 +89,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({
     "gs": _GOOGLE, "gcs": _GOOGLE,
     "az": _AZURE, "abfs": _AZURE, "abfss": _AZURE,
     "sftp": _SFTP, "ssh": _SFTP,
-    "memory": Protocol("memory", writes="rename"),
+    "memory": Protocol("memory", writes="rename", streams="memory"),
     "adl": Protocol("Azure Data Lake", packages="adlfs"),
     "box": Protocol("Box", packages="boxfs"),
     "gdrive": Protocol("Google Drive", packages="gdrive_fs"),

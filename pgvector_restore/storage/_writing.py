@@ -118,7 +118,7 @@ def _opened(fs: Any, path: str, *, replace: bool) -> Any:  # noqa: ANN401 - fssp
 
 def _finish(fs: Any, file: Any, path: str, what: str, *, replace: bool) -> None:  # noqa: ANN401
     try:
-        if not file.tell() and not replace:
+        if not file.tell() and not replace and not hasattr(fs, "service_client"):
             file.closed = True  # s3fs would replace what is there by an empty object
             fs.pipe_file(path, b"", mode="create")
         else:

@@ -21,26 +21,31 @@ import json
 import logging
 import re
 import threading
-from functools import partial
-from http import HTTPStatus
-from http.server import ThreadingHTTPServer
-from typing import Any, BinaryIO, cast
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
+from typing import cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from gcp_storage_emulator.exceptions import NotFound
-from gcp_storage_emulator.server import RequestHandler, Router
+from gcp_storage_emulator.server import Router
 from gcp_storage_emulator.storage import Storage
 
 _UPLOAD = re.compile(r"/upload/storage/v1/b/([^/]+)/o")
 _DOWNLOAD = re.compile(r"/download/storage/v1/b/([^/]+)/o/(.+)")
 
 
-class _Handler(RequestHandler):
+class _Handler(BaseHTTPRequestHandler):
     """One request at a time goes through the emulator; answers are sent side by side."""
 
     protocol_version = "HTTP/1.1"
-    storage: Storage
-    _working = threading.Lock()
+    server: GoogleServer
+
+    @property
+    def storage(self) -> Storage:
+        return self.server.storage
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
 
     def do_GET(self) -> None:
         self._answer("GET")
@@ -63,16 +68,15 @@ class _Handler(RequestHandler):
         self._generation: str | None = None
         # The body first: what is refused has to be read as well before the next request.
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        connection = self.rfile, self.wfile
-        answer = io.BytesIO()
-        self.rfile, self.wfile = cast("Any", io.BytesIO(body)), cast("Any", answer)
+        connection: BufferedIOBase = self.wfile
+        self.rfile, self.wfile, kept = io.BytesIO(body), io.BytesIO(), self.rfile
         try:
-            with self._working:
+            with self.server.working:
                 if not self._refused(method, body):
                     Router(self).handle(method)
+            connection.write(self.wfile.getbuffer())
         finally:
-            self.rfile, self.wfile = connection
-        cast("BinaryIO", self.wfile).write(answer.getbuffer())
+            self.rfile, self.wfile = kept, connection
 
     def _refused(self, method: str, body: bytes) -> bool:
         address = urlsplit(self.path)
@@ -133,5 +137,6 @@ class GoogleServer(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         logging.disable()
-        storage = Storage(use_memory_fs=True)
-        super().__init__(("127.0.0.1", 0), partial(_Handler, storage))
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.storage = Storage(use_memory_fs=True)
+        self.working = threading.Lock()

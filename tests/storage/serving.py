@@ -84,7 +84,9 @@ def cloud_file_system(protocol: str, options: dict[str, object]) -> Any:
     """Another program's way to Google or Azure."""
     if protocol == "gs":  # the other class asks for a kind of bucket that only Google has
         return GCSFileSystem(**options, use_listings_cache=False, skip_instance_cache=True)
-    return fsspec.filesystem(protocol, **options, use_listings_cache=False, skip_instance_cache=True)
+    return fsspec.filesystem(
+        protocol, **options, use_listings_cache=False, skip_instance_cache=True
+    )
 
 
 def sftp_options(server: dict[str, Any]) -> dict[str, object]:
@@ -122,8 +124,10 @@ def _serve_az() -> None:
     # It ends with the same standard input as this process, of which it reads nothing.
     ending = "process.stdin.resume().on('end',()=>process.exit())"
     process = subprocess.Popen(
-        ["azurite-blob", "--blobPort", "0", "--silent", "--inMemoryPersistence"]
-        + ["--skipApiVersionCheck", "--disableTelemetry"],
+        [
+            *("azurite-blob", "--blobPort", "0", "--silent", "--inMemoryPersistence"),
+            *("--skipApiVersionCheck", "--disableTelemetry"),
+        ],
         stdout=subprocess.PIPE,
         text=True,
         env={
@@ -169,5 +173,8 @@ def _serve_sftp(folder: str) -> None:
     asyncio.run(serve())
 
 
+_SERVERS = {"s3": _serve_s3, "gs": _serve_gs, "az": _serve_az, "sftp": _serve_sftp}
+
 if __name__ == "__main__":
-    {"s3": _serve_s3, "gs": _serve_gs, "az": _serve_az, "sftp": _serve_sftp}[sys.argv[1]](*sys.argv[2:])
+    serve: Any = _SERVERS[sys.argv[1]]
+    serve(*sys.argv[2:])

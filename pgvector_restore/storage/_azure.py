@@ -27,7 +27,6 @@ _FIRST_BYTES, _PIECE_BYTES = 1 << 20, 4 << 20
 #: of it is left to chance. The client's own pauses are 15, 18 and 24 s.
 _PAUSE_S, _JITTER_S = 2.0, 1.0
 
-_REFUSED = frozenset({401, 403})
 _PAST_THE_END = 416
 
 
@@ -210,7 +209,3 @@ def _plain_errors(path: str) -> Iterator[None]:
         raise FileNotFoundError(path) from exc
     except ResourceExistsError as exc:
         raise FileExistsError(path) from exc
-    except HttpResponseError as exc:
-        if exc.status_code in _REFUSED:
-            raise PermissionError(path) from exc
-        raise

@@ -60,9 +60,13 @@ def google_file_system(url: str, options: Mapping[str, object]) -> tuple[GoogleF
         url: ``gs://bucket/folder``.
         options: Keywords of gcsfs.
     """
-    # A number would limit all of a request, however much it carries.
-    silence = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S)
-    fs = GoogleFiles(**{"requests_timeout": silence, **options})
+    silence = options.get("requests_timeout", READ_S)
+    if isinstance(silence, (int, float)):
+        # gcsfs would take it for all of a request, however much that carries.
+        silence = aiohttp.ClientTimeout(
+            total=None, sock_connect=min(CONNECT_S, silence), sock_read=silence
+        )
+    fs = GoogleFiles(**{**options, "requests_timeout": silence})
     return fs, str(fs._strip_protocol(url))  # noqa: SLF001 - fsspec's url_to_fs does the same
 
 
@@ -91,28 +95,28 @@ async def _body(
     headers = {"Accept-Encoding": "gzip"}
     if start or end is not None:
         headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
-    session = await fs._set_session()  # noqa: SLF001 - gcsfs reads whole bodies into memory
-    answer: aiohttp.ClientResponse = await session.get(
-        fs.url(path),
-        params=fs._get_params({}),  # noqa: SLF001 - who pays
-        headers=fs._get_headers(headers),  # noqa: SLF001 - the login
-        timeout=fs.requests_timeout,
-        auto_decompress=False,
-    )
     try:
-        if answer.status == _PAST_THE_END:
-            answer.close()
-            return None
-        if not answer.ok:
+        session = await fs._set_session()  # noqa: SLF001 - gcsfs reads whole bodies into memory
+        answer: aiohttp.ClientResponse = await session.get(
+            fs.url(path),
+            params=fs._get_params({}),  # noqa: SLF001 - who pays
+            headers=fs._get_headers(headers),  # noqa: SLF001 - the login
+            timeout=fs.requests_timeout,
+            auto_decompress=False,
+        )
+        if answer.ok:
+            return answer
+        async with answer:
+            if answer.status == _PAST_THE_END:
+                return None
             validate_response(answer.status, await answer.read(), path)
-    except BaseException as exc:
-        answer.close()
+    except Exception as exc:
         _refuse(exc)
         raise
-    return answer
+    raise ConnectionError(answer.status)
 
 
-def _refuse(exc: BaseException) -> None:
+def _refuse(exc: Exception) -> None:
     """Raise what is a matter of rights as such; gcsfs tells it by a text or a number."""
     login = isinstance(exc, HttpError) and exc.code in {_NOT_LOGGED_IN, _FORBIDDEN}
     if login or (isinstance(exc, OSError) and str(exc).startswith("Forbidden")):

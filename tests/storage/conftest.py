@@ -63,3 +63,14 @@ def az_container(az_server: dict[str, Any]) -> str:
     name = "backups"
     cloud_file_system("az", az_options(az_server)).mkdir(name)
     return name
+
+
+def cloud_place(
+    request: pytest.FixtureRequest, kind: str, folder: str
+) -> tuple[str, dict[str, object]]:
+    """URL of a folder at Google or Azure, and the options that lead there."""
+    if kind == "gs":
+        bucket = request.getfixturevalue("gs_bucket")
+        return f"gs://{bucket}/{folder}", gs_options(request.getfixturevalue("gs_server"))
+    container = request.getfixturevalue("az_container")
+    return f"az://{container}/{folder}", az_options(request.getfixturevalue("az_server"))

@@ -29,6 +29,7 @@ from pgvector_restore.schema import EMBEDDING
 from pgvector_restore.storage._retry import retrying
 from tests.restore.content import query, snapshot
 from tests.sets import embedding_bytes, restore, write_set
+from tests.storage.conftest import cloud_place
 from tests.storage.serving import USER, s3_options, sftp_options
 from tests.storage.web import web_server
 
@@ -44,7 +45,7 @@ def copy(root: Path, store: BackupStore) -> BackupStore:
     return store
 
 
-@pytest.fixture(params=["s3", "sftp", "web", "zip", "memory"])
+@pytest.fixture(params=["s3", "gs", "az", "sftp", "web", "zip", "memory"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Path], Any]]:
     """Puts a folder into a storage and opens that."""
     name = f"restores{next(_numbers)}"
@@ -52,6 +53,9 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
         bucket = request.getfixturevalue("s3_bucket")
         options = s3_options(request.getfixturevalue("s3_server"))
         yield lambda root: copy(root, open_store(f"s3://{bucket}/{name}", storage_options=options))
+    elif request.param in ("gs", "az"):
+        url, options = cloud_place(request, request.param, name)
+        yield lambda root: copy(root, open_store(url, storage_options=options))
     elif request.param == "sftp":
         server = request.getfixturevalue("sftp_server")
         url = f"sftp://{USER}@127.0.0.1:{server['port']}{server['folder']}/{name}"

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Coroutine, Iterator
+import os
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from adlfs import AzureBlobFileSystem
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock
 
 from pgvector_restore.storage._reading import AheadSource
 
-__all__ = ["AzureSink", "azure_source", "with_short_pauses"]
+__all__ = ["AzureFiles", "AzureSink", "azure_file_system", "azure_source"]
 
 T = TypeVar("T")
 
@@ -30,19 +32,50 @@ _PAUSE_S, _JITTER_S = 2.0, 1.0
 _PAST_THE_END = 416
 
 
-def with_short_pauses(fs: Any) -> None:  # noqa: ANN401 - adlfs has no types
-    """Let requests be tried again after seconds: adlfs has no option for it."""
-    policy = fs.service_client._config.retry_policy  # noqa: SLF001 - what adlfs cannot be told
-    policy.initial_backoff = 0
-    policy.increment_base = _PAUSE_S
-    policy.random_jitter_range = _JITTER_S
+class AzureFiles(AzureBlobFileSystem):  # type: ignore[misc]  # adlfs has no types
+    """The file system of adlfs, which takes any name for what it is.
+
+    It would look for versions and queries in names: ``x?versionid=1`` be written as ``x``.
+    """
+
+    def do_connect(self) -> None:
+        """Connect; requests are tried again after seconds, for which adlfs has no option."""
+        super().do_connect()
+        policy = self.service_client._config.retry_policy  # noqa: SLF001 - the client has none
+        policy.initial_backoff = 0
+        policy.increment_base = _PAUSE_S
+        policy.random_jitter_range = _JITTER_S
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        is_url = path.startswith(tuple(f"{protocol}://" for protocol in cls.protocol))
+        return str(super()._strip_protocol(path)) if is_url else path.lstrip("/")
+
+    def split_path(self, path: str, **_options: object) -> tuple[str, str, None]:
+        """Container, name, and no version."""
+        container, _, name = self._strip_protocol(path).partition("/")
+        return container, name, None
+
+    def disconnect(self) -> None:
+        """Close what is connected: adlfs itself keeps it until the process ends."""
+        if self._pid == os.getpid() and self.loop.is_running():
+            asyncio.run_coroutine_threadsafe(self.service_client.close(), self.loop)
+
+
+def azure_file_system(url: str, options: Mapping[str, object]) -> tuple[AzureFiles, str]:
+    """The file system of a URL and the path in it.
+
+    Args:
+        url: ``az://container/folder``, ``abfss://container@account.dfs.core.windows.net/folder``.
+        options: Keywords of adlfs.
+    """
+    of_url = AzureFiles._get_kwargs_from_urls(url)  # noqa: SLF001 - as fsspec's url_to_fs
+    fs = AzureFiles(**{**of_url, **options})
+    return fs, AzureFiles._strip_protocol(url)  # noqa: SLF001 - the same
 
 
 def azure_source(
-    fs: Any,  # noqa: ANN401 - adlfs has no types
-    path: str,
-    start: int,
-    end: int | None,
+    fs: AzureFiles, path: str, start: int, end: int | None
 ) -> tuple[AheadSource | io.BytesIO, str | None]:
     """A range of a blob and the ETag of the blob all of it comes from."""
     reading = _Reading(fs, path, start, end)
@@ -63,8 +96,8 @@ class _Reading:
         end: Byte after the last; ``None``: where the blob ends.
     """
 
-    def __init__(self, fs: Any, path: str, start: int, end: int | None) -> None:  # noqa: ANN401
-        self._blob, self._version = _blob(fs, path)
+    def __init__(self, fs: AzureFiles, path: str, start: int, end: int | None) -> None:
+        self._blob = _blob(fs, path)
         self._path = path
         self._at = start
         self._end = end
@@ -88,7 +121,7 @@ class _Reading:
                     raise
                 self._end = self._at
         with _plain_errors(self._path):
-            found = await self._blob.get_blob_properties(version_id=self._version)
+            found = await self._blob.get_blob_properties()
         self._known(found)
         return b""
 
@@ -101,7 +134,6 @@ class _Reading:
             answer = await self._blob.download_blob(
                 offset=self._at,
                 length=size if self._end is None else min(size, self._end - self._at),
-                version_id=self._version,
                 decompress=False,
                 **(same if self.etag else {}),
                 **self._options,
@@ -133,9 +165,9 @@ class AzureSink:
         block_bytes: Bytes of a block.
     """
 
-    def __init__(self, fs: Any, path: str, *, replace: bool, block_bytes: int) -> None:  # noqa: ANN401
+    def __init__(self, fs: AzureFiles, path: str, *, replace: bool, block_bytes: int) -> None:
         self._fs = fs
-        self._blob, _ = _blob(fs, path)
+        self._blob = _blob(fs, path)
         self._path = path
         self._replace = replace
         self._buffer = bytearray()
@@ -189,14 +221,14 @@ class _Block(io.BytesIO):
         """Nothing: aiohttp closes what it has sent."""
 
 
-def _blob(fs: Any, path: str) -> tuple[Any, str | None]:  # noqa: ANN401 - adlfs has no types
-    container, name, version = fs.split_path(path)
+def _blob(fs: AzureFiles, path: str) -> Any:  # noqa: ANN401 - as the file system keeps it
+    container, name, _ = fs.split_path(path)
     if not name:
         raise IsADirectoryError(path)
-    return fs.service_client.get_blob_client(container, name), version
+    return fs.service_client.get_blob_client(container, name)
 
 
-def _in_loop(fs: Any, work: Coroutine[Any, Any, T]) -> T:  # noqa: ANN401 - adlfs has no types
+def _in_loop(fs: AzureFiles, work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run_coroutine_threadsafe(work, fs.loop).result()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
@@ -69,6 +71,8 @@ class FsspecStore(WritableStore):
         found = protocols(place.path)
         self._row = protocol_row(found[0] if len(found) == 1 else "")
         self._connection: Any = None
+        self._inherited: Any = None
+        self._pid: int | None = None
         self._connecting = threading.Lock()
         self._root = ""
         try:
@@ -88,13 +92,17 @@ class FsspecStore(WritableStore):
 
     @property
     def _fs(self) -> Any:  # noqa: ANN401 - fsspec has no types
-        """The file system, connected anew when its connection has ended."""
+        """The file system, connected anew when its connection has ended, and after a fork."""
         with self._connecting:
-            if self._connection is None or _has_ended(self._connection):
+            if self._pid != os.getpid() or _has_ended(self._connection):
                 with translated(self._place.display):
                     given = {**self._row.defaults, **self._options}
-                    self._connection, root = _connect(self._place.path, given, self._row.streams)
-                    self._root = str(root).rstrip("/")
+                    found, root = _connect(self._place.path, given, self._row.streams)
+                # What was inherited stays: taken down, it would wait for a loop that is not here.
+                self._inherited, self._connection = self._connection, found
+                self._root, self._pid = str(root).rstrip("/"), os.getpid()
+                if hasattr(found, "disconnect"):
+                    weakref.finalize(self, found.disconnect).atexit = False
             return self._connection
 
     @property
@@ -237,17 +245,16 @@ def _connect(url: str, options: Mapping[str, object], kind: Stream | None) -> tu
             from pgvector_restore.storage import _google  # noqa: PLC0415 - the extra is there
 
             return _google.google_file_system(url, own)
-        found = cast("tuple[Any, str]", fsspec.url_to_fs(url, **own))
+        if kind == "az":
+            from pgvector_restore.storage import _azure  # noqa: PLC0415 - the extra is there
+
+            return _azure.azure_file_system(url, own)
+        return cast("tuple[Any, str]", fsspec.url_to_fs(url, **own))
     except (TypeError, ValueError) as exc:
         raise OptionError(
             f"the file system refuses its options or its address: {type(exc).__name__}",
             hint="storage_options are the keywords of fsspec's class for that protocol",
         ) from exc
-    if kind == "az":
-        from pgvector_restore.storage import _azure  # noqa: PLC0415 - the extra is there
-
-        _azure.with_short_pauses(found[0])
-    return found
 
 
 def _check_protocols(place: Place) -> None:

@@ -90,6 +90,7 @@ class AheadSource:
         self._close = close
         self._piece_bytes = piece_bytes
         self._piece = memoryview(first)
+        self._closed = False
         self._next: Future[bytes] | None = self._ask()
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
@@ -104,6 +105,7 @@ class AheadSource:
 
     def close(self) -> None:
         """Let go of the answer, whether it has been read to its end or not."""
+        self._closed = True
         ahead, self._next = self._next, None
         if ahead is not None:
             ahead.cancel()
@@ -126,12 +128,16 @@ class AheadSource:
         """A whole piece: bodies come in some 100 KB at a time, each worth no change of threads."""
         parts: list[bytes] = []
         missing = self._piece_bytes
-        while missing:
-            data = await asyncio.wait_for(self._read(missing), STALL_S)
-            if not data:
-                break
-            parts.append(data)
-            missing -= len(data)
+        try:
+            while missing and not self._closed:
+                data = await asyncio.wait_for(self._read(missing), STALL_S)
+                if not data:
+                    break
+                parts.append(data)
+                missing -= len(data)
+        except Exception:
+            if not self._closed:
+                raise  # or nobody would ask for it, and asyncio complain of that
         return b"".join(parts)
 
 

@@ -68,6 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._generation: str | None = None
         # The body first: what is refused has to be read as well before the next request.
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.path = self.path.replace(";", "%3B")  # no end of a name, as the emulator takes it
         connection: BufferedIOBase = self.wfile
         self.rfile, self.wfile, kept = io.BytesIO(body), io.BytesIO(), self.rfile
         try:

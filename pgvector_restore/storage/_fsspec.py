@@ -35,6 +35,7 @@ from pgvector_restore.storage._guard import (
 )
 from pgvector_restore.storage._paths import Place, protocols
 from pgvector_restore.storage._protocols import Stream, install_line, protocol_row
+from pgvector_restore.storage._sftp import has_ended
 from pgvector_restore.storage._streams import source_of
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
 from pgvector_restore.storage.writing import WritableStore, refuse_writing
@@ -94,7 +95,7 @@ class FsspecStore(WritableStore):
     def _fs(self) -> Any:  # noqa: ANN401 - fsspec has no types
         """The file system, connected anew when its connection has ended, and after a fork."""
         with self._connecting:
-            if self._pid != os.getpid() or _has_ended(self._connection):
+            if self._pid != os.getpid() or has_ended(self._connection):
                 with translated(self._place.display):
                     given = {**self._row.defaults, **self._options}
                     found, root = _connect(self._place.path, given, self._row.streams)
@@ -137,6 +138,15 @@ class FsspecStore(WritableStore):
             source, version = source_of(self._fs, self._row.streams, self._path(key), start, end)
         limit = None if end is None else end - start
         return cast("BinaryIO", io.BufferedReader(GuardedStream(source, limit, what, version)))
+
+    def size_of(self, key: str) -> int:
+        """Bytes of an object; see :class:`Sized`."""
+        check_key(key)
+        with translated(f"{self.url}/{key}"):
+            found = self._fs.info(self._path(key))
+            if found.get("type") == "directory":
+                raise IsADirectoryError(key)
+            return int(found["size"])
 
     @property
     def read_only_reason(self) -> str | None:
@@ -274,12 +284,6 @@ def _check_protocols(place: Place) -> None:
                 f"unknown protocol {quoted(protocol)} in {quoted(place.display)}",
                 hint="fsspec.available_protocols() names those that are known",
             ) from exc
-
-
-def _has_ended(fs: Any) -> bool:  # noqa: ANN401 - fsspec has no types
-    """Whether a file system lives on one connection, and that is closed."""
-    client = getattr(fs, "_client", None)
-    return client is not None and hasattr(client, "is_closed") and bool(client.is_closed())
 
 
 def _lists_trees(fs: Any) -> bool:  # noqa: ANN401 - fsspec has no types

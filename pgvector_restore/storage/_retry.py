@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from pgvector_restore.backoff import pauses
 from pgvector_restore.errors import BackupNotFoundError, StoreError, quoted
 from pgvector_restore.model import BackupSet, ObjectInfo
+from pgvector_restore.storage._archive import size_of
 from pgvector_restore.storage._guard import is_refusal
 from pgvector_restore.storage._reading import check_same
 from pgvector_restore.storage.base import BackupStore
@@ -76,6 +77,15 @@ class RetryingStore(BackupStore):
         """See :meth:`BackupStore.open`."""
         stream = _ResumingStream(self._inner, key, start, end)
         return cast("BinaryIO", io.BufferedReader(stream))
+
+    def size_of(self, key: str) -> int:
+        """See :class:`Sized`."""
+        budget = _Budget(key)
+        while True:
+            try:
+                return size_of(self._inner, key)
+            except StoreError as exc:  # noqa: PERF203 - it waits before the next round
+                budget.spend(exc)
 
     def hold(self, backup: BackupSet, *, alone: bool = False) -> AbstractContextManager[None]:
         """See :meth:`BackupStore.hold`."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pgvector_restore.storage._reading import STALL_S, AheadSource
 
-__all__ = ["SftpSink", "in_loop", "rename", "sftp_source"]
+__all__ = ["SftpSink", "has_ended", "in_loop", "rename", "sftp_source"]
 
 T = TypeVar("T")
 
@@ -101,3 +101,9 @@ def rename(fs: Any, partial: str, path: str) -> None:  # noqa: ANN401 - sshfs ha
             await channel.rename(partial, path)
 
     in_loop(fs, renaming())
+
+
+def has_ended(fs: Any) -> bool:  # noqa: ANN401 - fsspec has no types
+    """Whether a file system lives on one connection, and that is closed."""
+    client = getattr(fs, "_client", None)
+    return client is not None and hasattr(client, "is_closed") and bool(client.is_closed())

@@ -45,7 +45,9 @@ def copy(root: Path, store: BackupStore) -> BackupStore:
     return store
 
 
-@pytest.fixture(params=["s3", "gs", "az", "sftp", "web", "zip", "memory"])
+@pytest.fixture(
+    params=["s3", "gs", "az", "sftp", "web", "zip", "zip in s3", "zip on the web", "memory"]
+)
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Path], Any]]:
     """Puts a folder into a storage and opens that."""
     name = f"restores{next(_numbers)}"
@@ -65,6 +67,19 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
             yield lambda root: open_store(f"{running.url}/{root.name}")
     elif request.param == "zip":
         yield lambda root: open_store(f"zip://{packed(root)}")
+    elif request.param == "zip in s3":
+        path = f"{request.getfixturevalue('s3_bucket')}/{name}.zip"
+        files = request.getfixturevalue("s3_files")
+        options = s3_options(request.getfixturevalue("s3_server"))
+
+        def uploaded(root: Path) -> BackupStore:
+            files.pipe_file(path, packed(root).read_bytes())
+            return open_store(f"zip://::s3://{path}", storage_options=options)
+
+        yield uploaded
+    elif request.param == "zip on the web":
+        with web_server(tmp_path) as running:
+            yield lambda root: open_store(f"zip://::{running.url}/{packed(root).name}")
     else:
         MemoryFileSystem().mkdir(f"/{name}")
         yield lambda root: copy(root, open_store(f"memory://{name}"))

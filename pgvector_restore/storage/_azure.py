@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import weakref
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -61,6 +62,21 @@ class AzureFiles(AzureBlobFileSystem):  # type: ignore[misc]  # adlfs has no typ
         """Close what is connected: adlfs itself keeps it until the process ends."""
         if self._pid == os.getpid() and self.loop.is_running():
             asyncio.run_coroutine_threadsafe(self.service_client.close(), self.loop)
+
+
+def _forget_inherited() -> None:
+    """Leave out, in a forked process, what adlfs does at its end: wait for a loop of the parent.
+
+    Python tells of no other way to the callbacks that were registered by others.
+    """
+    for callback in tuple(weakref.finalize._registry):  # type: ignore[attr-defined]  # noqa: SLF001
+        found = callback.peek()
+        if found is not None and isinstance(found[0], AzureFiles):
+            callback.atexit = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_inherited)
 
 
 def azure_file_system(url: str, options: Mapping[str, object]) -> tuple[AzureFiles, str]:

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 import pytest
 
@@ -75,11 +76,9 @@ class TestInS3(_Archive):
         return open_store(url, storage_options=self.options)
 
 
-class TestFolderInS3(TestInS3):
+class TestFolderOnTheWeb(_Archive):
     inner = "in/side/"
 
-
-class TestOnTheWeb(_Archive):
     @pytest.fixture(autouse=True)
     def _served(self, tmp_path: Path) -> Iterator[None]:
         self.root = tmp_path
@@ -93,7 +92,7 @@ class TestOnTheWeb(_Archive):
         new.replace(self.root / self.name)
 
     def open(self, name: str) -> BackupStore:
-        return open_store(f"zip://::{self.url}/{name.replace('%', '%25').replace(' ', '%20')}")
+        return open_store(f"zip://in/side::{self.url}/{quote(name)}")
 
 
 class Place:

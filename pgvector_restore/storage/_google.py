@@ -38,7 +38,7 @@ class GoogleFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
         waits = islice(pauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), _ATTEMPTS - 1)
         while True:
             # A part of an upload as a file: aiohttp warns of large bodies that are none.
-            body = io.BytesIO(data) if isinstance(data, memoryview) else data
+            body = io.BytesIO(data) if isinstance(data, (bytes, memoryview)) else data
             try:
                 return await _asked(self, *args, data=body, **kwargs)
             except Exception as exc:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -21,6 +25,9 @@ __all__ = ["GoogleFiles", "google_file_system", "google_source"]
 #: Attempts of one request, and seconds between them: about 4 s together. What only reads is tried
 #: again as a whole besides, a part of an upload is not. gcsfs waits for half a minute.
 _ATTEMPTS, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 4, 0.5, 4.0
+
+#: Seconds that are waited for connections to be closed.
+_CLOSE_S = 0.1
 
 _NOT_LOGGED_IN, _FORBIDDEN, _PAST_THE_END = 401, 403, 416
 
@@ -47,6 +54,26 @@ class GoogleFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
                 if pause is None:
                     raise
                 await asyncio.sleep(pause)
+
+    @property
+    def close_session(self) -> Callable[..., None]:
+        """What gcsfs calls in the end: it would touch the loop from another thread."""
+        return partial(_closed, os.getpid())
+
+
+def _closed(
+    pid: int, loop: asyncio.AbstractEventLoop, session: aiohttp.ClientSession, *_: object
+) -> None:
+    """Close a session, in its loop; leave one of a parent process to that."""
+    if pid != os.getpid() and session.connector is not None:
+        session.connector._closed = True  # noqa: SLF001 - or it would close what the parent uses
+        session.detach()
+    if session.closed or not loop.is_running():
+        return
+    closing = asyncio.run_coroutine_threadsafe(session.close(), loop)
+    if asyncio._get_running_loop() is not loop:  # noqa: SLF001 - the plain call raises
+        with suppress(TimeoutError, FutureTimeoutError):  # of a process that ends, soon
+            closing.result(_CLOSE_S)
 
 
 #: The request of gcsfs without its attempts.

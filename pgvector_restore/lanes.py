@@ -176,22 +176,29 @@ def _start() -> None:
 
 
 @contextmanager
-def lanes(executor: Executor | None, jobs: int) -> Iterator[list[Lane]]:
+def lanes(executor: Executor | None, jobs: int, *, fetching: bool = False) -> Iterator[list[Lane]]:
     """The caller's executor, or a thread and worker processes of our own until the block ends.
 
     The processes, which take half a second, start at once; the thread is at work meanwhile.
+
+    Args:
+        executor: The caller's.
+        jobs: How many parts are loaded at a time.
+        fetching: This process fetches the file over a network. It decodes nothing then: a thread
+            that decodes has Python's lock whenever a piece comes in.
     """
     if executor is not None:
         yield [Lane(executor, jobs + 1)]  # one waits: the way to an executor may be long
         return
     from loky import ProcessPoolExecutor  # noqa: PLC0415 - takes a while, and is rarely needed
 
+    own = 0 if fetching else 1
     thread = ThreadPoolExecutor(1, thread_name_prefix="pgvector_restore load")
-    workers = ProcessPoolExecutor(max_workers=jobs - 1, timeout=_IDLE_S)
+    workers = ProcessPoolExecutor(max_workers=jobs - own, timeout=_IDLE_S)
     try:
-        for _ in range(jobs - 1):
+        for _ in range(jobs - own):
             workers.submit(_start)  # none starts without a task
-        yield [Lane(thread, 1), Lane(workers, jobs - 1)]
+        yield [Lane(thread, own), Lane(workers, jobs - own)]
     finally:
         # Whatever still runs there has lost its table by now, and its connection with it.
         thread.shutdown(wait=False, cancel_futures=True)

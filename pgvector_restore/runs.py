@@ -32,6 +32,7 @@ from pgvector_restore.progress import ServerStep
 from pgvector_restore.quarantine import Quarantine, quarantine
 from pgvector_restore.report import RestoreReport, TableReport
 from pgvector_restore.storage import BackupStore
+from pgvector_restore.storage.spool import Spool
 from pgvector_restore.tracking import Tracker
 from pgvector_restore.verify_report import mismatch
 
@@ -199,7 +200,10 @@ class Run:
             jobs = 1
         with ExitStack() as stack:
             # First of all: worker processes start while the server creates tables.
-            open_lanes = stack.enter_context(lanes(self._executor, jobs)) if jobs > 1 else []
+            open_lanes: list[Lane] = []
+            if jobs > 1:
+                fetching = any(self._fetches(table) for table in self._plan.tables)
+                open_lanes = stack.enter_context(lanes(self._executor, jobs, fetching=fetching))
             swap = stack.enter_context(swapping(conn, work))
             seconds = []
             for staged, table, feed in zip(
@@ -223,6 +227,15 @@ class Run:
                 self._check(conn, loaded)
             self._warnings += swap.publish(results)
         return results
+
+    def _fetches(self, table: TablePlan) -> bool:
+        """Its file comes over a network, through this process, to others on this machine."""
+        return (
+            self._executor is None
+            and not self._store.is_local
+            and not table.as_is
+            and divisible(table.source)
+        )
 
     def _load_parallel(
         self,
@@ -263,10 +276,14 @@ class Run:
             already,
             self._plan.options.unpack_limits,
         )
-        tasks = divided(whole, sum(lane.capacity for lane in open_lanes))
-        loaded = load_parallel(
-            open_lanes, tasks, on_change, (most or 0) - already, apart=table.as_is
-        )
+        with ExitStack() as stack:
+            spool = None
+            if self._fetches(table):
+                spool = stack.enter_context(Spool(self._store, table.source.key))
+            tasks = divided(whole, sum(lane.capacity for lane in open_lanes), spool)
+            loaded = load_parallel(
+                open_lanes, tasks, on_change, (most or 0) - already, apart=table.as_is
+            )
         if aside is not None:
             set_aside = aside.of(table.source)
             for reject in loaded.rejects:

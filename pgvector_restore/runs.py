@@ -202,8 +202,7 @@ class Run:
             # First of all: worker processes start while the server creates tables.
             open_lanes: list[Lane] = []
             if jobs > 1:
-                fetching = any(self._fetches(table) for table in self._plan.tables)
-                open_lanes = stack.enter_context(lanes(self._executor, jobs, fetching=fetching))
+                open_lanes = stack.enter_context(lanes(self._executor, jobs, self._threads(jobs)))
             swap = stack.enter_context(swapping(conn, work))
             seconds = []
             for staged, table, feed in zip(
@@ -227,6 +226,17 @@ class Run:
                 self._check(conn, loaded)
             self._warnings += swap.publish(results)
         return results
+
+    def _threads(self, jobs: int) -> int:
+        """How many parts threads of this process load at a time.
+
+        Rows in binary are passed on as they are: there is nothing to decode, and no process has to
+        start. What is fetched over a network waits for Python's lock piece by piece: nothing is
+        decoded beside it.
+        """
+        if all(table.as_is for table in self._plan.tables):
+            return jobs
+        return 0 if any(self._fetches(table) for table in self._plan.tables) else 1
 
     def _fetches(self, table: TablePlan) -> bool:
         """Its file comes over a network, through this process, to others on this machine."""

@@ -2,10 +2,12 @@
 
 Writes a set, uploads it to a local S3 server in a process of its own, and restores it into an
 embedded server from either place in turn. Medians, their ratio, and the peak memory of a process
-that does one restore. The S3 server is moto's, written in Python for tests: it takes its part of
-the machine, so the ratio is an upper bound. On Linux only. As a script::
+that does one restore. Unless a server is named, the S3 server is moto's, written in Python for
+tests: for each range of an object it copies all of it. Any server on this machine takes its part of
+the cores, so the ratio is an upper bound. On Linux only. As a script::
 
     python benchmarks/remote.py [--runs 5] [--rows 30000] [--dims 1536] [--folder build/remote]
+                                [--jobs 1|auto] [--endpoint URL --key KEY --secret SECRET]
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from compare import served
@@ -55,14 +59,16 @@ print(json.dumps([seconds, peak]))
 def upload(root: Path, options: dict[str, object]) -> None:
     import fsspec  # noqa: PLC0415 - only to make the bucket
 
-    fsspec.filesystem("s3", **options).mkdir(BUCKET)
+    files = fsspec.filesystem("s3", **options)
+    if not files.exists(BUCKET):
+        files.mkdir(BUCKET)
     store = open_store(f"s3://{BUCKET}", storage_options=options)
     if not isinstance(store, WritableStore):
         raise TypeError("s3:// can be written")
     source = open_store(root)
     began, size = time.perf_counter(), 0
     for info in list(source.list("vector_bak/")):
-        with source.open(info.key) as stream, store.create(info.key) as goal:
+        with source.open(info.key) as stream, store.create(info.key, replace=True) as goal:
             while block := stream.read(1 << 20):
                 size += goal.write(block)
     seconds = time.perf_counter() - began
@@ -70,7 +76,7 @@ def upload(root: Path, options: dict[str, object]) -> None:
 
 
 def restored(
-    url: str, options: dict[str, object] | None, dsn: str, jobs: int
+    url: str, options: dict[str, object] | None, dsn: str, jobs: int | str
 ) -> tuple[float, float]:
     done = subprocess.run(
         [sys.executable, "-c", RESTORE, json.dumps([url, options, dsn, jobs])],
@@ -87,24 +93,20 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--rows", type=int, default=30_000)
     parser.add_argument("--dims", type=int, default=1536)
-    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--jobs", default="1")
     parser.add_argument("--folder", type=Path, default=Path("build/remote"))
+    parser.add_argument("--endpoint")
+    parser.add_argument("--key", default="benchmark")
+    parser.add_argument("--secret", default="benchmark")
     chosen = parser.parse_args()
     root = chosen.folder / f"{chosen.rows}x{chosen.dims}"
     write_set(root, rows=chosen.rows, dims=chosen.dims, style="json")
-    server = subprocess.Popen(
-        [sys.executable, "-c", SERVER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    with server, served() as (_, dsn, version):
-        port = server.stdout.readline().strip() if server.stdout else ""
+    jobs = int(chosen.jobs) if chosen.jobs.isdecimal() else chosen.jobs
+    with s3_server(chosen.endpoint) as endpoint, served() as (_, dsn, version):
         options: dict[str, object] = {
-            "endpoint_url": f"http://127.0.0.1:{port}",
-            "key": "benchmark",
-            "secret": "benchmark",
+            "endpoint_url": endpoint,
+            "key": chosen.key,
+            "secret": chosen.secret,
         }
         print(f"PostgreSQL {version}, load {os.getloadavg()[0]:.1f}")
         upload(root, options)
@@ -112,10 +114,30 @@ def main() -> None:
         runs: dict[str, list[tuple[float, float]]] = {name: [] for name in places}
         for _ in range(chosen.runs):
             for name, (url, given) in places.items():
-                runs[name].append(restored(url, given, dsn, chosen.jobs))
+                runs[name].append(restored(url, given, dsn, jobs))
         report(runs)
-        if server.stdin:
-            server.stdin.close()
+
+
+@contextmanager
+def s3_server(endpoint: str | None) -> Iterator[str]:
+    """The URL of a server: the one that is named, or moto's, until the block ends."""
+    if endpoint is not None:
+        yield endpoint
+        return
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with server:
+        port = server.stdout.readline().strip() if server.stdout else ""
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            if server.stdin:
+                server.stdin.close()
 
 
 def report(runs: dict[str, list[tuple[float, float]]]) -> None:

@@ -176,23 +176,39 @@ def _start() -> None:
 
 
 @contextmanager
-def lanes(executor: Executor | None, jobs: int) -> Iterator[list[Lane]]:
-    """The caller's executor, or a thread and worker processes of our own until the block ends.
+def lanes(executor: Executor | None, jobs: int, threads: int = 1) -> Iterator[list[Lane]]:
+    """The caller's executor, or threads and worker processes of our own until the block ends.
 
-    The processes, which take half a second, start at once; the thread is at work meanwhile.
+    The processes, which take half a second, start at once; the threads are at work meanwhile.
+
+    Args:
+        executor: The caller's.
+        jobs: How many parts are loaded at a time.
+        threads: How many of them by threads of this process, which share Python's lock.
     """
     if executor is not None:
         yield [Lane(executor, jobs + 1)]  # one waits: the way to an executor may be long
         return
-    from loky import ProcessPoolExecutor  # noqa: PLC0415 - takes a while, and is rarely needed
-
-    thread = ThreadPoolExecutor(1, thread_name_prefix="pgvector_restore load")
-    workers = ProcessPoolExecutor(max_workers=jobs - 1, timeout=_IDLE_S)
+    pool = ThreadPoolExecutor(max(threads, 1), thread_name_prefix="pgvector_restore load")
     try:
-        for _ in range(jobs - 1):
-            workers.submit(_start)  # none starts without a task
-        yield [Lane(thread, 1), Lane(workers, jobs - 1)]
+        with _workers(jobs - threads) as workers:
+            yield [Lane(pool, threads), *workers]
     finally:
         # Whatever still runs there has lost its table by now, and its connection with it.
-        thread.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[list[Lane]]:
+    if count < 1:
+        yield []
+        return
+    from loky import ProcessPoolExecutor  # noqa: PLC0415 - takes a while, and is rarely needed
+
+    workers = ProcessPoolExecutor(max_workers=count, timeout=_IDLE_S)
+    try:
+        for _ in range(count):
+            workers.submit(_start)  # none starts without a task
+        yield [Lane(workers, count)]
+    finally:
         workers.shutdown(wait=True, kill_workers=True)

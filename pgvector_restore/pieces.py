@@ -18,6 +18,7 @@ from pgvector_restore.rows.csv import record_ends
 from pgvector_restore.rows.digest import ContentDigest
 from pgvector_restore.rows.rejects import Reject
 from pgvector_restore.storage import BackupStore
+from pgvector_restore.storage.spool import PartStore, Spool
 from pgvector_restore.sums import FileSum
 
 __all__ = ["Loaded", "Task", "cut", "divided", "divisible", "load_part"]
@@ -26,6 +27,10 @@ __all__ = ["Loaded", "Task", "cut", "divided", "divisible", "load_part"]
 #: so the first tasks of a file are large; the last ones are small, for no core to be idle at its
 #: end. Measured with 600 MB over two connections: 2.8 s in parts of 32 MB, 2.5 s in larger ones.
 PART_BYTES, LARGEST_PART_BYTES = 32 << 20, 128 << 20
+
+#: The same where parts pass through temporary files, as many at a time as there are connections and
+#: two more.
+LARGEST_COPY_BYTES = 64 << 20
 
 #: Bytes per read while a file is cut.
 _BLOCK_BYTES = 1 << 20
@@ -112,12 +117,14 @@ def divisible(file: BackupFile) -> bool:
     return file.codec is None and file.size_bytes > PART_BYTES
 
 
-def divided(whole: Task, jobs: int) -> Iterator[Task]:
+def divided(whole: Task, jobs: int, spool: Spool | None = None) -> Iterator[Task]:
     """The parts of a file as tasks, in its order.
 
     Args:
         whole: All of the file as one task.
         jobs: How many parts are loaded at a time.
+        spool: Hands the parts of a file in CSV to processes of this machine; open until all tasks
+            have ended.
 
     Raises:
         BadManifestError: After the last one: the file is not that of the manifest.
@@ -131,13 +138,18 @@ def divided(whole: Task, jobs: int) -> Iterator[Task]:
             yield evolve(whole, plan=evolve(plan, source=piece, described=said))
         return
     found = FileSum(plan.described, plan.source)
-    for part in cut(whole.store, plan.source, jobs, found):
-        yield evolve(whole, part=part)
+    for part in cut(whole.store, plan.source, jobs, found, spool):
+        store = spool.part(part.end) if spool is not None else whole.store
+        yield evolve(whole, store=store, part=part)
     found.check(whole.store)
 
 
 def cut(
-    store: BackupStore, file: BackupFile, jobs: int, found: FileSum | None = None
+    store: BackupStore,
+    file: BackupFile,
+    jobs: int,
+    found: FileSum | None = None,
+    spool: Spool | None = None,
 ) -> Iterator[Part]:
     """Parts of whole records, found as they are asked for; smaller ones towards the end.
 
@@ -148,20 +160,29 @@ def cut(
         file: The file.
         jobs: How many parts are loaded at a time.
         found: Is given what is stored, all of it when the last part is asked for.
+        spool: Is given the same.
     """
     if file.codec is not None:
         yield WHOLE
         return
     start = 0
+    largest = LARGEST_PART_BYTES if spool is None else LARGEST_COPY_BYTES
+    sum_of = found.add if found is not None else None
 
     def enough() -> int:
         share = (file.size_bytes - start) // (2 * jobs)
-        return max(PART_BYTES, min(share, LARGEST_PART_BYTES))
+        return max(PART_BYTES, min(share, largest))
+
+    def stored(block: bytes) -> None:
+        if sum_of is not None:
+            sum_of(block)
+        if spool is not None:
+            spool.add(block)
 
     blocks = store.blocks(
         file,
         block_bytes=min(_BLOCK_BYTES, PART_BYTES),
-        on_stored=found.add if found is not None else None,
+        on_stored=stored,
     )
     with closing(blocks):
         for end in record_ends(blocks, enough):
@@ -173,8 +194,16 @@ def cut(
 
 def load_part(task: Task) -> Loaded:
     """Load one part in a transaction of its own; runs in a worker process."""
-    if task.plan.as_is:
-        return _load_piece(task)
+    if isinstance(task.store, PartStore):
+        try:
+            return _load_range(task)
+        finally:
+            task.store.remove()
+    return _load_piece(task) if task.plan.as_is else _load_range(task)
+
+
+def _load_range(task: Task) -> Loaded:
+    """A range of a file in CSV."""
     collected = None
     if task.max_bad_rows is not None:
         collected = _Collected(task.plan.source.name, task.max_bad_rows, task.bad_rows_before)

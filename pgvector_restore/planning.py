@@ -158,10 +158,7 @@ def _connections(options: RestoreOptions, tables: Sequence[TablePlan], findings:
             "compression",
             f"loaded over one connection, as compressed files cannot be read in parts: {names}",
         )
-    # Rows in binary need no work here: one connection keeps a core of the server busy, and a
-    # second one on two cores takes its turn from it (measured: 1.2 times the seconds).
-    in_binary = all(table.source.format == "binary" for table in tables)
-    return choose_jobs(options, sum(plain), cores_each=2 if in_binary else 1) if plain else 1
+    return choose_jobs(options, sum(plain)) if plain else 1
 
 
 def _in_ranges(file: BackupFile) -> bool:

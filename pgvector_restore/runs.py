@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
 from datetime import datetime
 
 import attrs
@@ -19,14 +18,14 @@ from pgvector_restore.db.interrupt import interruptible
 from pgvector_restore.db.ledger import LedgerEntry
 from pgvector_restore.db.pool import Connection, Target
 from pgvector_restore.db.staged import load_rows
-from pgvector_restore.db.swap import Staged, swapping
+from pgvector_restore.db.swap import swapping
 from pgvector_restore.db.verify import snapshot
 from pgvector_restore.db.watch import Watcher
 from pgvector_restore.db.work import LoadResult, TableLoad, Work
 from pgvector_restore.failpoints import reach
-from pgvector_restore.feed import WHOLE, TableFeed
-from pgvector_restore.lanes import Lane, lanes, load_parallel, sendable
-from pgvector_restore.pieces import Loaded, Task, divided, divisible
+from pgvector_restore.feed import TableFeed
+from pgvector_restore.loading import Loader
+from pgvector_restore.pieces import Loaded
 from pgvector_restore.plan import RestorePlan, TablePlan
 from pgvector_restore.progress import ServerStep
 from pgvector_restore.quarantine import Quarantine, quarantine
@@ -192,22 +191,18 @@ class Run:
             raise mismatch(compared)
 
     def _swap(self, conn: Connection, work: Work) -> list[LoadResult]:
-        parameters = self._target.parameters
-        jobs = self._plan.jobs
-        if jobs > 1 and (reason := sendable(self._store, parameters)):
-            self._warnings.append(f"loaded over one connection: {reason}")
-            jobs = 1
-        with ExitStack() as stack:
-            # First of all: worker processes start while the server creates tables.
-            open_lanes = stack.enter_context(lanes(self._executor, jobs)) if jobs > 1 else []
-            swap = stack.enter_context(swapping(conn, work))
+        loader = Loader(self._store, self._target, self._plan, self._executor)
+        self._warnings += loader.warnings
+        # The loader first of all: its processes start while the server creates tables.
+        with loader, swapping(conn, work) as swap:
             seconds = []
             for staged, table, feed in zip(
                 swap.staged, self._plan.tables, self._feeds, strict=True
             ):
                 started = time.perf_counter()
-                if open_lanes and divisible(table.source):
-                    self._load_parallel(open_lanes, staged, table, feed)
+                if loader.takes(table):
+                    new = attrs.evolve(table, target=staged.table)
+                    loader.load(new, feed, self._quarantine, self._progress(new))
                 else:
                     load_rows(conn, staged.table, feed)
                 table.check_count(feed.rows_read)
@@ -224,19 +219,14 @@ class Run:
             self._warnings += swap.publish(results)
         return results
 
-    def _load_parallel(
-        self,
-        open_lanes: Sequence[Lane],
-        staged: Staged,
-        table: TablePlan,
-        feed: TableFeed | BinaryFeed,
-    ) -> None:
+    def _progress(self, table: TablePlan) -> Callable[[Loaded], None]:
+        """Tells of a table that is loaded over several connections."""
         finished = Loaded()
         loading, before = 0, 0
 
         def server() -> ServerStep | None:
             nonlocal loading, before
-            rows = self._watcher.copied(relids=[staged.table.oid or 0])
+            rows = self._watcher.copied(relids=[table.target.oid or 0])
             if rows is None:
                 return None
             if rows != loading:  # a new answer: what has finished since is not counted twice
@@ -250,36 +240,7 @@ class Run:
             finished = done
             update(done.bytes_read, done.rows)
 
-        aside = self._quarantine
-        most, already = (aside.max_bad_rows, aside.count) if aside else (None, 0)
-        whole = Task(
-            self._store,
-            attrs.evolve(table, target=staged.table),
-            WHOLE,
-            self._plan.options.max_record_bytes,
-            feed.content is not None,
-            self._target.parameters or {},
-            most,
-            already,
-            self._plan.options.unpack_limits,
-        )
-        tasks = divided(whole, sum(lane.capacity for lane in open_lanes))
-        loaded = load_parallel(
-            open_lanes, tasks, on_change, (most or 0) - already, apart=table.as_is
-        )
-        if aside is not None:
-            set_aside = aside.of(table.source)
-            for reject in loaded.rejects:
-                set_aside(reject)
-        feed.read_elsewhere(
-            loaded.rows,
-            loaded.bytes_read,
-            loaded.repairs,
-            final_newline_missing=loaded.final_newline_missing,
-            content=loaded.content if feed.content is not None else None,
-            rejected=[reject.record for reject in loaded.rejects],
-        )
-        update(loaded.bytes_read, loaded.rows)
+        return on_change
 
     def _report(self, results: Sequence[LoadResult], seconds: float) -> RestoreReport:
         plan = self._plan

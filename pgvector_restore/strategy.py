@@ -25,19 +25,18 @@ _MAX_AUTO_JOBS = 4
 _VECTOR_METHODS = ("hnsw", "ivfflat")
 
 
-def choose_jobs(options: RestoreOptions, size_bytes: int, *, cores_each: int = 1) -> int:
+def choose_jobs(options: RestoreOptions, size_bytes: int) -> int:
     """Connections and index workers: as asked, else by size and cores.
 
     Args:
         options: What is asked for.
         size_bytes: Bytes to be loaded.
-        cores_each: Cores that one of them keeps busy, ours and the server's together.
     """
     if options.jobs != "auto":
         return options.jobs
     if size_bytes < LARGE_BYTES:
         return 1
-    return min(_MAX_AUTO_JOBS, max((os.cpu_count() or 1) // cores_each, 1))
+    return min(_MAX_AUTO_JOBS, os.cpu_count() or 1)
 
 
 def choose_strategy(

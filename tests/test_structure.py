@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("surveying",),
     ("planning", "pieces", "comparing", "inspecting", "pruning", "copying", "dumping"),
     ("lanes", "describing", "backup_checks"),
+    ("loading",),
     ("runs", "verifying", "backup_run"),
     ("restorer", "backuper"),
     ("settings",),

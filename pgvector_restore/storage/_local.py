@@ -57,6 +57,8 @@ class LocalStore(WritableStore):
         layout: Naming rules.
     """
 
+    is_local = True
+
     def __init__(self, place: Place, layout: Layout = DEFAULT_LAYOUT) -> None:
         self.layout = layout
         self._url = place.display

@@ -48,6 +48,7 @@ class RetryingStore(BackupStore):
         self._inner = inner
         self.layout = inner.layout
         self.is_shared = inner.is_shared
+        self.is_local = inner.is_local
 
     def __repr__(self) -> str:
         return repr(self._inner)

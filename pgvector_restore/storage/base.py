@@ -67,6 +67,8 @@ class BackupStore(ABC):
     layout: Layout = DEFAULT_LAYOUT
     #: Other processes see the same objects through a pickled copy of the store.
     is_shared: bool = True
+    #: Objects are files of this machine: what was read once costs next to nothing to read again.
+    is_local: bool = False
 
     @property
     @abstractmethod

@@ -144,11 +144,9 @@ def test_the_command_line_reads_what_it_is_given(
         with here.open(info.key) as source, there.create(info.key, replace=True) as target:
             target.write(source.read())
     variable = {"PGVECTOR_RESTORE_STORAGE_OPTIONS": json.dumps({kind: options})}
-    for command in (("list",), ("inspect", "latest")):
-        done = run_command(command[0], url, *command[1:], **variable)
-        plain = run_command(command[0], root, *command[1:])
-        assert (done.code, done.err) == (plain.code, plain.err) == (0, "")
-        assert done.out.count("langchain_pg_embedding") == plain.out.count("langchain_pg_embedding")
+    done = run_command("inspect", url, "latest", **variable)
+    assert (done.code, done.err) == (0, "")
+    assert "langchain_pg_embedding" in done.out
 
 
 @pytest.mark.parametrize("text", ["c4nary", "[]", '{"s3": "c4nary"}', '"c4nary"'])

@@ -264,6 +264,16 @@ def test_upload_that_breaks_leaves_nothing(remote: Remote, s3_files: Any, s3_buc
             s3_files.abort_mpu(s3_bucket, upload["Key"], upload["UploadId"])
 
 
+def test_upload_goes_on_after_a_dropped_connection(cloud: Remote) -> None:
+    store = cloud.store()
+    with store.create("x.bin") as stream:
+        for _ in range(3):
+            stream.write(DATA)
+            cloud.proxy.reset()
+    found, wanted = read(store, "x.bin"), DATA * 3
+    assert (len(found), hash(found)) == (len(wanted), hash(wanted))
+
+
 KILLED = """
 import json, os, signal, sys
 from pgvector_restore import open_store

@@ -75,7 +75,7 @@ def _remote_archive(
 ) -> BackupStore:
     """An archive in another store; options are that store's, or by protocol as fsspec's are."""
     parent, name, folder = remote_archive(place.path)
-    protocol = protocols(parent)[0]
+    protocol = next(iter(protocols(parent)), "")
     given = storage_options.get(protocol) if storage_options is not None else None
     if isinstance(given, Mapping):
         storage_options = given

@@ -99,7 +99,14 @@ def azure_source(
     first = _in_loop(fs, reading.first())
     if reading.is_read:
         return io.BytesIO(first), reading.etag
-    ahead = AheadSource(fs.loop, reading.next, lambda: None, piece_bytes=_PIECE_BYTES, first=first)
+    ahead = AheadSource(
+        fs.loop,
+        reading.next,
+        lambda: None,
+        piece_bytes=_PIECE_BYTES,
+        first=first,
+        stall_s=None,  # a piece takes as long as it takes, if only something comes
+    )
     return ahead, reading.etag
 
 

@@ -29,6 +29,7 @@ _ATTEMPTS, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 4, 0.5, 4.0
 #: Seconds that are waited for connections to be closed.
 _CLOSE_S = 0.1
 
+_WHOLE, _PARTIAL = 200, 206
 _NOT_LOGGED_IN, _FORBIDDEN, _PAST_THE_END = 401, 403, 416
 
 
@@ -131,7 +132,7 @@ async def _body(
             timeout=fs.requests_timeout,
             auto_decompress=False,
         )
-        if answer.ok:
+        if answer.status == (_PARTIAL if "Range" in headers else _WHOLE):
             return answer
         async with answer:
             if answer.status == _PAST_THE_END:
@@ -140,7 +141,7 @@ async def _body(
     except Exception as exc:
         _refuse(exc)
         raise
-    raise ConnectionError(answer.status)
+    raise ConnectionError(f"status {answer.status}")  # another range than was asked for
 
 
 def _refuse(exc: Exception) -> None:

@@ -74,6 +74,7 @@ class AheadSource:
         close: Lets go of it, in the loop.
         piece_bytes: Bytes of a piece.
         first: What has come of it already.
+        stall_s: Seconds a read may take; ``None``: it has a limit of its own.
     """
 
     def __init__(
@@ -84,11 +85,13 @@ class AheadSource:
         *,
         piece_bytes: int = _AHEAD_BYTES,
         first: bytes = b"",
+        stall_s: float | None = STALL_S,
     ) -> None:
         self._loop = loop
         self._read = read
         self._close = close
         self._piece_bytes = piece_bytes
+        self._stall_s = stall_s
         self._piece = memoryview(first)
         self._closed = False
         self._next: Future[bytes] | None = self._ask()
@@ -130,7 +133,7 @@ class AheadSource:
         missing = self._piece_bytes
         try:
             while missing and not self._closed:
-                data = await asyncio.wait_for(self._read(missing), STALL_S)
+                data = await asyncio.wait_for(self._read(missing), self._stall_s)
                 if not data:
                     break
                 parts.append(data)

@@ -16,6 +16,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock
 
+from pgvector_restore.storage._blocks import BlockSink
 from pgvector_restore.storage._reading import AheadSource
 
 __all__ = ["AzureFiles", "AzureSink", "azure_file_system", "azure_source"]
@@ -57,6 +58,10 @@ class AzureFiles(AzureBlobFileSystem):  # type: ignore[misc]  # adlfs has no typ
         """Container, name, and no version."""
         container, _, name = self._strip_protocol(path).partition("/")
         return container, name, None
+
+    def sink(self, path: str, *, replace: bool, block_bytes: int) -> AzureSink:
+        """A blob to write; the file of adlfs makes its loop that of the caller's thread."""
+        return AzureSink(self, path, replace=replace, block_bytes=block_bytes)
 
     def disconnect(self) -> None:
         """Close what is connected: adlfs itself keeps it until the process ends."""
@@ -177,7 +182,7 @@ class _Reading:
         self.etag = found.etag
 
 
-class AzureSink:
+class AzureSink(BlockSink):
     """A blob being uploaded in blocks, which are nothing until they are put together.
 
     Blocks that are given up stay invisible; Azure drops them after a week.
@@ -190,49 +195,25 @@ class AzureSink:
     """
 
     def __init__(self, fs: AzureFiles, path: str, *, replace: bool, block_bytes: int) -> None:
+        super().__init__(block_bytes)
         self._fs = fs
         self._blob = _blob(fs, path)
         self._path = path
         self._replace = replace
-        self._buffer = bytearray()
         self._blocks: list[BlobBlock] = []
-        self._size = 0
-        #: Bytes of the next block.
-        self.blocksize = block_bytes
-        #: Whether it is finished, or given up.
-        self.closed = False
 
-    def tell(self) -> int:
-        """Bytes that were written."""
-        return self._size
-
-    def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
-        """Take all of it, and upload what makes a block."""
-        view = memoryview(data)
-        for start in range(0, len(view), self.blocksize):
-            self._buffer += view[start : start + self.blocksize]
-            while len(self._buffer) >= self.blocksize:
-                self._upload()
-        self._size += len(view)
-        return len(view)
-
-    def close(self) -> None:
-        """Show the blob: one request puts its blocks together."""
-        if self.closed:
-            return
-        if self._buffer:
-            self._upload()
-        condition = {} if self._replace else {"match_condition": MatchConditions.IfMissing}
-        with _plain_errors(self._path):
-            _in_loop(self._fs, self._blob.commit_block_list(self._blocks, **condition))
-        self.closed = True
-
-    def _upload(self) -> None:
-        block, self._buffer = self._buffer[: self.blocksize], self._buffer[self.blocksize :]
+    def _send(self, block: bytes) -> None:
         name = uuid4().hex
         with _plain_errors(self._path):
             _in_loop(self._fs, self._blob.stage_block(name, _Block(block), length=len(block)))
         self._blocks.append(BlobBlock(name))
+
+    def _finish(self, last: bytes) -> None:
+        if last:
+            self._send(last)
+        condition = {} if self._replace else {"match_condition": MatchConditions.IfMissing}
+        with _plain_errors(self._path):
+            _in_loop(self._fs, self._blob.commit_block_list(self._blocks, **condition))
 
 
 class _Block(io.BytesIO):

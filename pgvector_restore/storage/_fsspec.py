@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import warnings
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -81,8 +82,7 @@ class FsspecStore(WritableStore):
         except BackupNotFoundError as exc:  # an archive that a chain leads through
             raise BackupNotFoundError(f"no such store: {quoted(place.display)}") from exc
         self.is_shared = "memory:" not in place.path
-        # File systems look a folder up in their cache in two steps: emptying it between them,
-        # from another thread, would break a listing.
+        # Caches are looked into in two steps: one that is emptied in between breaks a listing.
         self._listing = threading.Lock()
 
     def __repr__(self) -> str:
@@ -271,7 +271,9 @@ def _check_protocols(place: Place) -> None:
     for protocol in protocols(place.path):
         module = protocol_row(protocol).module
         try:
-            found = fsspec.get_filesystem_class(protocol)
+            with warnings.catch_warnings():  # Google's packages tell of the end of Python versions
+                warnings.simplefilter("ignore", FutureWarning)
+                found = fsspec.get_filesystem_class(protocol)
             if module is not None and found.__module__.partition(".")[0] != module:
                 raise ImportError(name=module)  # noqa: TRY301 - one of two that speak it
         except ImportError as exc:

@@ -11,16 +11,18 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
-from gcsfs.core import GCSFileSystem
+from gcsfs.core import GCSFileSystem, initiate_upload, simple_upload
 from gcsfs.retry import HttpError, is_retriable, validate_response
 
 from pgvector_restore.backoff import pauses
+from pgvector_restore.storage._blocks import BlockSink
 from pgvector_restore.storage._protocols import CONNECT_S, READ_S
 from pgvector_restore.storage._reading import AheadSource
 
-__all__ = ["GoogleFiles", "google_file_system", "google_source"]
+__all__ = ["GoogleFiles", "GoogleSink", "google_file_system", "google_source"]
 
 #: Attempts of one request, and seconds between them: about 4 s together. What only reads is tried
 #: again as a whole besides, a part of an upload is not. gcsfs waits for half a minute.
@@ -46,7 +48,7 @@ class GoogleFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
         waits = islice(pauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), _ATTEMPTS - 1)
         while True:
             # A part of an upload as a file: aiohttp warns of large bodies that are none.
-            body = io.BytesIO(data) if isinstance(data, (bytes, memoryview)) else data
+            body = io.BytesIO(data) if isinstance(data, bytes) else data
             try:
                 return await _asked(self, *args, data=body, **kwargs)
             except Exception as exc:
@@ -56,10 +58,88 @@ class GoogleFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
                     raise
                 await asyncio.sleep(pause)
 
+    #: Blocks of an upload stay as large as they are: of any number there may be.
+    fixed_upload_size = True
+
+    def sink(self, path: str, *, replace: bool, block_bytes: int) -> GoogleSink:
+        """An object to write; the file of gcsfs leaves views of its buffer behind an error."""
+        return GoogleSink(self, path, replace=replace, block_bytes=block_bytes)
+
     @property
     def close_session(self) -> Callable[..., None]:
         """What gcsfs calls in the end: it would touch the loop from another thread."""
         return partial(_closed, os.getpid())
+
+
+class GoogleSink(BlockSink):
+    """An object being uploaded: in one request, or in a session of several.
+
+    Args:
+        fs: The file system.
+        path: The object.
+        replace: Take the place of one that is there.
+        block_bytes: Bytes of a block, a multiple of 256 KiB.
+    """
+
+    def __init__(self, fs: GoogleFiles, path: str, *, replace: bool, block_bytes: int) -> None:
+        super().__init__(block_bytes)
+        self._fs = fs
+        self._bucket, self._key, _ = fs.split_path(path)
+        self._mode = "overwrite" if replace else "create"
+        self._session: str | None = None
+        self._sent = 0
+
+    def discard(self) -> None:
+        """Give the session up, if there is one."""
+        if self._session is not None:
+            # Without the condition, which is one of uploads.
+            self._fs.call("DELETE", self._session.replace("&ifGenerationMatch=0", ""))
+
+    def _send(self, block: bytes) -> None:
+        if self._session is None:
+            beginning = initiate_upload(self._fs, self._bucket, self._key, mode=self._mode)
+            self._session = asyncio.run_coroutine_threadsafe(beginning, self._fs.loop).result()
+        while block:
+            block = block[self._upload(block, "*") :]
+
+    def _finish(self, last: bytes) -> None:
+        if self._session is None:
+            self._upload_whole(last)
+            return
+        total = self._sent + len(last)
+        while last:
+            last = last[self._upload(last, str(total)) :]
+
+    def _upload_whole(self, data: bytes) -> None:
+        if not data:
+            work = simple_upload(self._fs, self._bucket, self._key, data, mode=self._mode)
+            asyncio.run_coroutine_threadsafe(work, self._fs.loop).result()
+            return
+        # gcsfs would put it between lines of a form, where a CR at its end can be taken for theirs.
+        bucket, key = quote(self._bucket, safe=""), quote(self._key, safe="")
+        self._fs.call(
+            "POST",
+            f"{self._fs._location}/upload/storage/v1/b/{bucket}/o?name={key}",  # noqa: SLF001 - as it does
+            uploadType="media",
+            ifGenerationMatch="0" if self._mode == "create" else None,
+            headers={"Content-Type": "application/octet-stream"},
+            data=data,
+        )
+
+    def _upload(self, block: bytes, total: str) -> int:
+        """How many bytes of it were taken: it may be fewer."""
+        end = self._sent + len(block)
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Range": f"bytes {self._sent}-{end - 1}/{total}",
+        }
+        answered, _ = self._fs.call("POST", self._session, headers=headers, data=block)
+        # What is there so far; nothing is said when all of it is.
+        until = int(answered["Range"].rpartition("-")[2]) + 1 if "Range" in answered else end
+        taken, self._sent = until - self._sent, until
+        if taken <= 0:
+            raise ConnectionError("nothing was taken")
+        return taken
 
 
 def _closed(

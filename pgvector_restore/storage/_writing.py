@@ -108,17 +108,14 @@ def renamed(
 
 
 def _opened(fs: Any, path: str, *, replace: bool) -> Any:  # noqa: ANN401 - fsspec has no types
-    if hasattr(fs, "service_client"):
-        # The file of adlfs makes the loop of fsspec that of the caller's thread.
-        from pgvector_restore.storage._azure import AzureSink  # noqa: PLC0415 - the extra is there
-
-        return AzureSink(fs, path, replace=replace, block_bytes=_PART_BYTES)
+    if hasattr(fs, "sink"):  # one of ours
+        return fs.sink(path, replace=replace, block_bytes=_PART_BYTES)
     return fs.open(path, mode="wb" if replace else "xb", block_size=_PART_BYTES)
 
 
 def _finish(fs: Any, file: Any, path: str, what: str, *, replace: bool) -> None:  # noqa: ANN401
     try:
-        if not file.tell() and not replace and not hasattr(fs, "service_client"):
+        if not file.tell() and not replace and not hasattr(fs, "sink"):
             file.closed = True  # s3fs would replace what is there by an empty object
             fs.pipe_file(path, b"", mode="create")
         else:

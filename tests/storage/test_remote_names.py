@@ -77,6 +77,27 @@ def test_names_are_what_they_are(opened: Callable[[str], WritableStore], folder:
         assert [info.key for info in store.list()] == NAMES[number:]
 
 
+def test_bytes_are_what_they_are(opened: Callable[[str], WritableStore]) -> None:
+    """Also at their end: some are sent in forms."""
+    store = opened(f"bytes{next(_numbers)}")
+    part = bytes(8 << 20)
+    for data in (
+        b"\r",
+        b"\n",
+        b"\r\n",
+        b"x\r\r",
+        b"\n--==0==--",
+        bytes(range(256)),
+        part,
+        part + b"\r",
+    ):
+        with store.create("x.bin", replace=True) as stream:
+            stream.write(data)
+        with store.open("x.bin") as reading:
+            found = reading.read()
+        assert (len(found), hash(found)) == (len(data), hash(data))  # it may be long
+
+
 FORKED = """
 import json, os, sys
 from pgvector_restore import open_store

@@ -81,16 +81,8 @@ def test_bytes_are_what_they_are(opened: Callable[[str], WritableStore]) -> None
     """Also at their end: some are sent in forms."""
     store = opened(f"bytes{next(_numbers)}")
     part = bytes(8 << 20)
-    for data in (
-        b"\r",
-        b"\n",
-        b"\r\n",
-        b"x\r\r",
-        b"\n--==0==--",
-        bytes(range(256)),
-        part,
-        part + b"\r",
-    ):
+    ends = (b"\r", b"\n", b"\r\n", b"x\r\r", b"\n--==0==--", bytes(range(256)), part, part + b"\r")
+    for data in ends:
         with store.create("x.bin", replace=True) as stream:
             stream.write(data)
         with store.open("x.bin") as reading:

@@ -141,6 +141,14 @@ def test_a_set_that_lies_stays_and_counts_for_nothing(root: Path, write: Write) 
     assert not set(first) & keys(root)
 
 
+def test_a_set_with_an_empty_file_counts_for_nothing(root: Path, write: Write) -> None:
+    good, broken = write(_A), write(_B)
+    (root / broken[1]).write_bytes(b"")
+    report = run(root)
+    assert report.decisions[0].reasons == (f"not valid: langchain_pg_embedding_{_B}.csv is empty",)
+    assert keys(root) == {*good, *broken}
+
+
 def test_choice_of_sets(root: Path, write: Write) -> None:
     for folder in ("vector_bak", "task_1/vector_bak", "task_2/vector_bak"):
         write(_A, folder)
@@ -158,8 +166,9 @@ def test_choice_of_sets(root: Path, write: Write) -> None:
 def test_labels_to_keep(root: Path, write: Write) -> None:
     for stamp in (_A, _B, _C):
         write(stamp)
-    report = run(root, KeepRules(last=1, labels=(f"vector_bak/{_A}",)))
-    assert [one.backup.timestamp for one in report.removed] == [_B]
+    for label in (f"vector_bak/{_A}", f"./vector_bak/{_A}"):
+        report = run(root, KeepRules(last=1, labels=(label,)), dry_run=label.startswith("v"))
+        assert [one.backup.timestamp for one in report.removed] == [_B]
     with pytest.raises(BackupNotFoundError, match=f'no backup set "vector_bak/{_B}"'):
         run(root, KeepRules(last=1, labels=(f"vector_bak/{_B}",)))
     with pytest.raises(OptionError, match="names another set each time"):
@@ -255,8 +264,10 @@ def test_read_only_stores(root: Path, write: Write) -> None:
     with pytest.raises(OptionError, match="cannot be written"):
         prune(ReadOnly(), _LAST)
     assert prune(ReadOnly(), _LAST, dry_run=True).removed == ()
-    with pytest.raises(OptionError, match="leftover_age_s must not be negative"):
+    with pytest.raises(OptionError, match="leftover_age_s must be 0 or more, it is -1"):
         prune(open_store(str(root)), _LAST, leftover_age_s=-1)
+    with pytest.raises(OptionError, match="leftover_age_s must be 0 or more, it is nan"):
+        prune(open_store(str(root)), _LAST, leftover_age_s=float("nan"))
 
 
 def test_a_restore_a_comparison_and_an_inspection_hold_their_set(

@@ -97,6 +97,13 @@ def test_unfinished_goes_after_a_day(root: Path, write: Write) -> None:
     assert keys(root) == set(stay)
 
 
+def test_half_a_mark_is_swept(root: Path, write: Write) -> None:
+    stay = write(_A)
+    (root / "vector_bak" / f"manifest_{_B}.tmp.tmp").write_bytes(b"")
+    assert [one.found.label for one in run(root).leftovers if not one.keep] == [f"vector_bak/{_B}"]
+    assert keys(root) == set(stay)
+
+
 def test_a_file_still_growing_keeps_the_whole(root: Path, write: Write) -> None:
     stay = write(_A, marker=True, age_s=9 * DAY)
     growing = root / f"vector_bak/langchain_pg_embedding_{_A}.csv.gz.tmp"

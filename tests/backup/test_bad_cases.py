@@ -112,6 +112,30 @@ def test_storage_that_dies(filled: str, root: Path, most: int, kind: str) -> Non
         backuper.backup(format=kind)
 
 
+@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize(
+    "options",
+    [{"format": "csv"}, {"format": "csv", "digest": False}, {"format": "binary"}],
+    ids=["csv", "no digest", "binary"],
+)
+def test_storage_that_dies_while_rows_are_still_coming(
+    filled: str, root: Path, options: dict[str, Any], jobs: int
+) -> None:
+    # Far more than the threads hold: they are in the middle of COPY, which has to end as well.
+    with connect(filled) as conn:
+        conn.execute(
+            "CREATE TABLE wide AS SELECT repeat('x', 1500000) t FROM generate_series(1, 40)"
+        )
+    with (
+        unchanged(root),
+        Backuper(Dying(root, most=2_000_000), filled) as backuper,
+        pytest.raises(StoreError, match="the storage has gone"),
+    ):
+        backuper.backup(tables="wide", jobs=jobs, **options)
+    with connect(filled) as conn:
+        conn.execute("DROP TABLE wide")  # nobody holds it any more
+
+
 def test_storage_that_dies_while_the_log_is_written(filled: str, root: Path) -> None:
     with Backuper(Dying(root, without="vector_backup_log.txt"), filled) as backuper:
         report = backuper.backup()

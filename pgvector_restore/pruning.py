@@ -200,8 +200,8 @@ def _remove(store: WritableStore, decision: Decision) -> Decision:
     marker = folder + store.layout.marker_name(backup.timestamp)
     try:
         with store.hold(backup, alone=True):
-            with store.create(marker, replace=True) as stream:
-                stream.write(b"{}\n")
+            with store.create(marker, replace=True):
+                pass  # empty: on a full disk there is room for nothing else
             manifest = [backup.manifest] if backup.manifest is not None else []
             files = [info for file in backup.files for info in file.objects]
             _delete(store, [*manifest, *files])

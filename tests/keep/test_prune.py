@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from pgvector_restore.progress import ProgressEvent
 from pgvector_restore.pruning import PruneReport, prune
 from pgvector_restore.restorer import Restorer
 from pgvector_restore.storage import BackupStore, open_store
+from tests.disks import unmount
 from tests.keep.conftest import DAY, NOW, Write
 
 _A, _B, _C = "20260101_000000", "20260102_000000", "20260103_000000"
@@ -311,6 +313,24 @@ class _After(CancelToken):
     def cancelled(self) -> bool:
         self._looks -= 1
         return self._looks < 0
+
+
+def test_on_a_full_disk(root: Path, write: Write) -> None:
+    if sys.platform == "win32" or os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("only root can mount a small tmpfs")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(root)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        write(_A)
+        stay = write(_B)
+        with (root / "fill").open("wb", buffering=0) as fill, suppress(OSError):
+            while fill.write(bytes(4096)):
+                pass
+        assert [one.backup.timestamp for one in run(root).removed] == [_A]
+        assert keys(root) == {*stay, "fill"}
+    finally:
+        unmount(root)
 
 
 @pytest.mark.parametrize("removed", [0, 1])

@@ -15,6 +15,7 @@ from pgvector_restore.errors import (
     BackupExistsError,
     BackupNotFoundError,
     BadManifestError,
+    CancelledError,
     OptionError,
     StoreChangedError,
     StoreError,
@@ -100,8 +101,8 @@ class _Meter:
         self.done = 0
 
     def add(self, size: int) -> None:
-        if self._cancel is not None:
-            self._cancel.check()
+        if self._cancel is not None and self._cancel.cancelled:
+            raise CancelledError("cancelled: what was copied stays, marked as unfinished")
         self.done += size
         self.tell("load")
 

@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -30,7 +31,7 @@ from pgvector_restore import (
 )
 from pgvector_restore.db import embedded
 from pgvector_restore.db.embedded import EmbeddedServer
-from pgvector_restore.model import ObjectInfo
+from pgvector_restore.model import TIMESTAMP_FORMAT, ObjectInfo
 from tests.backup.kit import COLLECTION, EMBEDDING, backup, files, make, store_at, unchanged
 from tests.conftest import SETTINGS, connect, database
 from tests.disks import unmount
@@ -382,6 +383,31 @@ def test_backups_of_one_second(filled: str, root: Path) -> None:
     assert {report.label for report in reports} < {one.label for one in catalog.sets}
     assert len(catalog.sets) == 5
     assert catalog.incomplete == ()
+
+
+def test_a_clock_that_was_put_back(filled: str, root: Path) -> None:
+    """At the end of summer time the newest set must not come to look older."""
+    ahead = datetime.now() + timedelta(hours=1)  # noqa: DTZ005 - sets have local time
+    stamp = ahead.strftime(TIMESTAMP_FORMAT)
+    old = open_store(root).catalog().latest().timestamp
+    for path in [*(root / "vector_bak").glob("lang*")]:
+        path.rename(path.with_name(path.name.replace(old, stamp)))
+    report = backup(root, filled)
+    assert report.backup.backup_date == ahead.replace(microsecond=0) + timedelta(seconds=1)
+    assert report.warnings == ()
+    assert open_store(root).catalog().latest().label == report.label
+
+
+def test_a_set_of_another_time_zone_is_told(filled: str, root: Path) -> None:
+    ahead = datetime.now() + timedelta(hours=8)  # noqa: DTZ005 - sets have local time
+    stamp = ahead.strftime(TIMESTAMP_FORMAT)
+    old = open_store(root).catalog().latest().timestamp
+    for path in [*(root / "vector_bak").glob("lang*")]:
+        path.rename(path.with_name(path.name.replace(old, stamp)))
+    report = backup(root, filled)
+    assert report.warnings == (
+        f"backup vector_bak/{stamp} has a later time in its name: it counts as the newer one",
+    )
 
 
 def test_a_second_that_another_tool_has(filled: str, root: Path) -> None:

@@ -163,7 +163,8 @@ class NewSet:
             with self._lock:
                 self._written.append(key)
         found = self._store.catalog_of(self.location)
-        self._later = [one.label for one in found.sets if one.timestamp > self.timestamp]
+        soon = self.made_at + _PUT_BACK  # until then it may be one that was begun after this one
+        self._later = [one.label for one in found.sets if one.backup_date > soon]
         backup = next((one for one in found.sets if one.timestamp == self.timestamp), None)
         if backup is None or self._store.read_manifest(backup) != manifest:
             raise StoreChangedError(f"backup {self.label} was written and is not listed as a set")

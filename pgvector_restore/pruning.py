@@ -209,6 +209,9 @@ def _remove(store: WritableStore, decision: Decision) -> Decision:
     except BackupInUseError as exc:
         _log.info("%s", exc)
         return evolve(decision, keep=True, reasons=("it is being read",))
+    except BackupNotFoundError as exc:
+        _log.info("%s", exc)
+        return evolve(decision, keep=True, reasons=("somebody else is removing it",))
     return decision
 
 

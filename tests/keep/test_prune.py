@@ -333,6 +333,24 @@ def test_on_a_full_disk(root: Path, write: Write) -> None:
         unmount(root)
 
 
+def test_somebody_else_removes_a_set_meanwhile(root: Path, write: Write) -> None:
+    gone = write(_A)
+    write(_B)
+    stay = write(_C)
+    store = open_store(str(root))
+    with pytest.MonkeyPatch.context() as patch:
+        catalog = store.catalog()
+        patch.setattr(store, "catalog", lambda **_: catalog)
+        for key in gone:
+            (root / key).unlink()
+        report = prune(store, _LAST, now=NOW)
+    assert [(one.keep, one.reasons) for one in report.decisions[1:]] == [
+        (False, ("no rule keeps it",)),
+        (True, ("somebody else is removing it",)),
+    ]
+    assert keys(root) == set(stay)
+
+
 @pytest.mark.parametrize("removed", [0, 1])
 def test_called_off_between_two_sets(root: Path, write: Write, removed: int) -> None:
     made = [write(stamp, manifest=True) for stamp in (_A, _B, _C)]

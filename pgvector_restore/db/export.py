@@ -125,7 +125,14 @@ class Reader:
         if reader is None:
             reader = TableReader(self._conn, table.schema, table.name, columns)
             self._for_digest[table.name] = reader
-        counted.append((yield from reader.chosen_rows(_where(extent), printed)))
+        try:
+            counted.append((yield from reader.chosen_rows(_where(extent), printed)))
+        except psycopg.errors.TooManyColumns as exc:
+            raise TargetMismatchError(
+                f"{table.schema}.{table.name} has too many columns to send them twice",
+                hint="back it up without a digest, or in binary",
+                sqlstate=exc.sqlstate,
+            ) from exc
 
     def _copy(
         self,

@@ -230,6 +230,18 @@ def test_types_without_a_binary_form(filled: str, root: Path) -> None:
     assert backup(root, filled, tables="t").rows == 1
 
 
+def test_more_columns_than_can_be_sent_twice(filled: str, root: Path) -> None:
+    columns = ", ".join(f"c{number} int" for number in range(1600))
+    with connect(filled) as conn:
+        conn.execute(f"CREATE TABLE broad ({columns})")
+        conn.execute("INSERT INTO broad DEFAULT VALUES")
+    with unchanged(root), pytest.raises(TargetMismatchError, match="too many columns") as caught:
+        backup(root, filled, tables="broad")
+    assert caught.value.hint == "back it up without a digest, or in binary"
+    assert backup(root, filled, tables="broad", digest=False).rows == 1
+    assert backup(root, filled, tables="broad", format="binary").rows == 1
+
+
 def test_privileges(filled: str, root: Path) -> None:
     with role(filled, f"GRANT SELECT ON {COLLECTION} TO {{}}") as (_, dsn):
         with unchanged(root), pytest.raises(TargetMismatchError) as caught:

@@ -15,6 +15,7 @@ from pgvector_restore.errors import (
     BackupExistsError,
     BackupNotFoundError,
     BadManifestError,
+    CancelledError,
     OptionError,
     StoreChangedError,
     StoreError,
@@ -100,8 +101,8 @@ class _Meter:
         self.done = 0
 
     def add(self, size: int) -> None:
-        if self._cancel is not None:
-            self._cancel.check()
+        if self._cancel is not None and self._cancel.cancelled:
+            raise CancelledError("cancelled: what was copied stays, marked as unfinished")
         self.done += size
         self.tell("load")
 
@@ -132,6 +133,7 @@ class _Copy:
         key = backup.location.key
         self._folder = f"{key}/" if key else ""
         self._marker = self._folder + destination.layout.marker_name(backup.timestamp)
+        self._half_marker = self._marker + destination.layout.partial_suffix
 
     def run(self) -> tuple[CopiedFile, ...]:
         """Copy what is not there yet, then take the mark away."""
@@ -169,6 +171,8 @@ class _Copy:
             parsed = layout.parse_file_name(name, any_table=True)
             described = layout.parse_manifest_name(name)
             stamp = parsed.timestamp if parsed else described[0] if described else None
+            if key == self._half_marker:
+                continue
             if stamp == self._backup.timestamp and "/" not in name:
                 theirs.add(key)
         if not theirs:
@@ -198,7 +202,8 @@ class _Copy:
                 if stream.read(_MAX_MARK_BYTES) != text.encode():
                     raise self._exists("it is being written")
             return True
-        with self._destination.create(self._marker) as stream:
+        # A copy that was killed while it put up its mark has left half of one.
+        with self._destination.create(self._marker, replace=self._half_marker in there) as stream:
             stream.write(text.encode())
         return False
 

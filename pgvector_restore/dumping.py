@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack, closing
 from functools import partial
 from itertools import chain
 from threading import Lock
@@ -173,16 +174,21 @@ class Dump:
     ) -> ContentDigest:
         counted: list[int] = []
         hashes = _Hashes(form)
-        if self._digest:
-            printer = CsvPrinter(form, table.columns)
-            rows = reader.for_digest(table, form.columns, extent, counted, printer.sent_as_text)
-            blocks = printer.blocks(rows, hashes.take)
-            if header:
-                blocks = chain([printer.header], blocks)
-        else:
-            blocks = _joined(reader.csv(table, extent, header=header, counted=counted))
-        for block in self._packed(blocks):
-            pipe.put(block)
+        with ExitStack() as stack:
+            if self._digest:
+                printer = CsvPrinter(form, table.columns)
+                found = reader.for_digest(
+                    table, form.columns, extent, counted, printer.sent_as_text
+                )
+                rows = stack.enter_context(closing(found))
+                blocks = printer.blocks(rows, hashes.take)
+                if header:
+                    blocks = chain([printer.header], blocks)
+            else:
+                sent = reader.csv(table, extent, header=header, counted=counted)
+                blocks = _joined(stack.enter_context(closing(sent)))
+            for block in self._packed(blocks):
+                pipe.put(block)
         pipe.put(None)
         digest = hashes.digest if self._digest else ContentDigest(counted[0])
         _check_counts(table, counted[0], digest.rows)
@@ -216,8 +222,10 @@ class Dump:
         digest = ContentDigest()
         direct = self._digest and all(column.wire is not None for column in form.columns)
         hashes = _Hashes(form)
-        pieces = reader.binary(table, form.columns, extent, counted)
-        with self._new.file(name) as file:
+        with (
+            self._new.file(name) as file,
+            closing(reader.binary(table, form.columns, extent, counted)) as pieces,
+        ):
             for block in self._packed(_joined(hashes.of_copy(pieces) if direct else pieces)):
                 file.write(block)
                 reach("backup.block")
@@ -226,7 +234,8 @@ class Dump:
         if direct:
             digest = hashes.digest
         elif self._digest:
-            digest = self._hashed(form, reader.for_digest(table, form.columns, extent, []))
+            with closing(reader.for_digest(table, form.columns, extent, [])) as again:
+                digest = self._hashed(form, again)
         else:
             digest = ContentDigest(rows)
         _check_counts(table, rows, digest.rows)

@@ -150,10 +150,11 @@ def _kept(group: Sequence[BackupSet], rules: KeepRules) -> Iterable[tuple[Backup
                 seen.add(period)
                 yield one, f"{name} {len(seen)} of {most}"
     if rules.within_days is not None:
-        oldest = group[0].backup_date - timedelta(days=rules.within_days)
-        recent = (one for one in group if one.backup_date >= oldest)
+        newest, span = group[0].backup_date, timedelta(days=rules.within_days)
+        recent = (one for one in group if newest - one.backup_date <= span)
         yield from ((one, f"within {rules.within_days} days") for one in recent)
-    yield from ((one, "named") for one in group if _labels(one) & {*rules.labels})
+    named = {label.removeprefix("./") for label in rules.labels}  # as Catalog.get reads them
+    yield from ((one, "named") for one in group if _labels(one) & named)
 
 
 def _labels(one: BackupSet) -> set[str]:

@@ -131,8 +131,8 @@ def prune(  # noqa: PLR0913 - a choice of sets, and how to go about it
         StoreError: Something could not be removed; what went before it is gone.
         CancelledError: It was called off; what went before is gone.
     """
-    if leftover_age_s < 0:
-        raise OptionError(f"leftover_age_s must not be negative, it is {leftover_age_s}")
+    if not leftover_age_s >= 0:  # NaN is not either
+        raise OptionError(f"leftover_age_s must be 0 or more, it is {leftover_age_s}")
     writable = None if dry_run else _writable(store)
     catalog = store.catalog(task_id=task_id, global_only=global_only)
     for label in rules.labels:
@@ -181,6 +181,10 @@ def check_label(catalog: Catalog, label: str) -> None:
 
 def _problem(store: BackupStore, backup: BackupSet) -> str | None:
     """Why a set is not valid, as far as names, sizes and its manifest tell."""
+    for file in backup.files:
+        for info in file.objects:
+            if not info.size_bytes:  # without rows there is a header still
+                return f"{_name(info)} is empty"
     try:
         store.read_manifest(backup)
     except (BadManifestError, BackupNotFoundError) as exc:
@@ -196,8 +200,8 @@ def _remove(store: WritableStore, decision: Decision) -> Decision:
     marker = folder + store.layout.marker_name(backup.timestamp)
     try:
         with store.hold(backup, alone=True):
-            with store.create(marker, replace=True) as stream:
-                stream.write(b"{}\n")
+            with store.create(marker, replace=True):
+                pass  # empty: on a full disk there is room for nothing else
             manifest = [backup.manifest] if backup.manifest is not None else []
             files = [info for file in backup.files for info in file.objects]
             _delete(store, [*manifest, *files])
@@ -205,6 +209,9 @@ def _remove(store: WritableStore, decision: Decision) -> Decision:
     except BackupInUseError as exc:
         _log.info("%s", exc)
         return evolve(decision, keep=True, reasons=("it is being read",))
+    except BackupNotFoundError as exc:
+        _log.info("%s", exc)
+        return evolve(decision, keep=True, reasons=("somebody else is removing it",))
     return decision
 
 

@@ -46,7 +46,7 @@ def copy_command(
     """
     opened = open_store(store)
     _, backup = find_set(opened, label, task)
-    with watching(hidden=as_json or no_progress) as watch:
+    with watching(hidden=as_json or no_progress, what="copy") as watch:
         report = copy_set(
             opened, backup, open_store(destination), progress=watch, cancel=watch.cancel
         )

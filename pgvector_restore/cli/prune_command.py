@@ -15,6 +15,7 @@ from pgvector_restore.cli.options import (
 )
 from pgvector_restore.cli.output import print_lines
 from pgvector_restore.cli.text import print_document
+from pgvector_restore.cli.watch import watching
 from pgvector_restore.errors import CancelledError
 from pgvector_restore.keeping import KeepRules
 from pgvector_restore.pruning import PruneReport, prune
@@ -86,14 +87,16 @@ def prune_command(  # noqa: PLR0913 - one per option of the command line
     opened = open_store(store)
 
     def run(*, dry: bool) -> PruneReport:
-        return prune(
-            opened,
-            rules,
-            task_id=task,
-            global_only=global_only,
-            dry_run=dry,
-            leftover_age_s=leftover_age * 3600,
-        )
+        with watching(hidden=True, what="prune") as watch:
+            return prune(
+                opened,
+                rules,
+                task_id=task,
+                global_only=global_only,
+                dry_run=dry,
+                leftover_age_s=leftover_age * 3600,
+                cancel=watch.cancel,
+            )
 
     if not dry_run and not yes and sys.stdin.isatty() and sys.stderr.isatty():
         _ask(run(dry=True))

@@ -18,6 +18,9 @@ from pgvector_restore.progress import LoggingProgress, Progress, ProgressEvent, 
 
 __all__ = ["Interrupted", "Watch", "watching"]
 
+#: What is under way.
+_What = Literal["restore", "backup", "copy", "prune"]
+
 _log = logging.getLogger("pgvector_restore")
 
 #: Signals that call a restore off. Shells give 128 and the number as exit code.
@@ -34,6 +37,11 @@ _LAST_WORDS = {
         "publish": "the backup was being published: list shows whether it is there",
         "done": "the backup was complete",
     },
+    "copy": {
+        "load": "what was copied stays, marked as unfinished",
+        "done": "the copy was complete",
+    },
+    "prune": {"prepare": "what was removed before that is gone"},
 }
 
 
@@ -51,7 +59,7 @@ class Watch:
 
     _listener: Progress | None
     #: What is under way; decides the last words.
-    what: Literal["restore", "backup"] = "restore"
+    what: _What = "restore"
     #: Used by a signal.
     cancel: CancelToken = field(factory=CancelToken)
     #: The last signal.
@@ -83,12 +91,12 @@ class Watch:
 
 
 @contextmanager
-def watching(*, hidden: bool, what: Literal["restore", "backup"] = "restore") -> Iterator[Watch]:
-    """Watch a restore or a backup until the block ends.
+def watching(*, hidden: bool, what: _What = "restore") -> Iterator[Watch]:
+    """Watch what may be interrupted until the block ends.
 
     Args:
         hidden: No progress bar.
-        what: Which of the two.
+        what: Which of them.
 
     Raises:
         Interrupted: A signal has ended it.

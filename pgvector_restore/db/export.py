@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -50,7 +50,10 @@ class Extent:
 
 @define
 class Reader:
-    """One connection that sees the snapshot. One thread uses it at a time."""
+    """One connection that sees the snapshot. One thread uses it at a time.
+
+    Rows that are not read to the end have to be closed, or nobody gets at the connection again.
+    """
 
     _conn: psycopg.Connection[Any]
     #: By table: making one asks the server four questions.
@@ -72,7 +75,7 @@ class Reader:
 
     def csv(
         self, table: Relation, extent: Extent | None, *, header: bool, counted: list[int]
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         """Rows as CSV, in pieces of one row each.
 
         Args:
@@ -88,7 +91,7 @@ class Reader:
     def binary(
         self, table: Relation, columns: Sequence[TargetColumn], extent: Extent | None,
         counted: list[int],
-    ) -> Iterator[bytes]:  # fmt: skip
+    ) -> Generator[bytes, None, None]:  # fmt: skip
         """Rows in binary, in pieces of one row each, the header before the first one."""
         names = [sql.Identifier(column.name) for column in columns]
         try:
@@ -108,7 +111,7 @@ class Reader:
         extent: Extent | None,
         counted: list[int],
         printed: Sequence[str] = (),
-    ) -> Iterator[memoryview]:
+    ) -> Generator[memoryview, None, None]:
         """Rows as digests are taken of them, see :class:`TableReader`.
 
         Args:
@@ -122,7 +125,14 @@ class Reader:
         if reader is None:
             reader = TableReader(self._conn, table.schema, table.name, columns)
             self._for_digest[table.name] = reader
-        counted.append((yield from reader.chosen_rows(_where(extent), printed)))
+        try:
+            counted.append((yield from reader.chosen_rows(_where(extent), printed)))
+        except psycopg.errors.TooManyColumns as exc:
+            raise TargetMismatchError(
+                f"{table.schema}.{table.name} has too many columns to send them twice",
+                hint="back it up without a digest, or in binary",
+                sqlstate=exc.sqlstate,
+            ) from exc
 
     def _copy(
         self,

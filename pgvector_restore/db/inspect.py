@@ -50,6 +50,8 @@ def find_schema(cur: _Cursor, wanted: str | None, tables: Sequence[str]) -> str:
     Raises:
         TargetMismatchError: It does not exist, or the search path names none that does.
     """
+    # In a database of SQL_ASCII names would come as bytes.
+    cur.execute("SET LOCAL client_encoding = 'UTF8'")
     # Everything qualified up to here: the path may lead to functions of anybody.
     cur.execute("SELECT pg_catalog.current_schemas(false), pg_catalog.current_schema()")
     path, first = cur.fetchone() or ([], None)

@@ -120,7 +120,9 @@ class Layout:
     @_manifest_name.default
     def _compile_manifest(self) -> re.Pattern[str]:
         prefix, partial = re.escape(str(self.manifest_prefix)), re.escape(str(self.partial_suffix))
-        return re.compile(rf"{prefix}_([0-9]{{8}}_[0-9]{{6}})(?:\.json|(?:\.json)?{partial})")
+        return re.compile(
+            rf"{prefix}_([0-9]{{8}}_[0-9]{{6}})(?:\.json|(?:\.json|{partial})?{partial})"
+        )
 
     #: Codec of all files, where ``suffix`` ends in one's.
     _suffix_codec: str | None = field(init=False, repr=False, eq=False)
@@ -155,7 +157,7 @@ class Layout:
     def parse_manifest_name(self, name: str) -> tuple[str, bool] | None:
         """Timestamp of a manifest, and whether it is finished; ``None`` for any other file.
 
-        A manifest that is itself being written counts as a mark that the set is.
+        A manifest or a mark that is itself being written counts as a mark that the set is.
         """
         match = self._manifest_name.fullmatch(name)
         return (match[1], name.endswith(".json")) if match is not None else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import BinaryIO
@@ -19,7 +19,7 @@ from pgvector_restore.errors import (
     StoreError,
 )
 from pgvector_restore.manifest import Manifest
-from pgvector_restore.model import TIMESTAMP_FORMAT, BackupSet, Location
+from pgvector_restore.model import TIMESTAMP_FORMAT, BackupSet, Location, parse_timestamp
 from pgvector_restore.storage.writing import WritableStore
 
 __all__ = ["NewSet", "StoredFile"]
@@ -29,6 +29,10 @@ _log = logging.getLogger(__name__)
 #: Backups that begin at one location within one second take one second after the other; so many
 #: at once are somebody's mistake.
 _MOST_SECONDS = 60
+
+#: Clocks are put back by an hour when summer time ends, by two at the most. A set that lies further
+#: ahead was made with a wrong clock, or in another time zone.
+_PUT_BACK = timedelta(hours=3)
 
 #: Bytes per read when a file is read back.
 _BLOCK_BYTES = 1 << 20
@@ -84,7 +88,8 @@ class NewSet:
         #: What is to be seen and must go if there is an error, in the order of writing.
         self._written: list[str] = []
         #: When the backup was made, to the second; no other set of the location has it.
-        self.made_at = self._claim(now)
+        self.made_at = self._claim(self._not_before_others(now))
+        self._later: list[str] = []
 
     @property
     def timestamp(self) -> str:
@@ -158,18 +163,24 @@ class NewSet:
             with self._lock:
                 self._written.append(key)
         found = self._store.catalog_of(self.location)
+        soon = self.made_at + _PUT_BACK  # until then it may be one that was begun after this one
+        self._later = [one.label for one in found.sets if one.backup_date > soon]
         backup = next((one for one in found.sets if one.timestamp == self.timestamp), None)
         if backup is None or self._store.read_manifest(backup) != manifest:
             raise StoreChangedError(f"backup {self.label} was written and is not listed as a set")
         return backup
 
     def unmark(self) -> list[str]:
-        """Remove the marker of a published set; gives a warning if that fails."""
+        """Remove the marker of a published set; gives warnings: what fails, and later sets."""
+        warnings = [
+            f"backup {label} has a later time in its name: it counts as the newer one"
+            for label in self._later[:1]
+        ]
         try:
             self._store.delete(self._marker(self.timestamp))
         except StoreError as exc:
-            return [f"the marker of the finished backup is left behind: {exc}"]
-        return []
+            warnings.append(f"the marker of the finished backup is left behind: {exc}")
+        return warnings
 
     def write_log(self, log: bytes) -> list[str]:
         """Rewrite the location's log; gives a warning if that fails: the set is there."""
@@ -196,6 +207,21 @@ class NewSet:
 
     def _marker(self, timestamp: str) -> str:
         return self._folder + self._store.layout.marker_name(timestamp)
+
+    def _not_before_others(self, now: datetime) -> datetime:
+        """A second after the newest set, where the clock was put back since that was made."""
+        layout, depth = self._store.layout, self._folder.count("/") + 1
+        first, last = (f"{moment:{TIMESTAMP_FORMAT}}" for moment in (now, now + _PUT_BACK))
+        moments = [now]
+        with suppress(BackupNotFoundError):  # the store is made with its first set
+            for info in self._store.list(self._folder, max_depth=depth):
+                name = info.key.rpartition("/")[2]
+                described, parsed = layout.parse_manifest_name(name), layout.parse_file_name(name)
+                stamp = described[0] if described else parsed.timestamp if parsed else ""
+                moment = parse_timestamp(stamp) if first < stamp <= last else None
+                if moment is not None:
+                    moments.append(moment + timedelta(seconds=1))
+        return max(moments)
 
     def _claim(self, now: datetime) -> datetime:
         """Put up the marker of the first free second."""

@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -30,7 +31,7 @@ from pgvector_restore import (
 )
 from pgvector_restore.db import embedded
 from pgvector_restore.db.embedded import EmbeddedServer
-from pgvector_restore.model import ObjectInfo
+from pgvector_restore.model import TIMESTAMP_FORMAT, ObjectInfo
 from tests.backup.kit import COLLECTION, EMBEDDING, backup, files, make, store_at, unchanged
 from tests.conftest import SETTINGS, connect, database
 from tests.disks import unmount
@@ -110,6 +111,30 @@ def test_storage_that_dies(filled: str, root: Path, most: int, kind: str) -> Non
         pytest.raises(StoreError, match="the storage has gone"),
     ):
         backuper.backup(format=kind)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize(
+    "options",
+    [{"format": "csv"}, {"format": "csv", "digest": False}, {"format": "binary"}],
+    ids=["csv", "no digest", "binary"],
+)
+def test_storage_that_dies_while_rows_are_still_coming(
+    filled: str, root: Path, options: dict[str, Any], jobs: int
+) -> None:
+    # Far more than the threads hold: they are in the middle of COPY, which has to end as well.
+    with connect(filled) as conn:
+        conn.execute(
+            "CREATE TABLE wide AS SELECT repeat('x', 1500000) t FROM generate_series(1, 40)"
+        )
+    with (
+        unchanged(root),
+        Backuper(Dying(root, most=2_000_000), filled) as backuper,
+        pytest.raises(StoreError, match="the storage has gone"),
+    ):
+        backuper.backup(tables="wide", jobs=jobs, **options)
+    with connect(filled) as conn:
+        conn.execute("DROP TABLE wide")  # nobody holds it any more
 
 
 def test_storage_that_dies_while_the_log_is_written(filled: str, root: Path) -> None:
@@ -203,6 +228,18 @@ def test_types_without_a_binary_form(filled: str, root: Path) -> None:
         backup(root, filled, tables="t", format="binary")
     assert str(caught.value).startswith("public.t has a column without a binary form: ")
     assert backup(root, filled, tables="t").rows == 1
+
+
+def test_more_columns_than_can_be_sent_twice(filled: str, root: Path) -> None:
+    columns = ", ".join(f"c{number} int" for number in range(1600))
+    with connect(filled) as conn:
+        conn.execute(f"CREATE TABLE broad ({columns})")
+        conn.execute("INSERT INTO broad DEFAULT VALUES")
+    with unchanged(root), pytest.raises(TargetMismatchError, match="too many columns") as caught:
+        backup(root, filled, tables="broad")
+    assert caught.value.hint == "back it up without a digest, or in binary"
+    assert backup(root, filled, tables="broad", digest=False).rows == 1
+    assert backup(root, filled, tables="broad", format="binary").rows == 1
 
 
 def test_privileges(filled: str, root: Path) -> None:
@@ -358,6 +395,31 @@ def test_backups_of_one_second(filled: str, root: Path) -> None:
     assert {report.label for report in reports} < {one.label for one in catalog.sets}
     assert len(catalog.sets) == 5
     assert catalog.incomplete == ()
+
+
+def test_a_clock_that_was_put_back(filled: str, root: Path) -> None:
+    """At the end of summer time the newest set must not come to look older."""
+    ahead = datetime.now() + timedelta(hours=1)  # noqa: DTZ005 - sets have local time
+    stamp = ahead.strftime(TIMESTAMP_FORMAT)
+    old = open_store(root).catalog().latest().timestamp
+    for path in [*(root / "vector_bak").glob("lang*")]:
+        path.rename(path.with_name(path.name.replace(old, stamp)))
+    report = backup(root, filled)
+    assert report.backup.backup_date == ahead.replace(microsecond=0) + timedelta(seconds=1)
+    assert report.warnings == ()
+    assert open_store(root).catalog().latest().label == report.label
+
+
+def test_a_set_of_another_time_zone_is_told(filled: str, root: Path) -> None:
+    ahead = datetime.now() + timedelta(hours=8)  # noqa: DTZ005 - sets have local time
+    stamp = ahead.strftime(TIMESTAMP_FORMAT)
+    old = open_store(root).catalog().latest().timestamp
+    for path in [*(root / "vector_bak").glob("lang*")]:
+        path.rename(path.with_name(path.name.replace(old, stamp)))
+    report = backup(root, filled)
+    assert report.warnings == (
+        f"backup vector_bak/{stamp} has a later time in its name: it counts as the newer one",
+    )
 
 
 def test_a_second_that_another_tool_has(filled: str, root: Path) -> None:

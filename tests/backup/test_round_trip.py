@@ -11,8 +11,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from pgvector_restore import Manifest, open_store
+from pgvector_restore import Manifest, TargetError, open_store
 from pgvector_restore.db.embedded import EmbeddedServer
 from pgvector_restore.db.inspect import describe_columns, table_oid
 from pgvector_restore.db.session import configure_session
@@ -319,3 +320,26 @@ def test_files_of_a_set(g2_dsn: str, tmp_path: Path) -> None:
         f"task_7/vector_bak/{EMBEDDING}_{stamp}.csv",
         f"task_7/vector_bak/manifest_{stamp}.json",
     ]
+
+
+def test_database_without_an_encoding(server: EmbeddedServer, tmp_path: Path) -> None:
+    with database(server) as target, connect(target) as admin:
+        admin.execute(
+            "CREATE DATABASE test_ascii TEMPLATE template0 ENCODING 'SQL_ASCII'"
+            " LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C'"
+        )
+        source = make_conninfo(target, dbname="test_ascii")
+        try:
+            with connect(source) as conn:
+                conn.execute("CREATE TABLE notes AS SELECT E'gr\\303\\266\\303\\237e' t")
+            for kind in ("csv", "binary"):
+                report = backup(tmp_path, source, tables="notes", format=kind)
+                restored(tmp_path, source, report.label)
+                restored(tmp_path, target, report.label)
+                assert content(target, "notes") == [("größe",)]
+            with connect(source) as conn:
+                conn.execute("INSERT INTO notes VALUES (E'\\377')")
+            with pytest.raises(TargetError, match="invalid byte sequence"):
+                backup(tmp_path, source, tables="notes")
+        finally:
+            admin.execute("DROP DATABASE test_ascii WITH (FORCE)")

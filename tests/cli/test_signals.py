@@ -13,6 +13,7 @@ import pytest
 
 from pgvector_restore import ProgressEvent
 from pgvector_restore.cli import run, watch
+from pgvector_restore.storage._local import LocalStore
 from tests.cli.conftest import COMMAND, STORE, TIMEOUT_S, run_command
 from tests.cli.test_restoring import rows
 from tests.conftest import connect
@@ -102,3 +103,32 @@ def test_a_signal_while_files_are_read(
     assert capsys.readouterr().err == "interrupted: nothing has changed\n"
     assert [event.phase for event in heard] == [command]
     assert signal.getsignal(number) == before
+
+
+@_SIGNALS
+def test_a_signal_while_sets_are_removed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    number: int,
+    code: int,
+) -> None:
+    folder = tmp_path / "vector_bak"
+    folder.mkdir()
+    for day in (1, 2, 3):
+        for table in ("langchain_pg_collection", "langchain_pg_embedding"):
+            (folder / f"{table}_2026010{day}_000000.csv").write_text("id\n")
+    delete, signals = LocalStore.delete, [number]
+
+    def interrupted(store: LocalStore, key: str) -> None:
+        if signals:
+            os.kill(os.getpid(), signals.pop())
+        delete(store, key)
+
+    monkeypatch.setattr(LocalStore, "delete", interrupted)
+    assert run(["prune", str(tmp_path), "--keep-last", "1", "--json"]) == code
+    out, err = capfd.readouterr()
+    # The set that was begun is removed whole.
+    assert len(list(folder.iterdir())) == 4
+    message = "interrupted: what was removed before that is gone"
+    assert (json.loads(out)["error"]["message"], err) == (message, f"{message}\n")

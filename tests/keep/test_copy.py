@@ -124,6 +124,17 @@ def test_what_a_killed_copy_left_half_written(root: Path, there: Path, write: Wr
     assert files(there) == {key: (root / key).read_bytes() for key in keys}
 
 
+def test_killed_while_it_put_up_its_mark(root: Path, there: Path, write: Write) -> None:
+    keys = write(_A, manifest=True)
+    half = there / f"vector_bak/manifest_{_A}.tmp.tmp"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"")
+    destination = open_store(str(there))
+    assert [one.reason for one in destination.catalog().incomplete] == [f"unfinished: {half.name}"]
+    copy_set(open_store(str(root)), _LABEL, destination)
+    assert files(there) == {key: (root / key).read_bytes() for key in keys}
+
+
 def test_another_set_of_that_label(root: Path, there: Path, write: Write) -> None:
     keys = write(_A)
     source, destination = open_store(str(root)), open_store(str(there))
@@ -197,7 +208,7 @@ def test_called_off(root: Path, there: Path, write: Write) -> None:
     keys = write(_A)
     token = CancelToken()
     source, destination = open_store(str(root)), open_store(str(there))
-    with pytest.raises(CancelledError):
+    with pytest.raises(CancelledError, match="what was copied stays, marked as unfinished"):
         copy_set(source, _LABEL, destination, progress=lambda _: token.cancel(), cancel=token)
     assert destination.catalog().sets == ()
     assert not copy_set(source, _LABEL, destination).was_there

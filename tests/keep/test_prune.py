@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from pgvector_restore.progress import ProgressEvent
 from pgvector_restore.pruning import PruneReport, prune
 from pgvector_restore.restorer import Restorer
 from pgvector_restore.storage import BackupStore, open_store
+from tests.disks import unmount
 from tests.keep.conftest import DAY, NOW, Write
 
 _A, _B, _C = "20260101_000000", "20260102_000000", "20260103_000000"
@@ -97,6 +99,13 @@ def test_unfinished_goes_after_a_day(root: Path, write: Write) -> None:
     assert keys(root) == set(stay)
 
 
+def test_half_a_mark_is_swept(root: Path, write: Write) -> None:
+    stay = write(_A)
+    (root / "vector_bak" / f"manifest_{_B}.tmp.tmp").write_bytes(b"")
+    assert [one.found.label for one in run(root).leftovers if not one.keep] == [f"vector_bak/{_B}"]
+    assert keys(root) == set(stay)
+
+
 def test_a_file_still_growing_keeps_the_whole(root: Path, write: Write) -> None:
     stay = write(_A, marker=True, age_s=9 * DAY)
     growing = root / f"vector_bak/langchain_pg_embedding_{_A}.csv.gz.tmp"
@@ -141,6 +150,14 @@ def test_a_set_that_lies_stays_and_counts_for_nothing(root: Path, write: Write) 
     assert not set(first) & keys(root)
 
 
+def test_a_set_with_an_empty_file_counts_for_nothing(root: Path, write: Write) -> None:
+    good, broken = write(_A), write(_B)
+    (root / broken[1]).write_bytes(b"")
+    report = run(root)
+    assert report.decisions[0].reasons == (f"not valid: langchain_pg_embedding_{_B}.csv is empty",)
+    assert keys(root) == {*good, *broken}
+
+
 def test_choice_of_sets(root: Path, write: Write) -> None:
     for folder in ("vector_bak", "task_1/vector_bak", "task_2/vector_bak"):
         write(_A, folder)
@@ -158,8 +175,9 @@ def test_choice_of_sets(root: Path, write: Write) -> None:
 def test_labels_to_keep(root: Path, write: Write) -> None:
     for stamp in (_A, _B, _C):
         write(stamp)
-    report = run(root, KeepRules(last=1, labels=(f"vector_bak/{_A}",)))
-    assert [one.backup.timestamp for one in report.removed] == [_B]
+    for label in (f"vector_bak/{_A}", f"./vector_bak/{_A}"):
+        report = run(root, KeepRules(last=1, labels=(label,)), dry_run=label.startswith("v"))
+        assert [one.backup.timestamp for one in report.removed] == [_B]
     with pytest.raises(BackupNotFoundError, match=f'no backup set "vector_bak/{_B}"'):
         run(root, KeepRules(last=1, labels=(f"vector_bak/{_B}",)))
     with pytest.raises(OptionError, match="names another set each time"):
@@ -255,8 +273,10 @@ def test_read_only_stores(root: Path, write: Write) -> None:
     with pytest.raises(OptionError, match="cannot be written"):
         prune(ReadOnly(), _LAST)
     assert prune(ReadOnly(), _LAST, dry_run=True).removed == ()
-    with pytest.raises(OptionError, match="leftover_age_s must not be negative"):
+    with pytest.raises(OptionError, match="leftover_age_s must be 0 or more, it is -1"):
         prune(open_store(str(root)), _LAST, leftover_age_s=-1)
+    with pytest.raises(OptionError, match="leftover_age_s must be 0 or more, it is nan"):
+        prune(open_store(str(root)), _LAST, leftover_age_s=float("nan"))
 
 
 def test_a_restore_a_comparison_and_an_inspection_hold_their_set(
@@ -293,6 +313,42 @@ class _After(CancelToken):
     def cancelled(self) -> bool:
         self._looks -= 1
         return self._looks < 0
+
+
+def test_on_a_full_disk(root: Path, write: Write) -> None:
+    if sys.platform == "win32" or os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("only root can mount a small tmpfs")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(root)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        write(_A)
+        stay = write(_B)
+        with (root / "fill").open("wb", buffering=0) as fill, suppress(OSError):
+            while fill.write(bytes(4096)):
+                pass
+        assert [one.backup.timestamp for one in run(root).removed] == [_A]
+        assert keys(root) == {*stay, "fill"}
+    finally:
+        unmount(root)
+
+
+def test_somebody_else_removes_a_set_meanwhile(root: Path, write: Write) -> None:
+    gone = write(_A)
+    write(_B)
+    stay = write(_C)
+    store = open_store(str(root))
+    with pytest.MonkeyPatch.context() as patch:
+        catalog = store.catalog()
+        patch.setattr(store, "catalog", lambda **_: catalog)
+        for key in gone:
+            (root / key).unlink()
+        report = prune(store, _LAST, now=NOW)
+    assert [(one.keep, one.reasons) for one in report.decisions[1:]] == [
+        (False, ("no rule keeps it",)),
+        (True, ("somebody else is removing it",)),
+    ]
+    assert keys(root) == set(stay)
 
 
 @pytest.mark.parametrize("removed", [0, 1])

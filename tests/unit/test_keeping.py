@@ -65,6 +65,12 @@ def test_rules(rules: KeepRules, expected: list[str]) -> None:
     assert kept(decide(_MANY, rules, fine)) == expected
 
 
+def test_days_before_the_calendar_begins() -> None:
+    early = stamps("00010101_000000", "00010102_000000", "00010110_000000")
+    assert len(kept(decide(early, KeepRules(within_days=8), fine))) == 2
+    assert len(kept(decide(early, KeepRules(within_days=100_000), fine))) == 3
+
+
 def test_reasons_are_told() -> None:
     first, second, *_ = decide(_MANY, KeepRules(last=1, daily=3, weekly=1), fine)
     assert first.reasons == (

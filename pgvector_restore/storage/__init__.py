@@ -6,8 +6,16 @@ import os
 from collections.abc import Mapping
 
 from pgvector_restore.errors import OptionError
+from pgvector_restore.storage._archive import StoredArchive
 from pgvector_restore.storage._local import LocalStore
-from pgvector_restore.storage._paths import Place, local_archive, local_place, parse_place
+from pgvector_restore.storage._paths import (
+    Place,
+    local_archive,
+    local_place,
+    parse_place,
+    protocols,
+    remote_archive,
+)
 from pgvector_restore.storage._plugins import environment_options, plugin_store
 from pgvector_restore.storage._protocols import PROTOCOLS
 from pgvector_restore.storage._retry import retrying
@@ -62,6 +70,19 @@ def open_store(
     return LocalStore(place, layout)
 
 
+def _remote_archive(
+    place: Place, layout: Layout, storage_options: Mapping[str, object] | None
+) -> BackupStore:
+    """An archive in another store; options are that store's, or by protocol as fsspec's are."""
+    parent, name, folder = remote_archive(place.path)
+    protocol = next(iter(protocols(parent)), "")
+    given = storage_options.get(protocol) if storage_options is not None else None
+    if isinstance(given, Mapping):
+        storage_options = given
+    around = open_store(parent, storage_options=storage_options)
+    return ZipStore(StoredArchive(around, name), place.display, folder, layout)
+
+
 def _remote(
     place: Place, layout: Layout, storage_options: Mapping[str, object] | None
 ) -> BackupStore:
@@ -77,7 +98,8 @@ def _remote(
                 )
             archive, folder = local
             return ZipStore(archive, place.display, folder, layout)
-    elif place.protocol not in PROTOCOLS:
+        return _remote_archive(place, layout, storage_options)
+    if place.protocol not in PROTOCOLS:
         store = plugin_store(place, layout, storage_options)
         if store is not None:
             return store

@@ -14,8 +14,9 @@ __all__ = ["object_info"]
 
 _log = logging.getLogger(__name__)
 
-#: Names under which file systems tell an object's version and time, best first.
-_VERSIONS = ("ETag", "etag", "generation", "version_id", "VersionId")
+#: Names under which file systems tell an object's version and time, best first. Google's ETag
+#: changes with what is noted beside the object as well.
+_VERSIONS = ("generation", "ETag", "etag", "version_id", "VersionId")
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "modify", "created")
 
 

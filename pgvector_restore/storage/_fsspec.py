@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
+import warnings
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
@@ -24,7 +27,6 @@ from pgvector_restore.storage import _writing
 from pgvector_restore.storage._facts import object_info
 from pgvector_restore.storage._guard import (
     GuardedStream,
-    Source,
     check_key,
     check_range,
     check_writable_key,
@@ -33,9 +35,9 @@ from pgvector_restore.storage._guard import (
     walk,
 )
 from pgvector_restore.storage._paths import Place, protocols
-from pgvector_restore.storage._protocols import install_line, protocol_row
-from pgvector_restore.storage._reading import PlainSource, opened, s3_source
-from pgvector_restore.storage._sftp import sftp_source
+from pgvector_restore.storage._protocols import Stream, install_line, protocol_row
+from pgvector_restore.storage._sftp import has_ended
+from pgvector_restore.storage._streams import source_of
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
 from pgvector_restore.storage.writing import WritableStore, refuse_writing
 
@@ -71,6 +73,8 @@ class FsspecStore(WritableStore):
         found = protocols(place.path)
         self._row = protocol_row(found[0] if len(found) == 1 else "")
         self._connection: Any = None
+        self._inherited: Any = None
+        self._pid: int | None = None
         self._connecting = threading.Lock()
         self._root = ""
         try:
@@ -78,8 +82,7 @@ class FsspecStore(WritableStore):
         except BackupNotFoundError as exc:  # an archive that a chain leads through
             raise BackupNotFoundError(f"no such store: {quoted(place.display)}") from exc
         self.is_shared = "memory:" not in place.path
-        # File systems look a folder up in their cache in two steps: emptying it between them,
-        # from another thread, would break a listing.
+        # Caches are looked into in two steps: one that is emptied in between breaks a listing.
         self._listing = threading.Lock()
 
     def __repr__(self) -> str:
@@ -90,13 +93,17 @@ class FsspecStore(WritableStore):
 
     @property
     def _fs(self) -> Any:  # noqa: ANN401 - fsspec has no types
-        """The file system, connected anew when its connection has ended."""
+        """The file system, connected anew when its connection has ended, and after a fork."""
         with self._connecting:
-            if self._connection is None or _has_ended(self._connection):
+            if self._pid != os.getpid() or has_ended(self._connection):
                 with translated(self._place.display):
                     given = {**self._row.defaults, **self._options}
-                    self._connection, root = _connect(self._place.path, given)
-                    self._root = str(root).rstrip("/")
+                    found, root = _connect(self._place.path, given, self._row.streams)
+                # What was inherited stays: taken down, it would wait for a loop that is not here.
+                self._inherited, self._connection = self._connection, found
+                self._root, self._pid = str(root).rstrip("/"), os.getpid()
+                if hasattr(found, "disconnect"):
+                    weakref.finalize(self, found.disconnect).atexit = False
             return self._connection
 
     @property
@@ -126,21 +133,20 @@ class FsspecStore(WritableStore):
         """Open an object; see :meth:`BackupStore.open`."""
         check_key(key)
         check_range(start, end)
-        what, path = f"{self.url}/{key}", self._path(key)
-        version = None
+        what = f"{self.url}/{key}"
         with translated(what):
-            source: Source
-            if self._row.streams == "s3":
-                source, version = s3_source(self._fs, path, start, end)
-            elif isinstance(self._fs, MemoryFileSystem):
-                # Its open() hands every caller the same object with the same position.
-                source = io.BytesIO(self._fs.cat_file(path, start=start, end=end))
-            else:
-                fs = self._fs
-                file = opened(fs, path, start)
-                source = sftp_source(fs, file) if self._row.streams == "sftp" else PlainSource(file)
+            source, version = source_of(self._fs, self._row.streams, self._path(key), start, end)
         limit = None if end is None else end - start
         return cast("BinaryIO", io.BufferedReader(GuardedStream(source, limit, what, version)))
+
+    def size_of(self, key: str) -> int:
+        """Bytes of an object; see :class:`Sized`."""
+        check_key(key)
+        with translated(f"{self.url}/{key}"):
+            found = self._fs.info(self._path(key))
+            if found.get("type") == "directory":
+                raise IsADirectoryError(key)
+            return int(found["size"])
 
     @property
     def read_only_reason(self) -> str | None:
@@ -189,9 +195,11 @@ class FsspecStore(WritableStore):
             with translated(f"{self.url}/{folder}"), self._listing:
                 # Without maxdepth: object storages list a whole tree in a few requests, and fall
                 # back to one per folder if a depth is asked for.
-                found: dict[str, Any] = self._fs.find(self._path(folder), detail=True)
+                found: Any = self._fs.find(self._path(folder), detail=True)
         except BackupNotFoundError:
             return
+        if not isinstance(found, dict):
+            return  # adlfs names a file that goes by the name of the folder, without details
         objects = []
         while found:
             name, raw = found.popitem()
@@ -239,10 +247,18 @@ class FsspecStore(WritableStore):
             )
 
 
-def _connect(url: str, options: Mapping[str, object]) -> tuple[Any, str]:
+def _connect(url: str, options: Mapping[str, object], kind: Stream | None) -> tuple[Any, str]:
     # An instance of its own: fsspec's shared ones have caches that others empty and fill.
     own = {"skip_instance_cache": True, **options}
     try:
+        if kind == "gs":
+            from pgvector_restore.storage import _google  # noqa: PLC0415 - the extra is there
+
+            return _google.google_file_system(url, own)
+        if kind == "az":
+            from pgvector_restore.storage import _azure  # noqa: PLC0415 - the extra is there
+
+            return _azure.azure_file_system(url, own)
         return cast("tuple[Any, str]", fsspec.url_to_fs(url, **own))
     except (TypeError, ValueError) as exc:
         raise OptionError(
@@ -255,7 +271,9 @@ def _check_protocols(place: Place) -> None:
     for protocol in protocols(place.path):
         module = protocol_row(protocol).module
         try:
-            found = fsspec.get_filesystem_class(protocol)
+            with warnings.catch_warnings():  # Google's packages tell of the end of Python versions
+                warnings.simplefilter("ignore", FutureWarning)
+                found = fsspec.get_filesystem_class(protocol)
             if module is not None and found.__module__.partition(".")[0] != module:
                 raise ImportError(name=module)  # noqa: TRY301 - one of two that speak it
         except ImportError as exc:
@@ -268,12 +286,6 @@ def _check_protocols(place: Place) -> None:
                 f"unknown protocol {quoted(protocol)} in {quoted(place.display)}",
                 hint="fsspec.available_protocols() names those that are known",
             ) from exc
-
-
-def _has_ended(fs: Any) -> bool:  # noqa: ANN401 - fsspec has no types
-    """Whether a file system lives on one connection, and that is closed."""
-    client = getattr(fs, "_client", None)
-    return client is not None and hasattr(client, "is_closed") and bool(client.is_closed())
 
 
 def _lists_trees(fs: Any) -> bool:  # noqa: ANN401 - fsspec has no types

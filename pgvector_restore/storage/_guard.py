@@ -31,6 +31,7 @@ __all__ = [
     "check_range",
     "check_writable_key",
     "is_key",
+    "is_refusal",
     "translated",
     "walk",
 ]
@@ -94,15 +95,21 @@ def translated(what: str, verb: Literal["read", "write"] = "read") -> Iterator[N
         raise
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
         raise BackupNotFoundError(f"no such file: {quoted(what)}") from exc
-    except PermissionError as exc:
-        raise StoreError(f"no permission to {verb} {quoted(what)}") from exc
     except Exception as exc:
+        if is_refusal(exc):
+            raise StoreError(f"no permission to {verb} {quoted(what)}") from exc
         why = (isinstance(exc, OSError) and exc.errno and exc.strerror) or type(exc).__name__
         full = isinstance(exc, OSError) and exc.errno in _NO_ROOM
         raise StoreError(
             f"cannot {verb} {quoted(what)}: {why}",
             hint="make room there; nothing was published" if full else None,
         ) from exc
+
+
+def is_refusal(exc: BaseException | None) -> bool:
+    """Whether a storage says that it does not know the caller, or that he may not do this."""
+    # Azure's errors carry the status of the answer.
+    return isinstance(exc, PermissionError) or getattr(exc, "status_code", None) in {401, 403}
 
 
 #: The disk is full, the quota is, or the file is as large as it may be.

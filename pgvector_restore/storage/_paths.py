@@ -21,6 +21,7 @@ __all__ = [
     "local_place",
     "parse_place",
     "protocols",
+    "remote_archive",
 ]
 
 # Two letters at least: one is a drive. "::" chains file systems: simplecache::s3://bucket/x.
@@ -120,6 +121,25 @@ def local_archive(url: str, *, windows: bool) -> tuple[str, str] | None:
         return (inner[1:], "") if windows and _DRIVE.match(inner, 1) else (inner, "")
     outer = parse_place("::".join(others), windows=windows)
     return None if outer.protocol is not None else (outer.path, inner)
+
+
+def remote_archive(url: str) -> tuple[str, str, str]:
+    """The folder an archive lies in, its name there and the folder in it, of a ``zip:`` URL.
+
+    >>> remote_archive("zip://nightly::s3://bucket/backups/july.zip")
+    ('s3://bucket/backups', 'july.zip', 'nightly')
+    >>> remote_archive("zip://::https://example.org/a%20b.zip?token=1")
+    ('https://example.org?token=1', 'a b.zip', '')
+    """
+    first, *others = _LINK.split(url)
+    outer, query = "::".join(others), ""
+    on_the_web = outer.lower().startswith(("http://", "https://"))
+    if on_the_web:
+        outer, mark, query = outer.partition("#")[0].partition("?")
+        query = mark + query
+    parent, _, name = outer.rpartition("/")
+    parent += "/" if parent.endswith("/") else ""
+    return parent + query, unquote(name) if on_the_web else name, first.partition("://")[2]
 
 
 def _without_secrets(link: str) -> str:

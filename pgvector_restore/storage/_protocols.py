@@ -8,12 +8,15 @@ from typing import Literal
 
 from attrs import frozen
 
-__all__ = ["PROTOCOLS", "Protocol", "install_line", "protocol_row"]
+__all__ = ["CONNECT_S", "PROTOCOLS", "READ_S", "Protocol", "Stream", "install_line", "protocol_row"]
+
+#: Ways to read an object, see ``_streams``.
+Stream = Literal["s3", "gs", "az", "sftp", "memory"]
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
 #: A storage that does not answer ends in an error, and the attempts after it in the last one.
-_CONNECT_S, _READ_S = 10, 60
+CONNECT_S, READ_S = 10, 60
 
 
 @frozen
@@ -34,7 +37,7 @@ class Protocol:
     #: name that is changed at the end; ``None``: not at all.
     writes: Literal["upload", "rename"] | None = None
     #: Reads come as one stream of the storage's own; ``None``: as fsspec's file asks for them.
-    streams: Literal["s3", "sftp"] | None = None
+    streams: Stream | None = None
 
 
 # Listings are remembered by some file systems, and what is opened is looked up in them: off.
@@ -48,18 +51,20 @@ _S3 = Protocol(
 _GOOGLE = Protocol(
     "Google Cloud Storage",
     extra="gs",
-    defaults={"use_listings_cache": False, "requests_timeout": _READ_S},
+    defaults={"use_listings_cache": False},
     writes="upload",
+    streams="gs",
 )
 _AZURE = Protocol(
     "Azure Blob Storage",
     extra="az",
     defaults={
         "use_listings_cache": False,
-        "connection_timeout": _CONNECT_S,
-        "read_timeout": _READ_S,
+        "connection_timeout": CONNECT_S,
+        "read_timeout": READ_S,
     },
     writes="upload",
+    streams="az",
 )
 # fsspec's own, over paramiko, trusts any host and is not made for several threads.
 # sshfs trusts any host unless told otherwise; asyncssh reads an empty tuple as ~/.ssh/known_hosts.
@@ -71,8 +76,8 @@ _SFTP = Protocol(
     streams="sftp",
     defaults={
         "known_hosts": (),
-        "connect_timeout": _CONNECT_S,
-        "keepalive_interval": _READ_S // 4,
+        "connect_timeout": CONNECT_S,
+        "keepalive_interval": READ_S // 4,
         "keepalive_count_max": 3,
     },
     writes="rename",
@@ -84,7 +89,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({
     "gs": _GOOGLE, "gcs": _GOOGLE,
     "az": _AZURE, "abfs": _AZURE, "abfss": _AZURE,
     "sftp": _SFTP, "ssh": _SFTP,
-    "memory": Protocol("memory", writes="rename"),
+    "memory": Protocol("memory", writes="rename", streams="memory"),
     "adl": Protocol("Azure Data Lake", packages="adlfs"),
     "box": Protocol("Box", packages="boxfs"),
     "gdrive": Protocol("Google Drive", packages="gdrive_fs"),

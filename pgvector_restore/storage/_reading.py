@@ -72,6 +72,9 @@ class AheadSource:
         loop: Where the body lives.
         read: Reads at most so many bytes of it; nothing at its end.
         close: Lets go of it, in the loop.
+        piece_bytes: Bytes of a piece.
+        first: What has come of it already.
+        stall_s: Seconds a read may take; ``None``: it has a limit of its own.
     """
 
     def __init__(
@@ -79,11 +82,18 @@ class AheadSource:
         loop: asyncio.AbstractEventLoop,
         read: Callable[[int], Coroutine[Any, Any, bytes]],
         close: Callable[[], None],
+        *,
+        piece_bytes: int = _AHEAD_BYTES,
+        first: bytes = b"",
+        stall_s: float | None = STALL_S,
     ) -> None:
         self._loop = loop
         self._read = read
         self._close = close
-        self._piece = memoryview(b"")
+        self._piece_bytes = piece_bytes
+        self._stall_s = stall_s
+        self._piece = memoryview(first)
+        self._closed = False
         self._next: Future[bytes] | None = self._ask()
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
@@ -98,6 +108,7 @@ class AheadSource:
 
     def close(self) -> None:
         """Let go of the answer, whether it has been read to its end or not."""
+        self._closed = True
         ahead, self._next = self._next, None
         if ahead is not None:
             ahead.cancel()
@@ -119,13 +130,17 @@ class AheadSource:
     async def _fill(self) -> bytes:
         """A whole piece: bodies come in some 100 KB at a time, each worth no change of threads."""
         parts: list[bytes] = []
-        missing = _AHEAD_BYTES
-        while missing:
-            data = await asyncio.wait_for(self._read(missing), STALL_S)
-            if not data:
-                break
-            parts.append(data)
-            missing -= len(data)
+        missing = self._piece_bytes
+        try:
+            while missing and not self._closed:
+                data = await asyncio.wait_for(self._read(missing), self._stall_s)
+                if not data:
+                    break
+                parts.append(data)
+                missing -= len(data)
+        except Exception:
+            if not self._closed:
+                raise  # or nobody would ask for it, and asyncio complain of that
         return b"".join(parts)
 
 

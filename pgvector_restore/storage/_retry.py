@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from pgvector_restore.backoff import pauses
 from pgvector_restore.errors import BackupNotFoundError, StoreError, quoted
 from pgvector_restore.model import BackupSet, ObjectInfo
+from pgvector_restore.storage._archive import size_of
+from pgvector_restore.storage._guard import is_refusal
 from pgvector_restore.storage._reading import check_same
 from pgvector_restore.storage.base import BackupStore
 from pgvector_restore.storage.writing import WritableStore
@@ -28,8 +30,8 @@ _log = logging.getLogger(__name__)
 #: seconds between attempts: about 5 s together.
 _FAILURES, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5, 0.2, 3.0
 
-#: What another attempt does not mend: rights, and calls that the storage does not understand.
-_FINAL = (PermissionError, NotImplementedError, TypeError, ValueError, LookupError)
+#: What another attempt does not mend, as rights: calls that the storage does not understand.
+_FINAL = (NotImplementedError, TypeError, ValueError, LookupError)
 
 
 class RetryingStore(BackupStore):
@@ -76,6 +78,15 @@ class RetryingStore(BackupStore):
         """See :meth:`BackupStore.open`."""
         stream = _ResumingStream(self._inner, key, start, end)
         return cast("BinaryIO", io.BufferedReader(stream))
+
+    def size_of(self, key: str) -> int:
+        """See :class:`Sized`."""
+        budget = _Budget(key)
+        while True:
+            try:
+                return size_of(self._inner, key)
+            except StoreError as exc:  # noqa: PERF203 - it waits before the next round
+                budget.spend(exc)
 
     def hold(self, backup: BackupSet, *, alone: bool = False) -> AbstractContextManager[None]:
         """See :meth:`BackupStore.hold`."""
@@ -150,7 +161,8 @@ class _Budget:
 
 def _is_final(exc: StoreError) -> bool:
     # Subclasses say something certain: not there, incomplete, replaced.
-    return type(exc) is not StoreError or isinstance(exc.__cause__, _FINAL)
+    cause = exc.__cause__
+    return type(exc) is not StoreError or isinstance(cause, _FINAL) or is_refusal(cause)
 
 
 class _ResumingStream(io.RawIOBase):

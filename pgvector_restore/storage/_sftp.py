@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pgvector_restore.storage._reading import STALL_S, AheadSource
 
-__all__ = ["SftpSink", "in_loop", "rename", "sftp_source"]
+__all__ = ["SftpSink", "has_ended", "in_loop", "rename", "sftp_source"]
 
 T = TypeVar("T")
 
@@ -41,11 +41,17 @@ def in_loop(fs: Any, work: Awaitable[T]) -> T:  # noqa: ANN401 - sshfs has no ty
 def sftp_source(fs: Any, file: Any) -> AheadSource:  # noqa: ANN401 - sshfs has no types
     """The rest of an open file."""
     inner = _taken(file)
+    reading: list[asyncio.Future[bytes]] = []
+
+    async def read(size: int) -> bytes:
+        # Not to be cancelled: the requests it is made of would go on, with nobody to hear of them.
+        reading[:] = [asyncio.ensure_future(inner.read(size))]
+        return await _bounded(fs, asyncio.shield(reading[0]))
 
     def close() -> None:
-        fs.loop.create_task(_close_quietly(inner))
+        fs.loop.create_task(_close_quietly(fs, inner, *reading))
 
-    return AheadSource(fs.loop, lambda size: _bounded(fs, inner.read(size)), close)
+    return AheadSource(fs.loop, read, close)
 
 
 def _taken(file: Any) -> Any:  # noqa: ANN401 - sshfs has no types
@@ -54,8 +60,11 @@ def _taken(file: Any) -> Any:  # noqa: ANN401 - sshfs has no types
     return file._file  # noqa: SLF001 - what its own methods call
 
 
-async def _close_quietly(inner: Any) -> None:  # noqa: ANN401 - asyncssh's file
-    with suppress(Exception):  # it was only read; with the connection it has gone
+async def _close_quietly(fs: Any, inner: Any, *reading: Awaitable[bytes]) -> None:  # noqa: ANN401
+    """Close a file that is no longer read, after what it was asked for last."""
+    with suppress(Exception):  # with the connection it has gone
+        for work in reading:
+            await _bounded(fs, work)
         await inner.close()
 
 
@@ -92,3 +101,9 @@ def rename(fs: Any, partial: str, path: str) -> None:  # noqa: ANN401 - sshfs ha
             await channel.rename(partial, path)
 
     in_loop(fs, renaming())
+
+
+def has_ended(fs: Any) -> bool:  # noqa: ANN401 - fsspec has no types
+    """Whether a file system lives on one connection, and that is closed."""
+    client = getattr(fs, "_client", None)
+    return client is not None and hasattr(client, "is_closed") and bool(client.is_closed())

@@ -138,6 +138,12 @@ class WebStore(ReadOnlyStore):
         version = answer.headers.get("ETag")
         return cast("BinaryIO", io.BufferedReader(GuardedStream(source, limit, what, version)))
 
+    def size_of(self, key: str) -> int:
+        """Bytes of a file; see :class:`Sized`."""
+        check_key(key)
+        with translated(f"{self.url}/{key}"), self._head(key) as answer:
+            return int(answer.headers["Content-Length"])
+
     def _scan(self, folder: str, prefix: str) -> Iterator[tuple[str, ObjectInfo | None]]:
         try:
             names = self._index(folder)

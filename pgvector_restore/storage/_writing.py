@@ -53,7 +53,7 @@ def uploaded(fs: Any, path: str, what: str, *, replace: bool) -> Iterator[Binary
     with translated(what, "write"):
         if not replace and _is_there(fs, path):
             raise _exists(what)
-        file = fs.open(path, mode="wb" if replace else "xb", block_size=_PART_BYTES)
+        file = _opened(fs, path, replace=replace)
     try:
         grows = not getattr(fs, "fixed_upload_size", False)
         with WritingStream(_Upload(file, grows=grows), what) as stream:
@@ -107,9 +107,15 @@ def renamed(
         raise
 
 
+def _opened(fs: Any, path: str, *, replace: bool) -> Any:  # noqa: ANN401 - fsspec has no types
+    if hasattr(fs, "sink"):  # one of ours
+        return fs.sink(path, replace=replace, block_bytes=_PART_BYTES)
+    return fs.open(path, mode="wb" if replace else "xb", block_size=_PART_BYTES)
+
+
 def _finish(fs: Any, file: Any, path: str, what: str, *, replace: bool) -> None:  # noqa: ANN401
     try:
-        if not file.tell() and not replace:
+        if not file.tell() and not replace and not hasattr(fs, "sink"):
             file.closed = True  # s3fs would replace what is there by an empty object
             fs.pipe_file(path, b"", mode="create")
         else:

@@ -1,4 +1,4 @@
-"""Backups in a ZIP archive of this machine, read where they are."""
+"""Backups in a ZIP archive, read where they are."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from pgvector_restore.errors import BackupNotFoundError, quoted
 from pgvector_restore.model import ObjectInfo
+from pgvector_restore.storage._archive import StoredArchive
 from pgvector_restore.storage._guard import (
     GuardedStream,
     check_key,
@@ -35,17 +36,25 @@ class ZipStore(ReadOnlyStore):
     """A folder of an archive. The archive is opened for each call, so a new one is noticed.
 
     Args:
-        archive: Path of the archive.
+        archive: Path of the archive, or where in a store it lies.
         display: How people may see it, with the folder inside.
         folder: Folder inside, ``""`` or ``a/b``.
         layout: Naming rules.
     """
 
     def __init__(
-        self, archive: str, display: str, folder: str = "", layout: Layout = DEFAULT_LAYOUT
+        self,
+        archive: str | StoredArchive,
+        display: str,
+        folder: str = "",
+        layout: Layout = DEFAULT_LAYOUT,
     ) -> None:
         self.layout = layout
-        self._archive = os.path.abspath(archive)  # noqa: PTH100 - as LocalStore does
+        if isinstance(archive, str):
+            archive = os.path.abspath(archive)  # noqa: PTH100 - as LocalStore does
+        else:
+            self.is_shared = archive.store.is_shared
+        self._archive = archive
         self._display = display
         self._folder = f"{folder.strip('/')}/" if folder.strip("/") else ""
 
@@ -105,15 +114,38 @@ class ZipStore(ReadOnlyStore):
         limit = None if end is None else end - start
         return cast("BinaryIO", io.BufferedReader(GuardedStream(source, limit, what)))
 
-    def _opened(self) -> zipfile.ZipFile:
+    def _opened(self) -> _Archive:
         with translated(self.url):
             try:
-                return zipfile.ZipFile(self._archive)
-            except FileNotFoundError as exc:
+                if isinstance(self._archive, str):
+                    file: IO[bytes] = open(self._archive, "rb")  # noqa: PTH123, SIM115 - it is kept
+                else:
+                    file = self._archive.open()
+            except (FileNotFoundError, BackupNotFoundError) as exc:
                 raise BackupNotFoundError(
                     f"no such archive: {quoted(self.url)}",
                     hint="give the path of a ZIP file: zip:///data/backups.zip",
                 ) from exc
+            try:
+                return _Archive(file)
+            except BaseException as exc:
+                with file:
+                    if isinstance(exc, zipfile.BadZipFile) and not isinstance(self._archive, str):
+                        self._archive.check_size(file)
+                raise
+
+
+class _Archive(zipfile.ZipFile):
+    """An archive that closes its file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        super().__init__(file)
+
+    def close(self) -> None:
+        """Close both; harmless when they are."""
+        super().close()
+        self._file.close()
 
 
 class _Entry:

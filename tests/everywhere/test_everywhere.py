@@ -14,6 +14,7 @@ import pytest
 from pgvector_restore import Backuper, BackupStore, Restorer, copy_set, inspect_set, open_store
 from pgvector_restore.db.embedded import EmbeddedServer
 from tests.conftest import connect, database
+from tests.storage.conftest import cloud_place
 from tests.storage.serving import USER, s3_options, sftp_options
 from tests.storage.web import web_server
 
@@ -79,7 +80,7 @@ SHAPES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 FORMATS = ("csv", "binary")
 CODECS = ("none", "gzip", "bzip2", "xz", "zstd", "lz4")
-PLACES = ("local", "memory", "s3", "sftp", "web", "zip")
+PLACES = ("local", "memory", "s3", "gs", "az", "sftp", "web", "zip")
 
 
 class Place:
@@ -102,6 +103,9 @@ def somewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callab
             server = request.getfixturevalue("s3_server")
             bucket = request.getfixturevalue("s3_bucket")
             store = open_store(f"s3://{bucket}/{name}", storage_options=s3_options(server))
+        elif kind in ("gs", "az"):
+            url, options = cloud_place(request, kind, name)
+            store = open_store(url, storage_options=options)
         elif kind == "sftp":
             server = request.getfixturevalue("sftp_server")
             folder = server["folder"] / name
@@ -187,7 +191,7 @@ def test_there_and_back(
         assert content(fresh, tables) == content(source, tables)
 
 
-@pytest.mark.parametrize("kind", ["s3", "sftp", "memory"])
+@pytest.mark.parametrize("kind", ["s3", "gs", "az", "sftp", "memory"])
 def test_a_copy_restores_like_the_original(
     g2_dsn: str, somewhere: Callable[[str], Place], tmp_path: Path, kind: str
 ) -> None:

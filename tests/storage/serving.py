@@ -1,23 +1,29 @@
 """Servers of storages, each a process of its own on a free port of 127.0.0.1.
 
-``python -m tests.storage.serving s3`` or ``… sftp FOLDER`` prints one line of JSON when it serves
-and ends when its standard input does, so that none outlives the tests.
+``python -m tests.storage.serving s3``, ``… gs``, ``… az`` or ``… sftp FOLDER`` prints one line of
+JSON when it serves and ends when its standard input does, so that none outlives the tests.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import os
+import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import fsspec
+from gcsfs.core import GCSFileSystem
 
 USER, PASSWORD = "backup", "s3cr3t-c4nary"
+AZURE_KEY = base64.b64encode(PASSWORD.encode()).decode()
 
 
 @contextmanager
@@ -62,6 +68,27 @@ def s3_file_system(server: dict[str, Any]) -> Any:
     )
 
 
+def gs_options(server: dict[str, Any]) -> dict[str, object]:
+    return {"endpoint_url": server["endpoint"], "token": "anon", "project": "tests"}
+
+
+def az_options(server: dict[str, Any], key: str = AZURE_KEY) -> dict[str, object]:
+    endpoint = f"http://127.0.0.1:{server['port']}/{USER}"
+    return {
+        "connection_string": f"DefaultEndpointsProtocol=http;AccountName={USER};AccountKey={key};"
+        f"BlobEndpoint={endpoint};"
+    }
+
+
+def cloud_file_system(protocol: str, options: dict[str, object]) -> Any:
+    """Another program's way to Google or Azure."""
+    if protocol == "gs":  # the other class asks for a kind of bucket that only Google has
+        return GCSFileSystem(**options, use_listings_cache=False, skip_instance_cache=True)
+    return fsspec.filesystem(
+        protocol, **options, use_listings_cache=False, skip_instance_cache=True
+    )
+
+
 def sftp_options(server: dict[str, Any]) -> dict[str, object]:
     return {"known_hosts": server["known_hosts"], "password": PASSWORD}
 
@@ -80,6 +107,41 @@ def _serve_s3() -> None:
     _tell(endpoint=f"http://127.0.0.1:{port}", port=port)
     sys.stdin.read()
     server.stop()
+
+
+def _serve_gs() -> None:
+    from tests.storage.google_server import GoogleServer  # noqa: PLC0415 - one of several servers
+
+    with GoogleServer() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_address[1]
+        _tell(endpoint=f"http://127.0.0.1:{port}", port=port)
+        sys.stdin.read()
+        server.shutdown()
+
+
+def _serve_az() -> None:
+    # It ends with the same standard input as this process, of which it reads nothing.
+    ending = "process.stdin.resume().on('end',()=>process.exit())"
+    process = subprocess.Popen(
+        [
+            *("azurite-blob", "--blobPort", "0", "--silent", "--inMemoryPersistence"),
+            *("--skipApiVersionCheck", "--disableTelemetry"),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "AZURITE_ACCOUNTS": f"{USER}:{AZURE_KEY}",
+            "NODE_OPTIONS": f"--import=data:text/javascript,{ending}",
+        },
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.search(r"listens on http://127\.0\.0\.1:(\d+)", line):
+            _tell(port=int(found[1]))
+            break
+    process.wait()
 
 
 def _serve_sftp(folder: str) -> None:
@@ -111,8 +173,8 @@ def _serve_sftp(folder: str) -> None:
     asyncio.run(serve())
 
 
+_SERVERS = {"s3": _serve_s3, "gs": _serve_gs, "az": _serve_az, "sftp": _serve_sftp}
+
 if __name__ == "__main__":
-    if sys.argv[1] == "s3":
-        _serve_s3()
-    else:
-        _serve_sftp(sys.argv[2])
+    serve: Any = _SERVERS[sys.argv[1]]
+    serve(*sys.argv[2:])

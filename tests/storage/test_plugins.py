@@ -10,12 +10,14 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pgvector_restore import BackupStore, Layout, OptionError, WritableStore, open_store
 from pgvector_restore.testing import BackupStoreTests
+from tests.cli.conftest import run_command
+from tests.sets import write_set
+from tests.storage.conftest import cloud_place
 from tests.storage.serving import s3_options
 
 EXAMPLE = Path(__file__).with_name("example_store.py")
@@ -110,18 +112,41 @@ def test_what_is_no_store_is_refused(packages: Path) -> None:
     sys.modules.pop("wrong_store")
 
 
+@pytest.mark.parametrize("kind", ["s3", "gs", "az"])
 def test_options_of_the_environment(
-    s3_server: dict[str, Any], s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = json.dumps({"s3": s3_options(s3_server), "sftp": {"password": "c4nary"}})
+    if kind == "s3":
+        url = f"s3://{request.getfixturevalue('s3_bucket')}/environment"
+        options = s3_options(request.getfixturevalue("s3_server"))
+    else:
+        url, options = cloud_place(request, kind, "environment")
+    text = json.dumps({kind: options, "sftp": {"password": "c4nary"}})
     monkeypatch.setenv("PGVECTOR_RESTORE_STORAGE_OPTIONS", text)
-    store = open_store(f"s3://{s3_bucket}/environment")
+    store = open_store(url)
     assert isinstance(store, WritableStore)
     with store.create("x.csv") as stream:
         stream.write(b"1")
     again = pickle.loads(pickle.dumps(store))  # noqa: S301 - made right here
     monkeypatch.delenv("PGVECTOR_RESTORE_STORAGE_OPTIONS")
     assert [info.key for info in again.list()] == ["x.csv"]
+
+
+@pytest.mark.parametrize("kind", ["gs", "az"])
+def test_the_command_line_reads_what_it_is_given(
+    request: pytest.FixtureRequest, kind: str, tmp_path: Path
+) -> None:
+    url, options = cloud_place(request, kind, "command")
+    root = write_set(tmp_path)
+    here, there = open_store(root), open_store(url, storage_options=options)
+    assert isinstance(there, WritableStore)
+    for info in here.list():
+        with here.open(info.key) as source, there.create(info.key, replace=True) as target:
+            target.write(source.read())
+    variable = {"PGVECTOR_RESTORE_STORAGE_OPTIONS": json.dumps({kind: options})}
+    done = run_command("inspect", url, "latest", **variable)
+    assert (done.code, done.err) == (0, "")
+    assert "langchain_pg_embedding" in done.out
 
 
 @pytest.mark.parametrize("text", ["c4nary", "[]", '{"s3": "c4nary"}', '"c4nary"'])

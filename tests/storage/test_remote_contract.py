@@ -13,7 +13,14 @@ import pytest
 
 from pgvector_restore.storage import BackupStore, open_store
 from pgvector_restore.testing import WritableStoreTests
-from tests.storage.serving import USER, s3_options, sftp_options
+from tests.storage.serving import (
+    USER,
+    az_options,
+    cloud_file_system,
+    gs_options,
+    s3_options,
+    sftp_options,
+)
 
 _numbers = itertools.count(1)
 
@@ -44,6 +51,47 @@ class TestS3(WritableStoreTests):
 
     def replace(self, store: BackupStore, key: str, data: bytes) -> None:  # noqa: ARG002
         self.files.pipe_file(f"{self.root}/{key}", data)
+
+
+class _Cloud(WritableStoreTests):
+    """Each store is a bucket of its own, as with S3."""
+
+    protocol: str
+    bucket: str
+    options: dict[str, object]
+
+    def make_store(self, objects: dict[str, bytes]) -> BackupStore:
+        self.files = cloud_file_system(self.protocol, self.options)
+        self.root = f"bucket{next(_numbers)}"
+        self.files.mkdir(self.root)
+        for key, data in objects.items():
+            self.files.pipe_file(f"{self.root}/{key}", data)
+        return open_store(f"{self.protocol}://{self.root}", storage_options=self.options)
+
+    def make_missing(self) -> BackupStore:
+        url = f"{self.protocol}://{self.bucket}/missing{next(_numbers)}"
+        return open_store(url, storage_options=self.options)
+
+    def replace(self, store: BackupStore, key: str, data: bytes) -> None:  # noqa: ARG002
+        self.files.pipe_file(f"{self.root}/{key}", data)
+
+
+class TestGoogle(_Cloud):
+    protocol = "gs"
+
+    @pytest.fixture(autouse=True)
+    def _bucket(self, gs_server: dict[str, Any], gs_bucket: str) -> None:
+        self.bucket = gs_bucket
+        self.options = gs_options(gs_server)
+
+
+class TestAzure(_Cloud):
+    protocol = "az"
+
+    @pytest.fixture(autouse=True)
+    def _container(self, az_server: dict[str, Any], az_container: str) -> None:
+        self.bucket = az_container
+        self.options = az_options(az_server)
 
 
 class TestSftp(WritableStoreTests):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import logging
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 from s3fs import S3FileSystem
 
@@ -22,8 +24,15 @@ from pgvector_restore.errors import (
     StoreChangedError,
     StoreError,
 )
-from pgvector_restore.storage import BackupStore, WritableStore, _retry, open_store
-from tests.storage.serving import PASSWORD, USER, s3_options, sftp_options
+from pgvector_restore.storage import BackupStore, WritableStore, _azure, _google, _retry, open_store
+from tests.storage.serving import (
+    PASSWORD,
+    USER,
+    az_options,
+    gs_options,
+    s3_options,
+    sftp_options,
+)
 from tests.storage.tcp_proxy import TcpProxy
 
 DATA = bytes(range(256)) * 4096 * 12  # 12 MiB: more than is read ahead or uploaded at a time
@@ -34,15 +43,37 @@ _numbers = itertools.count(1)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_retry, "_FIRST_PAUSE_S", 0.0)
     monkeypatch.setattr(S3FileSystem, "retries", 1)  # its own attempts, with growing pauses
+    monkeypatch.setattr(_google, "_FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(_azure, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(_azure, "_JITTER_S", 0.0)
 
 
 class Remote:
     """A store behind a proxy."""
 
-    def __init__(self, proxy: TcpProxy, url: str, options: dict[str, object]) -> None:
+    def __init__(
+        self,
+        proxy: TcpProxy,
+        url: str,
+        options: dict[str, object],
+        direct: dict[str, object] | None = None,
+    ) -> None:
         self.proxy = proxy
         self.url = url
         self.options = options
+        #: Options of another way to the store, where there is one: past the proxy.
+        self.direct = direct
+
+    @property
+    def protocol(self) -> str:
+        return self.url.partition(":")[0]
+
+    @property
+    def other(self) -> WritableStore:
+        """The same store, as another program reaches it."""
+        store = open_store(self.url, storage_options=self.direct)
+        assert isinstance(store, WritableStore)
+        return store
 
     def store(self, **options: object) -> WritableStore:
         store = open_store(self.url, storage_options={**self.options, **options})
@@ -58,7 +89,25 @@ def s3(s3_server: dict[str, Any], s3_bucket: str) -> Iterator[Remote]:
             "endpoint_url": f"http://127.0.0.1:{proxy.port}",
             "config_kwargs": {"read_timeout": 2, "retries": {"max_attempts": 1}},
         }
-        yield Remote(proxy, f"s3://{s3_bucket}/faults{next(_numbers)}", options)
+        url = f"s3://{s3_bucket}/faults{next(_numbers)}"
+        yield Remote(proxy, url, options, s3_options(s3_server))
+
+
+@pytest.fixture
+def gs(gs_server: dict[str, Any], gs_bucket: str) -> Iterator[Remote]:
+    with TcpProxy(gs_server["port"]) as proxy:
+        endpoint = f"http://127.0.0.1:{proxy.port}"
+        options = {**gs_options({"endpoint": endpoint}), "requests_timeout": 2}
+        url = f"gs://{gs_bucket}/faults{next(_numbers)}"
+        yield Remote(proxy, url, options, gs_options(gs_server))
+
+
+@pytest.fixture
+def az(az_server: dict[str, Any], az_container: str) -> Iterator[Remote]:
+    with TcpProxy(az_server["port"]) as proxy:
+        options = {**az_options({"port": proxy.port}), "read_timeout": 2}
+        url = f"az://{az_container}/faults{next(_numbers)}"
+        yield Remote(proxy, url, options, az_options(az_server))
 
 
 @pytest.fixture
@@ -72,8 +121,14 @@ def sftp(sftp_server: dict[str, Any]) -> Iterator[Remote]:
         yield Remote(proxy, f"sftp://{USER}@127.0.0.1:{proxy.port}{folder}", options)
 
 
-@pytest.fixture(params=["s3", "sftp"])
+@pytest.fixture(params=["s3", "gs", "az", "sftp"])
 def remote(request: pytest.FixtureRequest) -> Remote:
+    found: Remote = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=["s3", "gs", "az"])
+def cloud(request: pytest.FixtureRequest) -> Remote:
     found: Remote = request.getfixturevalue(request.param)
     return found
 
@@ -98,7 +153,8 @@ def test_read_goes_on_after_dropped_connections(remote: Remote) -> None:
     put(store, "x.bin", DATA)
     remote.proxy.reset()
     remote.proxy.cut_after, remote.proxy.cuts_left = 5 << 20, 2
-    assert read(store, "x.bin") == DATA
+    found = read(store, "x.bin")
+    assert (len(found), hash(found)) == (len(DATA), hash(DATA))  # a difference is 12 MiB long
     assert remote.proxy.cuts_left == 0
 
 
@@ -123,13 +179,13 @@ def test_storage_that_answers_nothing_is_given_up(remote: Remote) -> None:
     assert PASSWORD not in str(caught.value)
 
 
-def test_stalled_read_is_given_up(s3: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stalled_read_is_given_up(cloud: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_retry, "_FAILURES", 1)
-    store = s3.store()
+    store = cloud.store()
     put(store, "x.bin", DATA)
     with store.open("x.bin") as stream:
         assert stream.read(1000) == DATA[:1000]
-        s3.proxy.flowing.clear()
+        cloud.proxy.flowing.clear()
         with pytest.raises(StoreError, match=r"cannot read .*x\.bin"):
             stream.read()
 
@@ -143,15 +199,42 @@ def test_stalled_sftp_server_is_given_up(sftp: Remote, monkeypatch: pytest.Monke
         read(store, "x.bin")
 
 
-def test_s3_object_replaced_while_it_is_read(s3: Remote, s3_files: Any) -> None:
-    store = s3.store()
-    put(store, "x.bin", DATA)
-    s3.proxy.reset()
-    s3.proxy.cut_after, s3.proxy.cuts_left = 5 << 20, 1
+@pytest.mark.parametrize("size", [3 * len(DATA), 1000])
+def test_object_replaced_while_it_is_read(cloud: Remote, size: int) -> None:
+    """By one of the same length, and by one that ends before the byte to go on at."""
+    store = cloud.store()
+    put(store, "x.bin", DATA * 3)  # more than two pieces of a blob, which are asked for ahead
+    cloud.proxy.reset()
+    cloud.proxy.cut_after, cloud.proxy.cuts_left = 5 << 20, 1
     with store.open("x.bin") as stream:
         assert stream.read(1000) == DATA[:1000]
-        s3_files.pipe_file(f"{s3.url.removeprefix('s3://')}/x.bin", DATA[::-1])
+        put(cloud.other, "x.bin", (DATA[::-1] * 3)[:size])
         with pytest.raises(StoreChangedError, match="was replaced while it was read"):
+            stream.read()
+
+
+def test_object_replaced_without_a_break_is_never_mixed(cloud: Remote) -> None:
+    store = cloud.store()
+    put(store, "x.bin", DATA)
+    with store.open("x.bin") as stream:
+        found = stream.read(1000)
+        put(cloud.other, "x.bin", DATA[::-1])
+        try:
+            found += stream.read()
+        except StoreChangedError:  # it was read in several requests
+            return
+    assert (len(found), hash(found)) == (len(DATA), hash(DATA))  # a difference is 12 MiB long
+
+
+def test_object_removed_while_it_is_read(cloud: Remote) -> None:
+    store = cloud.store()
+    put(store, "x.bin", DATA)
+    cloud.proxy.reset()
+    cloud.proxy.cut_after, cloud.proxy.cuts_left = 5 << 20, 1
+    with store.open("x.bin") as stream:
+        assert stream.read(1000) == DATA[:1000]
+        cloud.other.delete("x.bin")
+        with pytest.raises(BackupNotFoundError, match=r"no such file: .*x\.bin"):
             stream.read()
 
 
@@ -173,12 +256,22 @@ def test_upload_that_breaks_leaves_nothing(remote: Remote, s3_files: Any, s3_buc
     store = remote.store()
     assert read(store, "x.bin") == b"old"
     left = [info.key for info in store.list()]
-    if remote.url.startswith("s3"):
+    if remote.protocol == "sftp":
+        assert left in (["x.bin"], ["x.bin", "x.bin.tmp"])
+    else:
         assert left == ["x.bin"]
         for upload in uploads(s3_files, s3_bucket):  # the storage was out of reach
             s3_files.abort_mpu(s3_bucket, upload["Key"], upload["UploadId"])
-    else:
-        assert left in (["x.bin"], ["x.bin", "x.bin.tmp"])
+
+
+def test_upload_goes_on_after_a_dropped_connection(cloud: Remote) -> None:
+    store = cloud.store()
+    with store.create("x.bin") as stream:
+        for _ in range(3):
+            stream.write(DATA)
+            cloud.proxy.reset()
+    found, wanted = read(store, "x.bin"), DATA * 3
+    assert (len(found), hash(found)) == (len(wanted), hash(wanted))
 
 
 KILLED = """
@@ -200,13 +293,12 @@ def test_killed_writer_shows_nothing(remote: Remote, s3_files: Any, s3_bucket: s
     assert done.returncode == -signal.SIGKILL
     store = remote.store()
     put(store, "y.bin", b"1")
-    if remote.url.startswith("s3"):
-        assert [info.key for info in store.list()] == ["y.bin"]
+    left = [info.key for info in store.list()]
+    assert left == (["killed.bin.tmp", "y.bin"] if remote.protocol == "sftp" else ["y.bin"])
+    if remote.protocol == "s3":
         found = uploads(s3_files, s3_bucket)
         assert [upload["Key"].rpartition("/")[2] for upload in found] == ["killed.bin"]
         s3_files.abort_mpu(s3_bucket, found[0]["Key"], found[0]["UploadId"])
-    else:
-        assert [info.key for info in store.list()] == ["killed.bin.tmp", "y.bin"]
 
 
 def test_unknown_host_is_refused(sftp: Remote, tmp_path: Path) -> None:
@@ -231,16 +323,64 @@ def test_hosts_are_looked_up_at_home(
 def test_secrets_are_in_nothing_that_is_shown(
     remote: Remote, caplog: pytest.LogCaptureFixture
 ) -> None:
-    canary = "c4nary-s3cr3t"
-    wrong = {"secret": canary} if remote.url.startswith("s3") else {"password": canary}
+    options, canary = wrong_login(remote)
     shown = []
     with caplog.at_level(logging.DEBUG, "pgvector_restore"):
-        remote.proxy.cut_after = 0 if remote.url.startswith("s3") else None
+        remote.proxy.cut_after = 0 if remote.protocol == "s3" else None  # any key is right there
         try:
-            store = remote.store(**wrong)
+            store = remote.store(**options)
             shown += [repr(store), str(store), store.url]
             list(store.list())
         except PgvectorRestoreError as exc:
             shown += [str(exc), repr(exc), str(exc.hint), str(exc.to_dict())]
     assert len(shown) > 3
     assert canary not in "\n".join([*shown, caplog.text])
+
+
+@pytest.mark.parametrize("kind", ["gs", "az"])
+def test_wrong_login_is_said_at_once(request: pytest.FixtureRequest, kind: str) -> None:
+    remote: Remote = request.getfixturevalue(kind)
+    put(remote.store(), "x.bin", b"1")
+    store = remote.store(**wrong_login(remote)[0])
+    before = remote.proxy.connections
+    with pytest.raises(StoreError, match="no permission to read"):
+        list(store.list())
+    with pytest.raises(StoreError, match="no permission to read"):
+        read(store, "x.bin")
+    with pytest.raises(StoreError, match="no permission to write"):
+        put(store, "y.bin", b"1")
+    with pytest.raises(StoreError, match="no permission to write"):
+        store.delete("x.bin")
+    assert remote.proxy.connections - before < 9  # none of them was tried five times
+    assert [info.key for info in remote.store().list()] == ["x.bin"]
+
+
+def wrong_login(remote: Remote) -> tuple[dict[str, object], str]:
+    """Options that name no user of the server, and what of them nobody may see."""
+    if remote.protocol == "az":
+        canary = base64.b64encode(b"c4nary-s3cr3t").decode()
+        return az_options({"port": remote.proxy.port}, canary), canary
+    if remote.protocol == "gs":
+        key = asyncssh.generate_private_key("ssh-rsa").export_private_key("pkcs8-pem")
+        login = {
+            "type": "service_account",
+            "client_email": "backup@example.org",
+            "private_key": key.decode(),
+            "token_uri": f"http://127.0.0.1:{remote.proxy.port}/token",
+        }
+        return {"token": login}, key.decode().splitlines()[7]
+    canary = "c4nary-s3cr3t"
+    return ({"secret": canary} if remote.protocol == "s3" else {"password": canary}), canary
+
+
+def test_bucket_that_is_not_there(cloud: Remote) -> None:
+    store = open_store(f"{cloud.protocol}://no-such-bucket/x", storage_options=cloud.options)
+    assert isinstance(store, WritableStore)
+    with pytest.raises(BackupNotFoundError, match="no such folder"):
+        list(store.list())
+    with pytest.raises(BackupNotFoundError):
+        read(store, "x.bin")
+    with pytest.raises(StoreError, match="no-such-bucket"):
+        put(store, "x.bin", b"1")
+    with pytest.raises(BackupNotFoundError):
+        store.delete("x.bin")

@@ -29,6 +29,7 @@ from pgvector_restore.schema import EMBEDDING
 from pgvector_restore.storage._retry import retrying
 from tests.restore.content import query, snapshot
 from tests.sets import embedding_bytes, restore, write_set
+from tests.storage.conftest import cloud_place
 from tests.storage.serving import USER, s3_options, sftp_options
 from tests.storage.web import web_server
 
@@ -44,7 +45,9 @@ def copy(root: Path, store: BackupStore) -> BackupStore:
     return store
 
 
-@pytest.fixture(params=["s3", "sftp", "web", "zip", "memory"])
+@pytest.fixture(
+    params=["s3", "gs", "az", "sftp", "web", "zip", "zip in s3", "zip on the web", "memory"]
+)
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[Path], Any]]:
     """Puts a folder into a storage and opens that."""
     name = f"restores{next(_numbers)}"
@@ -52,6 +55,9 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
         bucket = request.getfixturevalue("s3_bucket")
         options = s3_options(request.getfixturevalue("s3_server"))
         yield lambda root: copy(root, open_store(f"s3://{bucket}/{name}", storage_options=options))
+    elif request.param in ("gs", "az"):
+        url, options = cloud_place(request, request.param, name)
+        yield lambda root: copy(root, open_store(url, storage_options=options))
     elif request.param == "sftp":
         server = request.getfixturevalue("sftp_server")
         url = f"sftp://{USER}@127.0.0.1:{server['port']}{server['folder']}/{name}"
@@ -61,6 +67,19 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
             yield lambda root: open_store(f"{running.url}/{root.name}")
     elif request.param == "zip":
         yield lambda root: open_store(f"zip://{packed(root)}")
+    elif request.param == "zip in s3":
+        path = f"{request.getfixturevalue('s3_bucket')}/{name}.zip"
+        files = request.getfixturevalue("s3_files")
+        options = s3_options(request.getfixturevalue("s3_server"))
+
+        def uploaded(root: Path) -> BackupStore:
+            files.pipe_file(path, packed(root).read_bytes())
+            return open_store(f"zip://::s3://{path}", storage_options=options)
+
+        yield uploaded
+    elif request.param == "zip on the web":
+        with web_server(tmp_path) as running:
+            yield lambda root: open_store(f"zip://::{running.url}/{packed(root).name}")
     else:
         MemoryFileSystem().mkdir(f"/{name}")
         yield lambda root: copy(root, open_store(f"memory://{name}"))

@@ -35,6 +35,9 @@ class WebServer(ThreadingHTTPServer):
         #: Method, path and range of every request.
         self.requests: list[tuple[str, str, str | None]] = []
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: clients that go away are what is tried."""
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"

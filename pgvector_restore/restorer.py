@@ -116,7 +116,15 @@ class Restorer:
         files = select_files(found, chosen, manifest)
         sources = self._sources(found, files, chosen, manifest)
         facts = self._facts(found, chosen, cancel or CancelToken())
-        return make_plan(found, chosen, sources, facts, catalog, free_bytes(facts.data_folder))
+        return make_plan(
+            found,
+            chosen,
+            sources,
+            facts,
+            catalog,
+            free_bytes(facts.data_folder),
+            fetched=self._executor is None and not self.store.is_local,
+        )
 
     def run(
         self,

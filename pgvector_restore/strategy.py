@@ -25,18 +25,19 @@ _MAX_AUTO_JOBS = 4
 _VECTOR_METHODS = ("hnsw", "ivfflat")
 
 
-def choose_jobs(options: RestoreOptions, size_bytes: int) -> int:
+def choose_jobs(options: RestoreOptions, size_bytes: int, cores_taken: int = 0) -> int:
     """Connections and index workers: as asked, else by size and cores.
 
     Args:
         options: What is asked for.
         size_bytes: Bytes to be loaded.
+        cores_taken: Cores that are busy with something else.
     """
     if options.jobs != "auto":
         return options.jobs
     if size_bytes < LARGE_BYTES:
         return 1
-    return min(_MAX_AUTO_JOBS, os.cpu_count() or 1)
+    return min(_MAX_AUTO_JOBS, max((os.cpu_count() or 1) - cores_taken, 1))
 
 
 def choose_strategy(

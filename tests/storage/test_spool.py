@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgvector_restore import BackupStore, Restorer, open_store, pieces
+from pgvector_restore import BackupStore, Restorer, open_store, pieces, strategy
 from pgvector_restore.schema import EMBEDDING
 from pgvector_restore.storage.spool import PartStore, Spool
 from tests.disks import unmount
@@ -112,6 +112,24 @@ def test_without_room_for_copies(tmp_path: Path) -> None:
         assert not list(small.iterdir())
     finally:
         unmount(small)
+
+
+@pytest.mark.parametrize(("cores", "local", "remote"), [(1, 1, 1), (2, 2, 1), (4, 4, 3)])
+def test_fetching_takes_a_core(
+    cores: int,
+    local: int,
+    remote: int,
+    g2_dsn: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(strategy, "LARGE_BYTES", 64)
+    root = write_set(tmp_path / "root")
+    with web_server(root) as server:
+        for store, jobs in ((root, local), (server.url, remote)):
+            with Restorer(open_store(store), g2_dsn) as restorer:
+                assert restorer.plan("latest", mode="replace", strategy="swap").jobs == jobs
 
 
 @pytest.mark.parametrize("room", [True, False])

@@ -94,6 +94,10 @@ def translated(what: str, verb: Literal["read", "write"] = "read") -> Iterator[N
     except PgvectorRestoreError:
         raise
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
+        if verb == "write":
+            raise BackupNotFoundError(
+                f"{quoted(what)} cannot be written: there is no such bucket or folder to hold it"
+            ) from exc
         raise BackupNotFoundError(f"no such file: {quoted(what)}") from exc
     except Exception as exc:
         if is_refusal(exc):

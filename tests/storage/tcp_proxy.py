@@ -23,6 +23,8 @@ class TcpProxy:
         self.cut_after: int | None = None
         #: So many connections are cut; ``None``: each.
         self.cuts_left: int | None = None
+        #: After so many bytes of the server over one connection all go silent; ``None``: never.
+        self.stall_after: int | None = None
         #: Bytes of the server are held back while this is not set.
         self.flowing = threading.Event()
         self.flowing.set()
@@ -67,6 +69,8 @@ class TcpProxy:
             while data := source.recv(1 << 16):
                 passed += len(data)
                 if is_answer:
+                    if self.stall_after is not None and passed > self.stall_after:
+                        self.flowing.clear()
                     self.flowing.wait()
                     if self._cuts(passed):
                         break

@@ -397,13 +397,19 @@ def test_backups_of_one_second(filled: str, root: Path) -> None:
     assert catalog.incomplete == ()
 
 
-def test_a_clock_that_was_put_back(filled: str, root: Path) -> None:
-    """At the end of summer time the newest set must not come to look older."""
-    ahead = datetime.now() + timedelta(hours=1)  # noqa: DTZ005 - sets have local time
+def put_ahead(root: Path, *, hours: int) -> datetime:
+    """Rename the newest set as if it was made so much later; tells when that is."""
+    ahead = datetime.now() + timedelta(hours=hours)  # noqa: DTZ005 - sets have local time
     stamp = ahead.strftime(TIMESTAMP_FORMAT)
     old = open_store(root).catalog().latest().timestamp
     for path in [*(root / "vector_bak").glob("lang*")]:
         path.rename(path.with_name(path.name.replace(old, stamp)))
+    return ahead
+
+
+def test_a_clock_that_was_put_back(filled: str, root: Path) -> None:
+    """At the end of summer time the newest set must not come to look older."""
+    ahead = put_ahead(root, hours=1)
     report = backup(root, filled)
     assert report.backup.backup_date == ahead.replace(microsecond=0) + timedelta(seconds=1)
     assert report.warnings == ()
@@ -411,11 +417,7 @@ def test_a_clock_that_was_put_back(filled: str, root: Path) -> None:
 
 
 def test_a_set_of_another_time_zone_is_told(filled: str, root: Path) -> None:
-    ahead = datetime.now() + timedelta(hours=8)  # noqa: DTZ005 - sets have local time
-    stamp = ahead.strftime(TIMESTAMP_FORMAT)
-    old = open_store(root).catalog().latest().timestamp
-    for path in [*(root / "vector_bak").glob("lang*")]:
-        path.rename(path.with_name(path.name.replace(old, stamp)))
+    stamp = put_ahead(root, hours=8).strftime(TIMESTAMP_FORMAT)
     report = backup(root, filled)
     assert report.warnings == (
         f"backup vector_bak/{stamp} has a later time in its name: it counts as the newer one",

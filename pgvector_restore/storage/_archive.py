@@ -6,7 +6,7 @@ import io
 from typing import IO, TYPE_CHECKING, BinaryIO, Protocol, cast, runtime_checkable
 
 from pgvector_restore.errors import BackupNotFoundError, StoreChangedError, quoted
-from pgvector_restore.storage._reading import check_same
+from pgvector_restore.storage._reading import check_same, version_of
 from pgvector_restore.storage.base import BackupStore
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class _StoredFile(io.RawIOBase):
     def _go_to(self, start: int) -> None:
         self._release()
         self._stream, self._stream_at = self._store.open(self._key, start), start
-        version = getattr(getattr(self._stream, "raw", None), "version", None)
+        version = version_of(self._stream)
         check_same(self._version, version, quoted(self._key))
         self._version = self._version or version
 

@@ -13,7 +13,15 @@ from pgvector_restore.errors import StoreChangedError
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["STALL_S", "AheadSource", "PlainSource", "check_same", "opened", "s3_source"]
+__all__ = [
+    "STALL_S",
+    "AheadSource",
+    "PlainSource",
+    "check_same",
+    "opened",
+    "s3_source",
+    "version_of",
+]
 
 #: Bytes asked for while those before them are decoded. Less costs a change of threads more often.
 _AHEAD_BYTES = 2 << 20
@@ -168,6 +176,12 @@ def s3_source(
     answer = fs.call_s3("get_object", **wanted)
     body = answer["Body"]
     return AheadSource(fs.loop, body.read, body.close), answer.get("ETag")
+
+
+def version_of(stream: Any) -> str | None:  # noqa: ANN401 - any store's
+    """Which version of an object an open stream is of, where its store tells."""
+    version: str | None = getattr(getattr(stream, "raw", None), "version", None)
+    return version
 
 
 def check_same(first: str | None, now: str | None, what: str) -> None:

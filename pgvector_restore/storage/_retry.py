@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from pgvector_restore.backoff import pauses
 from pgvector_restore.errors import BackupNotFoundError, StoreError, quoted
-from pgvector_restore.model import BackupSet, ObjectInfo
+from pgvector_restore.model import ObjectInfo
 from pgvector_restore.storage._archive import size_of
 from pgvector_restore.storage._guard import is_refusal
-from pgvector_restore.storage._reading import check_same
+from pgvector_restore.storage._reading import check_same, version_of
+from pgvector_restore.storage._wrapping import WrappingStore
 from pgvector_restore.storage.base import BackupStore
 from pgvector_restore.storage.writing import WritableStore
 
@@ -34,7 +35,7 @@ _FAILURES, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5, 0.2, 3.0
 _FINAL = (NotImplementedError, TypeError, ValueError, LookupError)
 
 
-class RetryingStore(BackupStore):
+class RetryingStore(WrappingStore):
     """Another store, whose passing failures are not noticed.
 
     A listing that breaks off goes on after the last key that came, a read at the byte it had got
@@ -43,20 +44,6 @@ class RetryingStore(BackupStore):
     Args:
         inner: The store.
     """
-
-    def __init__(self, inner: BackupStore) -> None:
-        self._inner = inner
-        self.layout = inner.layout
-        self.is_shared = inner.is_shared
-        self.is_local = inner.is_local
-
-    def __repr__(self) -> str:
-        return repr(self._inner)
-
-    @property
-    def url(self) -> str:
-        """See :attr:`BackupStore.url`."""
-        return self._inner.url
 
     def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
         """See :meth:`BackupStore.list`."""
@@ -87,10 +74,6 @@ class RetryingStore(BackupStore):
                 return size_of(self._inner, key)
             except StoreError as exc:  # noqa: PERF203 - it waits before the next round
                 budget.spend(exc)
-
-    def hold(self, backup: BackupSet, *, alone: bool = False) -> AbstractContextManager[None]:
-        """See :meth:`BackupStore.hold`."""
-        return self._inner.hold(backup, alone=alone)
 
 
 class RetryingWritableStore(RetryingStore, WritableStore):
@@ -215,7 +198,7 @@ class _ResumingStream(io.RawIOBase):
         except StoreError as exc:
             self._budget.spend(exc)
             return
-        version = getattr(getattr(self._source, "raw", None), "version", None)
+        version = version_of(self._source)
         check_same(self.version, version, quoted(self._key))
         self.version = version
 

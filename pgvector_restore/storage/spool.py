@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO, cast
 
-from pgvector_restore.model import ObjectInfo
 from pgvector_restore.storage._guard import GuardedStream, check_key, check_range
+from pgvector_restore.storage._wrapping import WrappingStore
 from pgvector_restore.storage.base import BackupStore
 
 __all__ = ["PartStore", "Spool"]
@@ -20,7 +19,7 @@ __all__ = ["PartStore", "Spool"]
 _log = logging.getLogger(__name__)
 
 
-class PartStore(BackupStore):
+class PartStore(WrappingStore):
     """Another store, and a copy on this machine of one part of one of its objects.
 
     The part is read from the copy, or from the store where the copy has gone. It can be pickled if
@@ -37,23 +36,9 @@ class PartStore(BackupStore):
     def __init__(
         self, inner: BackupStore, key: str, start: int, end: int | None, copy: str
     ) -> None:
-        self.layout = inner.layout
-        self.is_shared = inner.is_shared
-        self._inner = inner
+        super().__init__(inner)
         self._part = (key, start, end)
         self._copy = copy
-
-    def __repr__(self) -> str:
-        return repr(self._inner)
-
-    @property
-    def url(self) -> str:
-        """See :attr:`BackupStore.url`."""
-        return self._inner.url
-
-    def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
-        """See :meth:`BackupStore.list`."""
-        return self._inner.list(prefix, max_depth=max_depth)
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> BinaryIO:
         """See :meth:`BackupStore.open`."""
@@ -67,7 +52,7 @@ class PartStore(BackupStore):
             else:
                 stream = GuardedStream(copy, None, f"the temporary copy of {key}")
                 return cast("BinaryIO", io.BufferedReader(stream))
-        return self._inner.open(key, start, end)
+        return super().open(key, start, end)
 
     def remove(self) -> None:
         """Remove the copy: nobody will read the part again."""

@@ -16,6 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 #: Lower layers know nothing of higher ones; rooms on one layer know nothing of each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
+    ("base_error",),
     ("errors", "_version", "backoff"),
     ("failpoints",),
     (
@@ -41,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli", "testing", "__main__"),
 )
 #: Values may use each other; ``python -m`` is the command line.
-FREE_AMONG_THEMSELVES = (LAYERS[2], ("cli", "__main__"))
+FREE_AMONG_THEMSELVES = (LAYERS[3], ("cli", "__main__"))
 
 
 def room(module: str) -> str:

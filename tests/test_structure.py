@@ -134,6 +134,7 @@ def test_extras_are_not_needed_to_import_the_package() -> None:
                 "pgvector_restore.testing._writing",
                 "pgvector_restore.cli.app",
                 "pgvector_restore.cli.backup_command",
+                "pgvector_restore.cli.console",
                 "pgvector_restore.cli.copy_command",
                 "pgvector_restore.cli.database",
                 "pgvector_restore.cli.inspect_command",

@@ -32,7 +32,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("opening",),
     ("binary_feed",),
     ("surveying",),
-    ("planning", "pieces", "comparing", "inspecting", "pruning", "copying", "dumping"),
+    (
+        *("planning", "pieces", "comparing", "inspecting", "pruning", "copying", "dumping"),
+        "gathering",
+    ),
     ("lanes", "describing", "backup_checks"),
     ("loading",),
     ("runs", "verifying", "backup_run"),

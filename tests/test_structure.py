@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("opening",),
     ("binary_feed",),
     ("surveying",),
+    ("surveyed",),
     (
         *("planning", "pieces", "comparing", "inspecting", "pruning", "copying", "dumping"),
         "gathering",

@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("strategy", "feed", "tracking", "quarantine", "spill", "estimate", "grants", "preflight"),
     ("opening",),
     ("binary_feed",),
-    ("surveying",),
+    ("surveying", "file_reader"),
     ("surveyed",),
     (
         *("planning", "pieces", "comparing", "inspecting", "pruning", "copying", "dumping"),

@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("planning", "pieces", "comparing", "inspecting", "pruning", "copying", "dumping"),
         "gathering",
     ),
-    ("lanes", "describing", "backup_checks"),
+    ("lanes", "describing", "backup_checks", "reporting"),
     ("loading",),
     ("runs", "verifying", "backup_run"),
     ("restorer", "backuper"),

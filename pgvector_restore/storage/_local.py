@@ -1,8 +1,7 @@
 """Backups in a folder of this machine or of a mounted network drive."""
 
 # Strings, not Path objects: a listing makes hundreds of thousands of them.
-# ruff: noqa: PTH100, PTH102, PTH103, PTH104, PTH105, PTH108, PTH112, PTH114, PTH116, PTH118
-# ruff: noqa: PTH119, PTH120
+# ruff: noqa: PTH100, PTH102, PTH103, PTH108, PTH112, PTH114, PTH116, PTH118
 
 from __future__ import annotations
 
@@ -17,6 +16,7 @@ from typing import BinaryIO, cast
 
 from pgvector_restore.errors import BackupExistsError, BackupNotFoundError, StoreError, quoted
 from pgvector_restore.model import BackupSet, ObjectInfo
+from pgvector_restore.storage._durable import put_in_place, sync_folder
 from pgvector_restore.storage._guard import (
     GuardedStream,
     WritingStream,
@@ -119,7 +119,7 @@ class LocalStore(WritableStore):
                 with translated(what, "write"):
                     os.fsync(descriptor)
             with translated(what, "write"):
-                _put_in_place(partial, path, replace=replace)
+                put_in_place(partial, path, replace=replace)
         except BaseException:
             with suppress(OSError):
                 os.unlink(partial)
@@ -138,7 +138,7 @@ class LocalStore(WritableStore):
             if os.path.isdir(path) and not os.path.islink(path):
                 raise BackupNotFoundError(f"{quoted(key)} is not a regular file")
             os.unlink(path)
-            _sync_folder(parent)
+            sync_folder(parent)
 
     @contextmanager
     def hold(self, backup: BackupSet, *, alone: bool = False) -> Iterator[None]:
@@ -177,7 +177,7 @@ class LocalStore(WritableStore):
                 parent, folder = folder, os.path.join(folder, part)
                 with suppress(FileExistsError):
                     os.mkdir(folder)
-                    _sync_folder(parent)
+                    sync_folder(parent)
                 if os.path.realpath(folder, strict=True) != os.path.normpath(folder):
                     raise StoreError(f"{quoted(key)} leads out of {quoted(self._url)}")
             return os.path.join(folder, name)
@@ -237,36 +237,6 @@ class LocalStore(WritableStore):
         if not stat.S_ISREG(found.st_mode):
             return None
         return ObjectInfo(key, found.st_size, None, found.st_mtime)
-
-
-def _put_in_place(partial: str, path: str, *, replace: bool) -> None:
-    """Give a finished file its name; a crash leaves the old name or the new one."""
-    if replace:
-        os.replace(partial, path)
-    elif sys.platform == "win32":
-        os.rename(partial, path)  # refuses a name that is taken
-    else:
-        try:
-            os.link(partial, path)  # refuses it as well, which rename does not
-        except FileExistsError as exc:
-            raise BackupExistsError(f"{quoted(os.path.basename(path))} is there already") from exc
-        except OSError:  # a file system without hard links
-            os.rename(partial, path)
-        else:
-            os.unlink(partial)
-    _sync_folder(os.path.dirname(path))
-
-
-def _sync_folder(path: str) -> None:
-    """Bring a folder's names to the disk, where the system can."""
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network drives cannot
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_junction(entry: os.DirEntry[str]) -> bool:

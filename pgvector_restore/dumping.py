@@ -14,19 +14,21 @@ from threading import Lock
 from attrs import define, field, frozen
 
 from pgvector_restore.crew import Crew, Pipe
-from pgvector_restore.db.export import Extent, Reader
+from pgvector_restore.db.export import Reader
+from pgvector_restore.db.extents import Extent, cut_pages
 from pgvector_restore.db.relations import Relation
 from pgvector_restore.errors import RowCountError
 from pgvector_restore.failpoints import reach
 from pgvector_restore.manifest import ManifestFile
 from pgvector_restore.model import FileFormat
+from pgvector_restore.row_sums import RowSums
 from pgvector_restore.rows.csv_text import CsvPrinter
-from pgvector_restore.rows.digest import ContentDigest, RowForm, digest_of, form_of, row_hash
+from pgvector_restore.rows.digest import ContentDigest, RowForm, form_of
 from pgvector_restore.storage.compression import Packer
 from pgvector_restore.storage.layout import Layout
 from pgvector_restore.storage.new_set import NewSet, StoredFile
 
-__all__ = ["Dump", "Dumped", "cut_pages"]
+__all__ = ["Dump", "Dumped"]
 
 #: Bytes that are given to the packer and to the storage at a time.
 _BLOCK_BYTES = 1 << 20
@@ -42,28 +44,6 @@ _CSV_AHEAD = 3
 #: Bytes of a table that make a file in binary: enough that starting a COPY costs nothing, and few
 #: enough that several connections have something to restore.
 _PART_BYTES = 64 << 20
-
-#: Rows whose hashes are added up at a time.
-_HASHES = 1000
-
-#: What precedes the first row and follows the last one of COPY's binary format.
-_HEADER_BYTES, _TRAILER = 19, b"\xff\xff"
-
-
-def cut_pages(pages: int, size_bytes: int, extent_bytes: int) -> tuple[Extent | None, ...]:
-    """Stretches of a table of about so many bytes, in order; the last one goes to its end.
-
-    >>> cut_pages(5, 100, 40)
-    (Extent(first=0, end=2), Extent(first=2, end=4), Extent(first=4, end=None))
-    >>> cut_pages(0, 100, 40)
-    (None,)
-    """
-    count = min(pages, -(-size_bytes // extent_bytes))
-    if count < 2:  # noqa: PLR2004 - one stretch is the whole table
-        return (None,)
-    step = -(-pages // count)
-    starts = range(0, pages, step)
-    return tuple(Extent(at, at + step if at + step < pages else None) for at in starts)
 
 
 @frozen
@@ -173,7 +153,7 @@ class Dump:
         reader: Reader,
     ) -> ContentDigest:
         counted: list[int] = []
-        hashes = _Hashes(form)
+        hashes = RowSums(form)
         with ExitStack() as stack:
             if self._digest:
                 printer = CsvPrinter(form, table.columns)
@@ -221,7 +201,7 @@ class Dump:
         counted: list[int] = []
         digest = ContentDigest()
         direct = self._digest and all(column.wire is not None for column in form.columns)
-        hashes = _Hashes(form)
+        hashes = RowSums(form)
         with (
             self._new.file(name, aside=True) as file,
             closing(reader.binary(table, form.columns, extent, counted)) as pieces,
@@ -254,47 +234,11 @@ class Dump:
             yield packer.flush()
 
     def _hashed(self, form: RowForm, rows: Iterable[memoryview]) -> ContentDigest:
-        hashes = _Hashes(form)
+        hashes = RowSums(form)
         for row in rows:
             hashes.add(bytes(row))
         self._crew.stop.check()
         return hashes.digest
-
-
-class _Hashes:
-    """Hashes of rows, added up as they come."""
-
-    def __init__(self, form: RowForm) -> None:
-        self._form = form
-        self._found: list[bytes] = []
-        self._digest = ContentDigest()
-
-    @property
-    def digest(self) -> ContentDigest:
-        """The digest of all rows so far."""
-        self._digest += digest_of(self._found)
-        self._found = []
-        return self._digest
-
-    def add(self, row: bytes) -> None:
-        """Hash a row as COPY sends it."""
-        self.take(row_hash(self._form, row))
-
-    def take(self, found: bytes) -> None:
-        """Add a row's hash."""
-        self._found.append(found)
-        if len(self._found) >= _HASHES:
-            _ = self.digest
-
-    def of_copy(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """Pass on what COPY sends in binary, and hash its rows."""
-        header = _HEADER_BYTES
-        for piece in pieces:
-            row = piece[header:]
-            header = 0
-            if row and row != _TRAILER:
-                self.add(row)
-            yield piece
 
 
 def _check_counts(table: Relation, sent: int, hashed: int) -> None:

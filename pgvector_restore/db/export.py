@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import psycopg
-from attrs import define, field, frozen
+from attrs import define, field
 from psycopg import sql
 from psycopg.rows import tuple_row
 
@@ -15,6 +15,7 @@ from pgvector_restore.backup_options import BackupOptions
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.db.claims import check_unclaimed
 from pgvector_restore.db.errors import server_errors
+from pgvector_restore.db.extents import Extent, where
 from pgvector_restore.db.inspect import find_schema
 from pgvector_restore.db.interrupt import Interrupter
 from pgvector_restore.db.outcome import Evidence, Pending, note, resolve
@@ -32,20 +33,10 @@ from pgvector_restore.errors import TargetBusyError, TargetMismatchError
 from pgvector_restore.failpoints import reach
 from pgvector_restore.target import TargetColumn, TargetFacts
 
-__all__ = ["Extent", "Reader", "Snapshot", "snapshot_of"]
+__all__ = ["Reader", "Snapshot", "snapshot_of"]
 
 #: How values are printed, whatever role or database prefer.
 _PRINTED = {"IntervalStyle": "postgres", "bytea_output": "hex", "extra_float_digits": "1"}
-
-
-@frozen
-class Extent:
-    """A stretch of a table, by pages."""
-
-    #: First page.
-    first: int
-    #: Page after the last one; ``None``: to the end of the table.
-    end: int | None
 
 
 @define
@@ -126,7 +117,7 @@ class Reader:
             reader = TableReader(self._conn, table.schema, table.name, columns)
             self._for_digest[table.name] = reader
         try:
-            counted.append((yield from reader.chosen_rows(_where(extent), printed)))
+            counted.append((yield from reader.chosen_rows(where(extent), printed)))
         except psycopg.errors.TooManyColumns as exc:
             raise TargetMismatchError(
                 f"{table.schema}.{table.name} has too many columns to send them twice",
@@ -145,7 +136,7 @@ class Reader:
         statement = sql.SQL("COPY (SELECT {} FROM {}{}) TO STDOUT ({})").format(
             sql.SQL(", ").join(names),
             sql.Identifier(table.schema, table.name),
-            _where(extent),
+            where(extent),
             sql.SQL(options),
         )
         cur = psycopg.Cursor(self._conn, row_factory=tuple_row)
@@ -153,16 +144,6 @@ class Reader:
             for piece in copy:
                 yield bytes(piece)
         counted.append(cur.rowcount)
-
-
-def _where(extent: Extent | None) -> sql.Composable:
-    """A condition that the server answers by a TID range scan, which reads no other pages."""
-    if extent is None or (extent.first == 0 and extent.end is None):
-        return sql.SQL("")
-    condition = sql.SQL(" WHERE ctid >= {}::tid").format(sql.Literal(f"({extent.first},0)"))
-    if extent.end is None:
-        return condition
-    return condition + sql.SQL(" AND ctid < {}::tid").format(sql.Literal(f"({extent.end},0)"))
 
 
 @define

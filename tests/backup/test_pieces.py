@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgvector_restore import BackupFile, ObjectInfo
-from pgvector_restore.db.export import Extent
+from pgvector_restore.db.extents import Extent, cut_pages
 from pgvector_restore.db.relations import Relation
 from pgvector_restore.describing import parents_first
-from pgvector_restore.dumping import cut_pages
 from pgvector_restore.errors import BadCompressionError, OptionError
 from pgvector_restore.model import DEFAULT_LIMITS
 from pgvector_restore.storage.compression import CODECS, Codec, codec_named

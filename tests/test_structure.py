@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("new_tables",),
     ("strategy", "feed", "tracking", "quarantine", "spill", "estimate", "grants", "preflight"),
     ("opening",),
-    ("binary_feed",),
+    ("binary_feed", "copy_place"),
     ("surveying",),
     ("planning", "pieces", "comparing", "inspecting", "pruning", "copying", "dumping"),
     ("lanes", "describing", "backup_checks"),

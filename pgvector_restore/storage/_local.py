@@ -1,8 +1,7 @@
 """Backups in a folder of this machine or of a mounted network drive."""
 
 # Strings, not Path objects: a listing makes hundreds of thousands of them.
-# ruff: noqa: PTH100, PTH102, PTH103, PTH104, PTH105, PTH108, PTH112, PTH114, PTH116, PTH118
-# ruff: noqa: PTH119, PTH120
+# ruff: noqa: PTH100, PTH102, PTH103, PTH108, PTH112, PTH114, PTH116, PTH118
 
 from __future__ import annotations
 
@@ -12,10 +11,16 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import BinaryIO, cast
 
-from pgvector_restore.errors import BackupExistsError, BackupNotFoundError, StoreError, quoted
+from pgvector_restore.errors import (
+    BackupExistsError,
+    BackupInUseError,
+    BackupNotFoundError,
+    StoreError,
+    quoted,
+)
 from pgvector_restore.model import BackupSet, ObjectInfo
 from pgvector_restore.storage._guard import (
     GuardedStream,
@@ -26,6 +31,7 @@ from pgvector_restore.storage._guard import (
     translated,
     walk,
 )
+from pgvector_restore.storage._partial import partial_file, put_in_place, sync_folder
 from pgvector_restore.storage._paths import Place
 from pgvector_restore.storage.holding import hold_files, hold_here
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
@@ -39,11 +45,6 @@ _log = logging.getLogger(__name__)
 _FLAGS = os.O_RDONLY
 for _flag in ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NOINHERIT", "O_NONBLOCK"):
     _FLAGS |= getattr(os, _flag, 0)
-
-
-_WRITE_FLAGS = os.O_WRONLY | os.O_CREAT
-for _flag in ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NOINHERIT"):
-    _WRITE_FLAGS |= getattr(os, _flag, 0)
 
 
 class LocalStore(WritableStore):
@@ -96,7 +97,8 @@ class LocalStore(WritableStore):
     def create(self, key: str, *, replace: bool = False) -> Iterator[BinaryIO]:
         """Write beside it, then rename, both brought to the disk; see :meth:`WritableStore.create`.
 
-        A file that is being written carries the layout's ``partial_suffix``.
+        A file that is being written carries the layout's ``partial_suffix``, and a lock while its
+        writer lives.
         """
         check_writable_key(key)
         what = f"{self._url}/{key}"
@@ -104,26 +106,26 @@ class LocalStore(WritableStore):
         if not replace and os.path.lexists(path):
             raise BackupExistsError(f"{quoted(what)} is there already")
         partial = path + self.layout.partial_suffix
-        with translated(what, "write"):
-            flags = os.O_TRUNC if replace else os.O_EXCL
-            try:
-                descriptor = os.open(partial, _WRITE_FLAGS | flags, 0o666)
-            except FileExistsError as exc:
-                raise BackupExistsError(
-                    f"{quoted(what)} is being written, or was left unfinished",
-                    hint="remove what ends in .tmp if nothing is running",
-                ) from exc
-        try:
+        with ExitStack() as stack:
+            with translated(what, "write"):
+                try:
+                    descriptor = stack.enter_context(partial_file(partial, replace=replace))
+                except BlockingIOError as exc:
+                    raise BackupInUseError(
+                        f"{quoted(what)} is being written by somebody else",
+                        hint="try again when that has ended",
+                    ) from exc
+                except FileExistsError as exc:
+                    raise BackupExistsError(
+                        f"{quoted(what)} is being written, or was left unfinished",
+                        hint="remove what ends in .tmp if nothing is running",
+                    ) from exc
             with WritingStream(io.FileIO(descriptor, "w"), what) as stream:
                 yield cast("BinaryIO", stream)
                 with translated(what, "write"):
                     os.fsync(descriptor)
             with translated(what, "write"):
-                _put_in_place(partial, path, replace=replace)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(partial)
-            raise
+                put_in_place(partial, path, replace=replace)
 
     def delete(self, key: str) -> None:
         """Remove a file; see :meth:`WritableStore.delete`."""
@@ -138,7 +140,7 @@ class LocalStore(WritableStore):
             if os.path.isdir(path) and not os.path.islink(path):
                 raise BackupNotFoundError(f"{quoted(key)} is not a regular file")
             os.unlink(path)
-            _sync_folder(parent)
+            sync_folder(parent)
 
     @contextmanager
     def hold(self, backup: BackupSet, *, alone: bool = False) -> Iterator[None]:
@@ -177,7 +179,7 @@ class LocalStore(WritableStore):
                 parent, folder = folder, os.path.join(folder, part)
                 with suppress(FileExistsError):
                     os.mkdir(folder)
-                    _sync_folder(parent)
+                    sync_folder(parent)
                 if os.path.realpath(folder, strict=True) != os.path.normpath(folder):
                     raise StoreError(f"{quoted(key)} leads out of {quoted(self._url)}")
             return os.path.join(folder, name)
@@ -237,36 +239,6 @@ class LocalStore(WritableStore):
         if not stat.S_ISREG(found.st_mode):
             return None
         return ObjectInfo(key, found.st_size, None, found.st_mtime)
-
-
-def _put_in_place(partial: str, path: str, *, replace: bool) -> None:
-    """Give a finished file its name; a crash leaves the old name or the new one."""
-    if replace:
-        os.replace(partial, path)
-    elif sys.platform == "win32":
-        os.rename(partial, path)  # refuses a name that is taken
-    else:
-        try:
-            os.link(partial, path)  # refuses it as well, which rename does not
-        except FileExistsError as exc:
-            raise BackupExistsError(f"{quoted(os.path.basename(path))} is there already") from exc
-        except OSError:  # a file system without hard links
-            os.rename(partial, path)
-        else:
-            os.unlink(partial)
-    _sync_folder(os.path.dirname(path))
-
-
-def _sync_folder(path: str) -> None:
-    """Bring a folder's names to the disk, where the system can."""
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network drives cannot
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_junction(entry: os.DirEntry[str]) -> bool:

@@ -73,7 +73,7 @@ def copy_set(
     if not isinstance(destination, WritableStore) or destination.read_only_reason is not None:
         why = getattr(destination, "read_only_reason", None) or "it is read-only"
         raise OptionError(f"{destination.url} cannot be written: {why}")
-    if source is destination or source.url == destination.url:
+    if source is destination or source.address == destination.address:
         raise OptionError(f"{source.url} is source and destination")
     found = backup if isinstance(backup, BackupSet) else source.catalog().get(backup)
     with source.hold(found):

@@ -73,6 +73,15 @@ class LocalStore(WritableStore):
         """The folder as it was named, with slashes on every system."""
         return self._url
 
+    @property
+    def address(self) -> str:
+        """The folder itself, whatever path or link leads to it; see :attr:`BackupStore.address`."""
+        with suppress(OSError):  # it is made when something is written
+            found = os.stat(self._root)
+            if found.st_ino:  # some network drives have none
+                return f"folder {found.st_ino} of {found.st_dev}"
+        return os.path.realpath(self._root)
+
     def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
         """Walk the folder; see :meth:`BackupStore.list`."""
         root = self._real_root()

@@ -74,6 +74,11 @@ class BackupStore(ABC):
     def url(self) -> str:
         """The store as people may see it: no password, no query, no token."""
 
+    @property
+    def address(self) -> str:
+        """One text for one place, however it was spelled: a set is not copied onto itself."""
+        return self.url.rstrip("/")
+
     @abstractmethod
     def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
         """Every object whose key starts with ``prefix``, once each, in ascending key order.

@@ -26,6 +26,7 @@ from pgvector_restore.model import (
     ObjectInfo,
     UnpackLimits,
 )
+from pgvector_restore.storage._folder import name_of
 from pgvector_restore.storage._guard import translated
 from pgvector_restore.storage.described import check_described
 from pgvector_restore.storage.discover import build_catalog, check_task_id
@@ -277,19 +278,24 @@ class BackupStore(ABC):
         """
         if backup.manifest is None:
             return None
-        name = backup.manifest.key.rpartition("/")[2]
-        manifest = parse_manifest(self._read(backup.manifest, _MAX_MANIFEST_BYTES), name)
-        check_described(manifest, backup, name)
+        manifest = self._parsed(backup.manifest)
+        check_described(manifest, backup, name_of(backup.manifest))
         return manifest
 
     def _manifest_of(self, info: ObjectInfo) -> Manifest | None:
-        name = info.key.rpartition("/")[2]
         try:
-            return parse_manifest(self._read(info, _MAX_MANIFEST_BYTES), name)
+            return self._parsed(info)
         except (BadManifestError, BackupNotFoundError) as exc:
             _log.warning("%s", exc)
             return None
 
-    def _read(self, info: ObjectInfo, most: int) -> bytes:
-        with self.open(info.key, 0, most) as stream:
-            return stream.read(most)
+    def _parsed(self, info: ObjectInfo) -> Manifest:
+        name = name_of(info)
+        if info.size_bytes > _MAX_MANIFEST_BYTES:
+            raise BadManifestError(
+                f"manifest is too large: {info.size_bytes:,} bytes, at most"
+                f" {_MAX_MANIFEST_BYTES:,} are read",
+                file=name,
+            )
+        with self.open(info.key, 0, _MAX_MANIFEST_BYTES) as stream:
+            return parse_manifest(stream.read(_MAX_MANIFEST_BYTES), name)

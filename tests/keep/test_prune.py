@@ -111,6 +111,27 @@ def test_half_a_mark_is_swept(root: Path, write: Write) -> None:
     assert keys(root) == set(stay)
 
 
+@pytest.mark.parametrize("folder", ["vector_bak", "task_1/vector_bak", "."])
+def test_a_half_written_log_is_swept(root: Path, write: Write, folder: str) -> None:
+    stay = {str(Path(key)) for key in write(_A, folder)}
+    half = root / folder / "vector_backup_log.txt.tmp"
+    half.write_text("ha")
+    os.utime(half, (NOW - DAY + 1, NOW - DAY + 1))
+    (kept,) = run(root).leftovers
+    assert (kept.keep, kept.reason) == (True, "it may still be written")
+    os.utime(half, (NOW - DAY - 1, NOW - DAY - 1))
+    catalog = open_store(str(root)).catalog()
+    (one,) = catalog.incomplete
+    where = {"vector_bak": "vector_bak/", "task_1/vector_bak": "task_1/", ".": ""}[folder]
+    assert one.label == f"{where}vector_backup_log.txt.tmp"
+    assert (one.timestamp, one.reason) == ("", "unfinished: vector_backup_log.txt.tmp")
+    with pytest.raises(BackupNotFoundError, match="no backup set"):
+        catalog.get(where)
+    (gone,) = run(root, KeepRules()).leftovers
+    assert (gone.found, gone.keep) == (one, False)
+    assert keys(root) == stay
+
+
 class _Timeless(LocalStore):
     """A storage that does not tell when an object was changed."""
 

@@ -37,6 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("runs", "verifying", "backup_run"),
     ("restorer", "backuper"),
     ("settings",),
+    ("_public",),
     ("http",),
     ("cli", "testing", "__main__"),
 )

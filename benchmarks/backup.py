@@ -1,8 +1,9 @@
 r"""How fast backups are made: this package's, ``psql \copy … to`` and ``pg_dump -Fd -j2 -Z0``.
 
 Restores a made-up set into an embedded server, then backs its tables up in turns, each way in a
-process of its own, into the same folder, which is emptied before each run. Reports medians, the
-ratios to psql and to pg_dump, and for our own processes the peak of resident memory. As a script::
+process of its own, into the same folder, which is emptied before each run; and two psql at once,
+each with a half of the rows, as a floor. Reports medians, the ratios to psql and to pg_dump, and
+for our own processes the peak of resident memory. As a script::
 
     python benchmarks/backup.py [--rows 30000] [--dims 1536] [--runs 5] [--folder /dev/shm/backup]
                                 [--only NAME …] [--compressed]
@@ -26,6 +27,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from compare import served
 from data import write_set
 from methods import COLLECTION, COLUMNS, EMBEDDING
@@ -88,6 +90,26 @@ def psql(tools: Path, root: Path, dsn: str) -> dict[str, float]:
     return timed([tools / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn, *commands], root)
 
 
+def psql_halves(tools: Path, root: Path, dsn: str) -> dict[str, float]:
+    """Two at once, each a half of the embeddings: what two cores can do that hash nothing."""
+    with psycopg.connect(dsn) as conn:
+        size = "pg_relation_size(%s) / current_setting('block_size')::int / 2"
+        row = conn.execute(f"SELECT {size}", [EMBEDDING]).fetchone()
+    middle = row[0] if row else 0
+    started = time.perf_counter()
+    running = []
+    for place, half in enumerate((f"ctid < '({middle},0)'", f"ctid >= '({middle},0)'")):
+        path = root / f"{place}.csv"
+        query = f"SELECT {COLUMNS[EMBEDDING]} FROM {EMBEDDING} WHERE {half}"
+        command = f"\\copy ({query}) TO '{path}' (FORMAT csv, HEADER)"
+        arguments: list[str | Path] = [tools / "psql", "-X", "-q", "-d", dsn, "-c", command]
+        running.append(subprocess.Popen(arguments))
+    if any(process.wait() for process in running):
+        raise SystemExit("psql failed")
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "size": sum(f.stat().st_size for f in root.rglob("*.*"))}
+
+
 def pg_dump(tools: Path, root: Path, dsn: str) -> dict[str, float]:
     tables = ["-t", COLLECTION, "-t", EMBEDDING]
     return timed([tools / "pg_dump", "-Fd", "-j2", "-Z0", *tables, "-f", root / "dump", dsn], root)
@@ -101,6 +123,7 @@ def measure(chosen: argparse.Namespace, dsn: str) -> None:
         for name, options in named.items()
     }
     ways["psql"] = lambda root: psql(tools, root, dsn)
+    ways["psql, two halves"] = lambda root: psql_halves(tools, root, dsn)
     ways["pg_dump -j2"] = lambda root: pg_dump(tools, root, dsn)
     chosen_ways = [name for name in ways if not chosen.only or name in chosen.only]
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in chosen_ways}

@@ -146,7 +146,7 @@ class Dump:
                 return
 
         name = self._layout.file_name(table.name, self._new.timestamp) + self._suffix
-        with self._new.file(name) as file:
+        with self._new.file(name, aside=False) as file:
             for _ in range(self._crew.size + _CSV_AHEAD):
                 begin()
             while waiting:
@@ -223,7 +223,7 @@ class Dump:
         direct = self._digest and all(column.wire is not None for column in form.columns)
         hashes = _Hashes(form)
         with (
-            self._new.file(name) as file,
+            self._new.file(name, aside=True) as file,
             closing(reader.binary(table, form.columns, extent, counted)) as pieces,
         ):
             for block in self._packed(_joined(hashes.of_copy(pieces) if direct else pieces)):

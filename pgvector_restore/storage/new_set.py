@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import BinaryIO
 
-from attrs import define, field
+from attrs import define
 
 from pgvector_restore.errors import (
     BackupExistsError,
@@ -20,6 +20,7 @@ from pgvector_restore.errors import (
 )
 from pgvector_restore.manifest import Manifest
 from pgvector_restore.model import TIMESTAMP_FORMAT, BackupSet, Location, parse_timestamp
+from pgvector_restore.storage.hashing import SideHash
 from pgvector_restore.storage.writing import WritableStore
 
 __all__ = ["NewSet", "StoredFile"]
@@ -45,9 +46,11 @@ class StoredFile:
     #: Name, without folder.
     name: str
     _stream: BinaryIO | None
+    _sha: SideHash
     #: Stored bytes so far.
     size_bytes: int = 0
-    _sha: hashlib._Hash = field(factory=hashlib.sha256)
+    #: SHA-256 of the stored bytes; known when it is closed.
+    sha256: str = ""
 
     def write(self, data: bytes) -> None:
         """Add bytes at the end."""
@@ -59,12 +62,10 @@ class StoredFile:
 
     def close(self) -> None:
         """Nothing more can be added."""
-        self._stream = None
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the stored bytes."""
-        return self._sha.hexdigest()
+        if self._stream is not None:
+            self.sha256 = self._sha.hexdigest()
+            self._stream = None
+        self._sha.close()
 
 
 class NewSet:
@@ -102,13 +103,18 @@ class NewSet:
         return BackupSet(self.location, self.timestamp, ()).label
 
     @contextmanager
-    def file(self, name: str) -> Iterator[StoredFile]:
-        """Write a file; it is there, and counts, when the block ends."""
+    def file(self, name: str, *, aside: bool) -> Iterator[StoredFile]:
+        """Write a file; it is there, and counts, when the block ends.
+
+        Args:
+            name: Its name, without folder.
+            aside: Take its SHA-256 in a thread beside the one that writes.
+        """
         key = self._folder + name
         with self._store.create(key) as stream:
-            file = StoredFile(name, stream)
-            yield file
-            file.close()
+            file = StoredFile(name, stream, SideHash(aside=aside))
+            with closing(file):
+                yield file
             # From here on it may come to be seen, whatever happens.
             with self._lock:
                 self._written.append(key)

@@ -7,7 +7,6 @@ from contextlib import closing
 
 from pgvector_restore.column_types import Recast
 from pgvector_restore.errors import BadCellError, RowCountError
-from pgvector_restore.feed import orphan_words
 from pgvector_restore.model import (
     DEFAULT_LIMITS,
     BackupFile,
@@ -19,6 +18,7 @@ from pgvector_restore.plan import TablePlan
 from pgvector_restore.rows.copied import CopiedRows, cells_of, fields_of
 from pgvector_restore.rows.encoder import complete
 from pgvector_restore.rows.fields import Field
+from pgvector_restore.rows.parents import orphan_words
 from pgvector_restore.rows.pgcopy import BINARY_HEADER, BINARY_TRAILER, NULL_FIELD
 from pgvector_restore.rows.printing import printed, prints
 from pgvector_restore.storage import BackupStore

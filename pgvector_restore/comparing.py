@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import closing
-from functools import partial
 
-from attrs import frozen
-
-from pgvector_restore.binary_feed import BinaryFeed
 from pgvector_restore.db.pool import Connection
 from pgvector_restore.db.verify import TableReader
-from pgvector_restore.errors import BadCellError, BadManifestError
-from pgvector_restore.feed import TableFeed
+from pgvector_restore.errors import BadManifestError
+from pgvector_restore.file_reader import FileReader, OnProgress
 from pgvector_restore.model import DEFAULT_LIMITS, UnpackLimits
 from pgvector_restore.plan import TablePlan
-from pgvector_restore.rows.csv import Fields
 from pgvector_restore.rows.differences import Entry, match_rows
 from pgvector_restore.rows.digest import (
     BUCKETS,
@@ -33,24 +28,15 @@ from pgvector_restore.rows.digest import (
     row_hashes,
     split_row,
 )
-from pgvector_restore.rows.fields import Field
-from pgvector_restore.rows.pgcopy import NULL_FIELD
-from pgvector_restore.rows.problem import CellProblem
-from pgvector_restore.rows.rejects import Reject
-from pgvector_restore.rows.repair import CellRules
 from pgvector_restore.storage import BackupStore
-from pgvector_restore.target import TargetColumn
 from pgvector_restore.verify_report import RowDifference, TableComparison
 
-__all__ = ["OnProgress", "TableCheck"]
+__all__ = ["TableCheck"]
 
 #: Rows whose hashes are added up at a time.
 _BATCH_ROWS = 4096
 #: Rows of each side that are kept, about, while differing ones are named: some 400 bytes each.
 _KEPT_ROWS = 200_000
-
-#: Called with bytes of the file read, and rows of file or table read.
-OnProgress = Callable[[int, int], None]
 
 
 class TableCheck:
@@ -84,11 +70,7 @@ class TableCheck:
         limits: UnpackLimits = DEFAULT_LIMITS,
         left_out: Collection[int] | None = None,
     ) -> None:
-        self._store = store
-        self._left_out = None if left_out is None else frozenset(left_out)
-        self._limits = limits
         self._plan = plan
-        self._max_record_bytes = max_record_bytes
         self._on_progress = on_progress
         self._form = form_of(plan.loaded)
         target = plan.target
@@ -100,6 +82,16 @@ class TableCheck:
         self._as_is = plan.as_is and any(column.wire is None for column in plan.loaded)
         self._key = self._table.key if set(self._table.key) <= set(self._names) else ()
         self._key_places = [self._names.index(name) for name in self._key]
+        self._file = FileReader(
+            store,
+            plan,
+            self._table,
+            self._key,
+            max_record_bytes,
+            on_progress=on_progress,
+            limits=limits,
+            left_out=None if left_out is None else frozenset(left_out),
+        )
 
     def compare(
         self,
@@ -162,7 +154,7 @@ class TableCheck:
 
     def _digest_file(self) -> ContentDigest:
         digest = ContentDigest()
-        with closing(self._file_batches()) as batches:
+        with closing(self._file.batches()) as batches:
             for batch in batches:
                 digest += digest_of(hash_columns(self._form, batch.columns))
         return digest
@@ -193,7 +185,7 @@ class TableCheck:
 
     def _file_rows(self, chosen: AbstractSet[int] | None = None) -> Iterator[tuple[bytes, Entry]]:
         """Key and entry of each record; entries are complete for the chosen buckets only."""
-        with closing(self._file_batches()) as batches:
+        with closing(self._file.batches()) as batches:
             for batch in batches:
                 columns = canonical_columns(self._form, batch.columns)
                 hashes = row_hashes(columns)
@@ -222,106 +214,6 @@ class TableCheck:
                     place = None if self._key else ctid[4:].decode()
                     texts = tuple(field[4:].decode() for field in label)
                     yield key, Entry(hashed, cells, texts, ctid=place)
-
-    def _file_batches(self) -> Generator[_Batch, None, None]:
-        """Records with their complete fields by column, in the order of the file."""
-        labels = [self._plan.header.names.index(name) for name in self._key]
-        return self._binary_batches(labels) if self._plan.as_is else self._text_batches(labels)
-
-    def _binary_batches(self, labels: Sequence[int]) -> Generator[_Batch, None, None]:
-        feed = BinaryFeed(
-            self._store,
-            self._plan,
-            self._max_record_bytes,
-            self._on_progress,
-            limits=self._limits,
-        )
-        with closing(feed.batches()) as batches:
-            for rows in batches:
-                yield _Batch(
-                    feed.rows + 1, feed.table_columns(rows), partial(feed.label, rows, labels)
-                )
-
-    def _text_batches(self, labels: Sequence[int]) -> Generator[_Batch, None, None]:
-        feed = TableFeed(
-            self._store,
-            self._plan,
-            self._max_record_bytes,
-            self._on_progress,
-            on_reject=None if self._left_out is None else _known,
-            limits=self._limits,
-        )
-        rules = CellRules(self._plan.columns, feed.file, binary=True, odd=self._odd)
-        with closing(feed.batches()) as batches:
-            for fields in self._wanted(batches):
-                columns = rules.columns(fields)
-                complete = [
-                    cells if column.wire is not None else self._understood(column, cells, fields)
-                    for column, cells in zip(self._plan.loaded, columns, strict=True)
-                ]
-                yield _Batch(fields.first_record, complete, partial(_label, fields, labels))
-
-    def _wanted(self, batches: Iterable[Fields]) -> Iterator[Fields]:
-        for fields in batches:
-            if not self._left_out:
-                yield fields
-                continue
-            first = fields.first_record
-            yield from fields.without(
-                index for index in range(len(fields)) if first + index in self._left_out
-            )
-
-    def _odd(self, column: TargetColumn, cell: bytes, problem: CellProblem) -> bytes:
-        """A spelling that rows sent as text may have: the server knows it."""
-        understood = self._table.understand(column, [cell])
-        if understood is None:
-            raise problem
-        return understood[0][4:]
-
-    def _understood(
-        self, column: TargetColumn, cells: Sequence[Field], fields: Fields
-    ) -> list[bytes]:
-        """Cells of a type without an encoder.
-
-        Raises:
-            BadCellError: The server refuses one; with the first such record.
-        """
-        present = [cell for cell in cells if cell is not None]
-        understood = self._table.understand(column, present) if present else []
-        if understood is None:
-            places = enumerate(cells, fields.first_record)
-            record, _ = next(one for one in places if self._is_refused(column, one[1]))
-            raise BadCellError(
-                f"server does not take the cell as {column.type_name}",
-                file=self._plan.source.name,
-                record=record,
-                column=column.name,
-            )
-        known = iter(understood)
-        return [NULL_FIELD if cell is None else next(known) for cell in cells]
-
-    def _is_refused(self, column: TargetColumn, cell: Field) -> bool:
-        return cell is not None and self._table.understand(column, [cell]) is None
-
-
-@frozen
-class _Batch:
-    """Consecutive records of the file."""
-
-    #: Number of the first one.
-    first_record: int
-    #: Complete fields, by column that is loaded.
-    columns: Sequence[Sequence[bytes]]
-    #: Cells of the key of the record at an index, as text.
-    label: Callable[[int], Sequence[Field]]
-
-
-def _label(fields: Fields, places: Sequence[int], index: int) -> list[Field]:
-    return [fields.columns[place][index] for place in places]
-
-
-def _known(_: Reject) -> None:
-    """Nothing: the record is known to be malformed."""
 
 
 def _kept(rows: Iterator[tuple[bytes, Entry]]) -> dict[bytes, list[Entry]]:

@@ -13,14 +13,15 @@ from pgvector_restore.plan import TablePlan
 from pgvector_restore.rows.csv import CsvReader, Fields, Header
 from pgvector_restore.rows.digest import ContentDigest, digest_of, form_of, hash_columns
 from pgvector_restore.rows.fields import Field
-from pgvector_restore.rows.keys import canonical_uuid, orphans
+from pgvector_restore.rows.keys import records_with
+from pgvector_restore.rows.parents import ParentCheck, parent_checks
 from pgvector_restore.rows.pgcopy import BINARY_HEADER, BINARY_TRAILER
 from pgvector_restore.rows.rejects import Problem, Reject, record_spans
 from pgvector_restore.rows.repair import CellRules
 from pgvector_restore.storage import BackupStore
 from pgvector_restore.sums import FileSum
 
-__all__ = ["WHOLE", "Part", "TableFeed", "orphan_words", "read_header", "read_start"]
+__all__ = ["WHOLE", "Part", "TableFeed", "read_header", "read_start"]
 
 
 def read_header(
@@ -157,8 +158,6 @@ class TableFeed:
 
         Keys are as the server prints them; UUIDs are found in every spelling.
         """
-        found = []
-        left_out = set(self.rejected)
         with closing(self._store.blocks(self._plan.source, limits=self._limits)) as stored:
             reader = CsvReader(
                 stored,
@@ -167,17 +166,7 @@ class TableFeed:
                 on_reject=_nothing if self._on_reject is not None else None,
             )
             places = [reader.header.names.index(name) for name in columns]
-            for fields in reader:
-                rows = zip(*(fields.columns[place] for place in places), strict=True)
-                for record, cells in enumerate(rows, fields.first_record):
-                    if record in left_out:
-                        continue
-                    key = tuple((cell or b"").decode() for cell in cells)
-                    if key not in keys:
-                        key = tuple(canonical_uuid(text) or text for text in key)
-                    if key in keys:
-                        found.append((record, key))
-        return found
+            return records_with(reader, places, keys, set(self.rejected))
 
     def record_of(self, row: int) -> int:
         """The record that was given out as this row, counted from 1."""
@@ -219,17 +208,12 @@ class TableFeed:
             self._sum.check(self._store)
 
     def _encoded(self, parents: Mapping[str, frozenset[str]]) -> Iterator[bytes]:
-        names = self._plan.header.names
-        checks = [
-            (names.index(name), name, set(keys))
-            for name, keys in parents.items()
-            if name in self.columns
-        ]
+        checks = parent_checks(parents, self._plan.header.names, self.columns)
         with closing(self.batches()) as batches:
             for fields in batches:
                 if self._on_reject is None:
                     for check in checks:
-                        self._check_parents(fields, *check)
+                        check.check(fields, self.file)
                     yield self._encode(fields)
                 else:
                     yield from self._good_rows(fields, checks)
@@ -268,16 +252,11 @@ class TableFeed:
     def _count(self, size: int) -> None:
         self.bytes_read += size
 
-    def _good_rows(
-        self,
-        fields: Fields,
-        checks: Sequence[tuple[int, str, set[str]]],
-    ) -> Iterator[bytes]:
+    def _good_rows(self, fields: Fields, checks: Sequence[ParentCheck]) -> Iterator[bytes]:
         """The rows that can be restored; the others are set aside."""
         bad: dict[int, list[Problem]] = {}
-        for position, name, keys in checks:
-            for index in orphans(fields.columns[position], keys):
-                problem = Problem(*orphan_words(fields.columns[position][index]), name)
+        for check in checks:
+            for index, problem in check.problems(fields):
                 bad.setdefault(index, []).append(problem)
         error: BadCellError | None = None
         if not bad:
@@ -311,27 +290,6 @@ class TableFeed:
             self.rejected.append(reject.record)
             self._on_reject(evolve(reject, offset=self._part.start + reject.offset))
 
-    def _check_parents(self, fields: Fields, position: int, name: str, keys: set[str]) -> None:
-        """Raise at the first record that refers to a row which is not there."""
-        for index in orphans(fields.columns[position], keys):
-            message, hint = orphan_words(fields.columns[position][index])
-            raise BadCellError(
-                message,
-                hint=hint,
-                file=self.file,
-                record=fields.first_record + index,
-                column=name,
-            )
-
 
 def _nothing(_: Reject) -> None:
     """Nothing: it was told the first time."""
-
-
-def orphan_words(cell: Field) -> tuple[str, str]:
-    """Message and hint for a row that refers to none that is there."""
-    key = (cell or b"").decode()
-    return (
-        f"row refers to {key[:80]!r}, which is neither in the backup nor in the database",
-        "the two tables of the backup were not written in one transaction; take another set",
-    )

@@ -28,6 +28,7 @@ from pgvector_restore.progress import Progress, no_progress
 from pgvector_restore.rows.csv import DEFAULT_MAX_RECORD_BYTES
 from pgvector_restore.spill import RUN_VALUES, SpillError
 from pgvector_restore.storage import BackupStore
+from pgvector_restore.surveyed import inspection_of
 from pgvector_restore.surveying import Call, FileReading, Keys
 from pgvector_restore.tracking import Teller
 
@@ -115,4 +116,4 @@ def _inspect_file(call: Call, file: BackupFile, parents: dict[str, Keys]) -> Fil
     call.teller.finished(file.size_bytes)
     if reading.links.is_parent:
         parents[file.table] = reading.own_keys if error is None else None
-    return reading.result(error, repeated)
+    return inspection_of(reading, error, repeated)

@@ -9,27 +9,22 @@ from types import TracebackType
 from typing import Any
 
 from pgvector_restore.cancel import CancelToken
-from pgvector_restore.db.claims import check_unclaimed
-from pgvector_restore.db.inspect import find_schema, inspect_target
-from pgvector_restore.db.interrupt import interruptible
 from pgvector_restore.db.neighbours import Neighbour, nearest_neighbours
 from pgvector_restore.db.pool import Target, TargetLike
 from pgvector_restore.db.revert import revert_swap
-from pgvector_restore.db.session import configure_session
 from pgvector_restore.errors import OptionError
-from pgvector_restore.manifest import Manifest
-from pgvector_restore.model import BackupFile, BackupSet, Catalog
-from pgvector_restore.opening import header_of, read_manifest, start_of
+from pgvector_restore.gathering import facts_of, find_backup, sources_of
+from pgvector_restore.model import BackupSet
+from pgvector_restore.opening import header_of, read_manifest
 from pgvector_restore.options import RestoreOptions, check_identifier, make_options
 from pgvector_restore.plan import RestorePlan
-from pgvector_restore.planning import SourceFacts, make_plan, select_files
+from pgvector_restore.planning import make_plan, select_files
 from pgvector_restore.progress import Progress, no_progress
 from pgvector_restore.report import RestoreReport
 from pgvector_restore.room import free_bytes
 from pgvector_restore.rows.csv import DEFAULT_MAX_RECORD_BYTES
 from pgvector_restore.runs import Run
 from pgvector_restore.storage import BackupStore
-from pgvector_restore.target import TargetFacts
 from pgvector_restore.tracking import Tracker
 from pgvector_restore.verify_report import VerifyReport
 from pgvector_restore.verifying import check_limit, verify_backup
@@ -110,12 +105,11 @@ class Restorer:
             TargetError: The database cannot be reached, or cannot take the set.
         """
         chosen = make_options(options, changes)
-        catalog = self._catalog(backup)
-        found = backup if isinstance(backup, BackupSet) else catalog.get(backup)
+        found, catalog = find_backup(self.store, backup)
         manifest = read_manifest(self.store, found, use=chosen.check_manifest)
         files = select_files(found, chosen, manifest)
-        sources = self._sources(found, files, chosen, manifest)
-        facts = self._facts(found, chosen, cancel or CancelToken())
+        sources = sources_of(self.store, found, files, chosen, manifest)
+        facts = facts_of(self._target, found, chosen, cancel or CancelToken())
         return make_plan(
             found,
             chosen,
@@ -206,8 +200,7 @@ class Restorer:
         """
         check_limit(limit)
         options = RestoreOptions(tables=tables, schema=schema, max_record_bytes=max_record_bytes)
-        catalog = self._catalog(backup)
-        found = backup if isinstance(backup, BackupSet) else catalog.get(backup)
+        found, _ = find_backup(self.store, backup)
         manifest = read_manifest(self.store, found, use=check_manifest)
         files = select_files(found, options, manifest)
         described = {
@@ -277,44 +270,6 @@ class Restorer:
             raise OptionError(f"count must not be negative, it is {count}")
         with self._target.reading() as cur:
             return nearest_neighbours(cur, schema, table, count)
-
-    def _catalog(self, backup: str | BackupSet) -> Catalog:
-        """Everything for a label; for a set only its own folder, which is a short listing."""
-        if not isinstance(backup, (str, BackupSet)):
-            raise OptionError(
-                f"a backup is a label or a set of the catalog, not {type(backup).__name__}"
-            )
-        if isinstance(backup, str):
-            return self.store.catalog()
-        return self.store.catalog_of(backup.location)
-
-    def _sources(
-        self,
-        backup: BackupSet,
-        files: Sequence[BackupFile],
-        options: RestoreOptions,
-        manifest: Manifest | None,
-    ) -> list[SourceFacts]:
-        log = self.store.read_log(backup.location) if options.check_log else None
-        sources = []
-        for file in files:
-            said = manifest.table(file.table) if manifest is not None else None
-            header, first = start_of(
-                self.store, file, said, options.max_record_bytes, options.unpack_limits
-            )
-            logged = log.rows_of(file.name) if log is not None else None
-            sources.append(SourceFacts(file, header, logged, first, said))
-        return sources
-
-    def _facts(
-        self, backup: BackupSet, options: RestoreOptions, cancel: CancelToken
-    ) -> TargetFacts:
-        names = [file.table for file in backup.files]
-        with self._target.reading() as cur, interruptible(cur.connection, cancel):
-            schema = find_schema(cur, options.schema, names)
-            configure_session(cur, options.lock_timeout_s, options.statement_timeout_s)
-            check_unclaimed(cur, schema, names)
-            return inspect_target(cur, schema, names, trusting=options.allow_attached_code)
 
 
 def revert_tables(

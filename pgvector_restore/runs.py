@@ -29,7 +29,8 @@ from pgvector_restore.pieces import Loaded
 from pgvector_restore.plan import RestorePlan, TablePlan
 from pgvector_restore.progress import ServerStep
 from pgvector_restore.quarantine import Quarantine, quarantine
-from pgvector_restore.report import RestoreReport, TableReport
+from pgvector_restore.report import RestoreReport
+from pgvector_restore.reporting import table_report, table_warnings
 from pgvector_restore.storage import BackupStore
 from pgvector_restore.tracking import Tracker
 from pgvector_restore.verify_report import mismatch
@@ -248,18 +249,10 @@ class Run:
         warnings = self._warnings
         for table, feed, result in zip(plan.tables, self._feeds, results, strict=True):
             aside = self._quarantine.reject_file(table.name) if self._quarantine else None
-            report = _table_report(table, feed, result, aside)
-            tables.append(attrs.evolve(report, digest=self._digests.get(table.name)))
+            digest = self._digests.get(table.name)
+            tables.append(table_report(table, feed, result, aside, digest))
             warnings += result.warnings
-            if feed.final_newline_missing:
-                warnings.append(
-                    f"{feed.file} does not end with a row end: its last record may be cut short"
-                )
-            if result.rows_removed and not feed.rows_read and not plan.told("empty", table.name):
-                warnings.append(
-                    f"{feed.file} has no rows: {table.name} is empty now, "
-                    f"{result.rows_removed} rows were removed"
-                )
+            warnings += table_warnings(plan, table, feed, result)
         return RestoreReport(
             backup=plan.backup,
             target=plan.facts.label,
@@ -282,26 +275,3 @@ def _copy_step(table: TablePlan, rows: int) -> ServerStep:
 
 def _folder(aside: Quarantine | None) -> str | None:
     return str(aside.folder) if aside is not None and aside.folder is not None else None
-
-
-def _table_report(
-    table: TablePlan, feed: TableFeed | BinaryFeed, result: LoadResult, reject_file: str | None
-) -> TableReport:
-    return TableReport(
-        table=table.name,
-        source_file=feed.file,
-        size_bytes=table.source.size_bytes,
-        created=table.create,
-        wire=table.wire,
-        rows_before=result.rows_before,
-        rows_removed=result.rows_removed,
-        rows_read=feed.rows_read,
-        rows_loaded=result.rows_loaded,
-        rows_after=result.rows_after,
-        repairs=feed.repairs,
-        remove_seconds=result.remove_seconds,
-        seconds=result.seconds,
-        index_seconds=result.index_seconds,
-        rows_rejected=len(feed.rejected),
-        reject_file=reject_file,
-    )

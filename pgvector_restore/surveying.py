@@ -8,13 +8,7 @@ from contextlib import ExitStack, closing
 from attrs import define, field, frozen
 
 from pgvector_restore.column_types import described_column
-from pgvector_restore.inspection import (
-    FileInspection,
-    Orphan,
-    RepeatedKey,
-    RepeatedKeys,
-    RowClaim,
-)
+from pgvector_restore.inspection import Orphan, RepeatedKey, RepeatedKeys
 from pgvector_restore.links import Links, links_of
 from pgvector_restore.manifest import Manifest, ManifestTable
 from pgvector_restore.model import BackupFile, BackupSet, UnpackLimits
@@ -267,50 +261,6 @@ class FileReading:
             for value, (count, records) in first
         )
 
-    def result(
-        self, error: dict[str, object] | None, repeated: tuple[RepeatedKeys, ...]
-    ) -> FileInspection:
-        """What was found."""
-        file, survey = self.file, self.survey or Survey((), 0)
-        return FileInspection(
-            table=file.table,
-            file=file.name,
-            size_bytes=file.size_bytes,
-            error=error,
-            records=survey.records,
-            columns=survey.columns,
-            repairs=survey.repairs,
-            bad_records=survey.bad_records,
-            bad_cells=survey.bad_cells,
-            first_bad=tuple(survey.first_bad),
-            repeated=repeated,
-            orphans=self.orphans,
-            first_orphans=tuple(self.first_orphans),
-            claims=tuple(_claims(self.call.log, self.described, file)),
-            missing_key=self._missing_key(),
-            notes=tuple(self._notes(survey, error)),
-            changed=tuple(self.changed),
-        )
-
-    def _missing_key(self) -> str | None:
-        key = self.links.own_key
-        return None if key in [column.name for column in self.columns] else key
-
-    def _notes(self, survey: Survey, error: dict[str, object] | None) -> Iterator[str]:
-        for column in survey.columns:
-            if column.type_name is None:
-                yield f'no known shape of {self.file.table} has a column "{column.name}"'
-            if len(column.dimensions) > 1:
-                yield f'vectors of "{column.name}" differ in their dimensions'
-        if self.orphans is None:
-            yield "whether rows refer to rows of the set could not be looked at"
-        if self.final_newline_missing:
-            yield "the file does not end with a row end: its last record may be cut short"
-        if error is None and not survey.records:
-            yield "there are no records: a restore in mode replace empties the table"
-        if self.call.log is not None and (reason := self.call.log.failed.get(self.file.table)):
-            yield f"the backup log says that the newest backup of the table failed: {reason}"
-
 
 def _columns(
     shape: TableSchema | None, described: ManifestTable | None, names: Sequence[str]
@@ -321,13 +271,3 @@ def _columns(
         known.get(name) or column
         for name, column in zip(names, columns_of(shape, names), strict=True)
     )
-
-
-def _claims(
-    log: BackupLog | None, described: ManifestTable | None, file: BackupFile
-) -> Iterator[RowClaim]:
-    """How many rows others say the file has: one row for each who says something."""
-    if log is not None and (rows := log.rows_of(file.name)) is not None:
-        yield RowClaim("log", rows)
-    if described is not None:
-        yield RowClaim("manifest", described.rows)

@@ -8,13 +8,14 @@ from datetime import datetime
 
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.columns import SourceFacts, match_types
-from pgvector_restore.comparing import OnProgress, TableCheck
+from pgvector_restore.comparing import TableCheck
 from pgvector_restore.db.inspect import find_schema, inspect_target
 from pgvector_restore.db.interrupt import interruptible
 from pgvector_restore.db.pool import Target
 from pgvector_restore.db.session import configure_session
 from pgvector_restore.db.verify import snapshot
 from pgvector_restore.errors import BadHeaderError, OptionError, TargetMismatchError, quoted
+from pgvector_restore.file_reader import OnProgress
 from pgvector_restore.findings import Findings
 from pgvector_restore.manifest import ManifestTable
 from pgvector_restore.model import BackupFile, BackupSet

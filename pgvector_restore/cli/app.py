@@ -11,6 +11,7 @@ import click
 from pgvector_restore._version import __version__
 from pgvector_restore.cli import documents, output
 from pgvector_restore.cli.backup_command import backup_command
+from pgvector_restore.cli.console import print_lines
 from pgvector_restore.cli.copy_command import copy_command
 from pgvector_restore.cli.database import Database, embedded_group, find_database
 from pgvector_restore.cli.inspect_command import inspect_command
@@ -159,7 +160,7 @@ def revert_command(
     if as_json:
         print_document({"ok": True, "tables": list(reverted)})
     else:
-        output.print_lines(*[f"put back: {name}" for name in reverted])
+        print_lines(*[f"put back: {name}" for name in reverted])
 
 
 app.add_command(backup_command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pgvector_restore.cli.console import print_lines
 from pgvector_restore.cli.options import (
     EXIT_CODES,
     json_option,
@@ -11,7 +12,6 @@ from pgvector_restore.cli.options import (
     task_option,
     verbose,
 )
-from pgvector_restore.cli.output import print_lines
 from pgvector_restore.cli.sets import find_set
 from pgvector_restore.cli.text import print_document
 from pgvector_restore.cli.watch import watching

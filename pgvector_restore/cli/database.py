@@ -6,6 +6,7 @@ import click
 from attrs import field, frozen
 
 from pgvector_restore.cli import documents, output
+from pgvector_restore.cli.console import print_lines
 from pgvector_restore.cli.options import EXIT_CODES, json_option, verbose
 from pgvector_restore.cli.text import print_document
 from pgvector_restore.db import embedded
@@ -46,13 +47,13 @@ def _start_server(mode: str | None) -> EmbeddedServer:
             "no database is named, and the embedded server is not installed",
             hint=f"name one with --dsn or {DSN_VARIABLE}, or {exc.hint}",
         ) from exc
-    output.print_lines(
+    print_lines(
         f"embedded PostgreSQL {server.version} {'is up' if was_up else 'started'}, data in "
         f"{server.data_dir}; end it with: pgvector-restore embedded stop",
         err=True,
     )
     if mode is None:
-        output.print_lines("mode is replace there unless --mode is given", err=True)
+        print_lines("mode is replace there unless --mode is given", err=True)
     return server
 
 
@@ -88,7 +89,7 @@ def embedded_stop(*, as_json: bool) -> None:
         print_document({"ok": True, "stopped": stopped, "running": False, "data_dir": place})
     else:
         what = "stopped" if stopped else "no embedded server was running"
-        output.print_lines(f"{what}; its data is kept in {place}" if stopped else what)
+        print_lines(f"{what}; its data is kept in {place}" if stopped else what)
 
 
 def _show_server(server: EmbeddedServer | None, *, as_json: bool) -> None:

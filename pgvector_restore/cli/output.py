@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import sys
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 
-from rich import box
 from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from pgvector_restore.backup_report import BackupReport
+from pgvector_restore.cli.console import PlainConsole, calm_table, counted, print_lines
 from pgvector_restore.cli.documents import Logs, Result, sets_by_location
 from pgvector_restore.cli.text import printable, safe
 from pgvector_restore.db import embedded
@@ -30,36 +26,6 @@ _MAX_LOCATIONS = 20
 _MAX_SETS = 10
 #: Characters of a document beside its key.
 _TEXT_CHARS = 60
-#: Columns of a pipe or file: there nothing needs to be folded.
-_PIPE_WIDTH = 500
-
-
-class _Console(Console):
-    """Without markup and without opinions about numbers: what is printed is somebody's text."""
-
-    def __init__(self, *, err: bool) -> None:
-        stream = sys.stderr if err else sys.stdout
-        known = stream.isatty() or "COLUMNS" in os.environ
-        super().__init__(
-            file=stream,
-            width=None if known else _PIPE_WIDTH,
-            markup=False,
-            emoji=False,
-            highlight=False,
-        )
-
-    def on_broken_pipe(self) -> None:
-        """Leave it to the entry point; rich would end the process."""
-        raise BrokenPipeError
-
-
-def print_lines(*lines: str, err: bool = False) -> None:
-    """Lines as they are, however long."""
-    stream = sys.stderr if err else sys.stdout
-    # Nobody reads stderr? No reason to stop. Nobody reads stdout: the entry point decides.
-    with suppress(BrokenPipeError) if err else nullcontext():
-        for line in lines:
-            stream.write(safe(line) + "\n")
 
 
 def print_catalog(url: str, catalog: Catalog, logs: Logs, *, show_all: bool) -> None:
@@ -70,24 +36,25 @@ def print_catalog(url: str, catalog: Catalog, logs: Logs, *, show_all: bool) -> 
             "Is this the folder that holds vector_bak, or the folders of tasks?",
         )
         return
-    console = _Console(err=False)
+    console = PlainConsole(err=False)
     sets = sets_by_location(catalog.sets)
     shown = catalog.locations if show_all else catalog.locations[:_MAX_LOCATIONS]
     for location in shown:
         own = sets.get(location, ())
         _print_location(console, location, own, logs.get(location), None if show_all else _MAX_SETS)
     if more := len(catalog.locations) - len(shown):
-        print_lines(f"… and {_count(more, 'location')} more: --all shows them", "")
+        print_lines(f"… and {counted(more, 'location')} more: --all shows them", "")
     _print_incomplete(console, catalog.incomplete, None if show_all else _MAX_SETS)
     total = format_size(sum(one.size_bytes for one in catalog.sets))
     print_lines(
-        f"{_count(len(catalog.sets), 'backup set')} at {_count(len(catalog.locations), 'location')}"
-        f", {total}; {len(catalog.incomplete)} incomplete"
+        f"{counted(len(catalog.sets), 'backup set')} at "
+        f"{counted(len(catalog.locations), 'location')}, {total}; "
+        f"{len(catalog.incomplete)} incomplete"
     )
 
 
 def _print_location(
-    console: Console,
+    console: PlainConsole,
     location: Location,
     sets: Sequence[BackupSet],
     log: BackupLog | None,
@@ -103,7 +70,9 @@ def _print_location(
     if restored is not None and restored not in shown:
         shown[-1] = restored
     files = [file.table for file in sets[0].files]
-    table = _table("backup set", "date", *[f">{name}" for name in _short(files)], ">total", ">rows")
+    table = calm_table(
+        "backup set", "date", *[f">{name}" for name in _short(files)], ">total", ">rows"
+    )
     for one in shown:
         is_it = one == restored
         rows = [log.rows_of(file.name) if log else None for file in one.files]
@@ -123,12 +92,12 @@ def _print_location(
 
 
 def _print_incomplete(
-    console: Console, incomplete: Sequence[IncompleteSet], most: int | None
+    console: PlainConsole, incomplete: Sequence[IncompleteSet], most: int | None
 ) -> None:
     if not incomplete:
         return
     print_lines("incomplete, cannot be restored")
-    table = _table("backup set", "why")
+    table = calm_table("backup set", "why")
     for one in incomplete[:most]:
         table.add_row(safe(one.label), safe(one.reason))
     console.print(table)
@@ -138,14 +107,14 @@ def _print_incomplete(
 
 def print_plan(plan: RestorePlan, *, err: bool = False) -> None:
     """What a restore will do."""
-    console = _Console(err=err)
+    console = PlainConsole(err=err)
     heading = f"restore {plan.backup.label} into {plan.facts.label}, schema {plan.facts.schema}"
     how = f"mode {plan.options.mode}, all tables or none"
     why = f"strategy {plan.strategy}: {plan.strategy_reason}"
     over = [f"server {plan.server}"]
     over += [f"{plan.jobs} connections load at the same time"] if plan.jobs > 1 else []
     print_lines(heading, how, safe(why), *over, err=err)
-    table = _table("table", ">rows there", "what happens", ">rows in file", ">size")
+    table = calm_table("table", ">rows there", "what happens", ">rows in file", ">size")
     for one in plan.tables:
         table.add_row(
             safe(one.name),
@@ -165,7 +134,7 @@ def print_plan(plan: RestorePlan, *, err: bool = False) -> None:
         version = plan.facts.vector_version or ""
         notes.insert(0, f"the extension vector {version}".rstrip() + " will be created")
     if plan.rows_removed:
-        notes.append(f"{_count(plan.rows_removed, 'row')} will be removed")
+        notes.append(f"{counted(plan.rows_removed, 'row')} will be removed")
     print_lines(*notes, err=err)
 
 
@@ -177,11 +146,11 @@ def _deed(table: TablePlan, mode: str) -> str:
 
 def print_result(store: BackupStore, catalog: Catalog, result: Result) -> None:
     """What a restore did, and where it can be looked at."""
-    console = _Console(err=False)
+    console = PlainConsole(err=False)
     report = result.report
     _print_source(console, store, catalog, report.backup)
     print_lines(f"restored into {report.target}, schema {report.schema}, mode {report.mode}")
-    table = _table(
+    table = calm_table(
         "table", ">loaded", ">removed", ">rows now", ">repaired cells", ">size", ">MB/s", ">seconds"
     )
     for one in report.tables:
@@ -193,12 +162,12 @@ def print_result(store: BackupStore, catalog: Catalog, result: Result) -> None:
     print_lines(*notes, *_repairs(report), *[f"warning: {text}" for text in report.warnings])
     if report.rows_rejected:
         print_lines(
-            f"NOT RESTORED: {_count(report.rows_rejected, 'bad record')}; mend them in "
+            f"NOT RESTORED: {counted(report.rows_rejected, 'bad record')}; mend them in "
             f"{report.reject_folder} and restore that folder with mode append",
             err=True,
         )
     print_lines(
-        f"total: {_count(report.rows_loaded, 'row')}, {format_size(report.size_bytes)}, "
+        f"total: {counted(report.rows_loaded, 'row')}, {format_size(report.size_bytes)}, "
         f"{report.seconds:.2f} s",
         "",
     )
@@ -212,12 +181,12 @@ def print_result(store: BackupStore, catalog: Catalog, result: Result) -> None:
 
 
 def _print_source(
-    console: Console, store: BackupStore, catalog: Catalog, backup: BackupSet
+    console: PlainConsole, store: BackupStore, catalog: Catalog, backup: BackupSet
 ) -> None:
     """The locations of the store, and the sets of the one that was restored from."""
     sets = sets_by_location(catalog.sets)
     print_lines(f"backups in {store.url}")
-    table = _table("location", "kind", ">sets", "newest", ">size")
+    table = calm_table("location", "kind", ">sets", "newest", ">size")
     for location in catalog.locations[:_MAX_LOCATIONS]:
         own = sets.get(location, ())
         table.add_row(
@@ -252,17 +221,17 @@ def _repairs(report: RestoreReport) -> Iterable[str]:
     for table in report.tables:
         for one in table.repairs:
             yield (
-                f"repaired: {table.table}.{one.column}, {_count(one.cells, 'cell')} "
+                f"repaired: {table.table}.{one.column}, {counted(one.cells, 'cell')} "
                 f"({one.kind}), such as record {one.record}:"
             )
             yield f"  {one.before}"
             yield f"  {one.after}"
 
 
-def _print_neighbours(console: Console, result: Result) -> None:
+def _print_neighbours(console: PlainConsole, result: Result) -> None:
     for name, rows in result.neighbours.items():
         print_lines(f"nearest to the first row of {name} by cosine distance")
-        table = _table(">distance", "key", "document")
+        table = calm_table(">distance", "key", "document")
         keys = [printable(one.key) for one in rows]
         # Keys stay whole, for looking them up; a document is cut to what is left of the line.
         room = max(console.width - max(map(cell_len, keys)) - len(" distance      "), 20)
@@ -283,7 +252,7 @@ def print_backup(url: str, report: BackupReport) -> None:
         f"backup {report.label} in {url}: {report.format}{packed}",
         f"of {report.source}, schema {report.schema}",
     )
-    table = _table("table", ">rows", ">removed", ">files", ">size", ">seconds")
+    table = calm_table("table", ">rows", ">removed", ">files", ">size", ">seconds")
     for one in report.tables:
         table.add_row(
             safe(one.table),
@@ -293,10 +262,10 @@ def print_backup(url: str, report: BackupReport) -> None:
             format_size(one.size_bytes),
             f"{one.seconds:.2f}",
         )
-    _Console(err=False).print(table)
+    PlainConsole(err=False).print(table)
     print_lines(
         *[f"warning: {text}" for text in report.warnings],
-        f"total: {_count(report.rows, 'row')}, {format_size(report.size_bytes)}, "
+        f"total: {counted(report.rows, 'row')}, {format_size(report.size_bytes)}, "
         f"{report.seconds:.2f} s",
     )
 
@@ -315,26 +284,11 @@ def print_server(server: EmbeddedServer | None) -> None:
     )
 
 
-def _table(*headings: str) -> Table:
-    """A calm table; a heading that starts with ``>`` has its column aligned to the right."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), header_style="bold")
-    for heading in headings:
-        right = heading.startswith(">")
-        table.add_column(
-            heading.removeprefix(">"), justify="right" if right else "left", overflow="fold"
-        )
-    return table
-
-
 def _short(names: Sequence[str]) -> list[str]:
     """Table names without what all of them begin with: ``collection``, ``embedding``."""
     low, high = min(names), max(names)
     same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), 0)
     return [safe(name[low.rfind("_", 0, same) + 1 :]) for name in names]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _psql(conninfo: str) -> str:

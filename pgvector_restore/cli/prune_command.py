@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from pgvector_restore.cli.console import print_lines
 from pgvector_restore.cli.options import (
     EXIT_CODES,
     json_option,
@@ -13,7 +14,6 @@ from pgvector_restore.cli.options import (
     task_option,
     verbose,
 )
-from pgvector_restore.cli.output import print_lines
 from pgvector_restore.cli.text import print_document
 from pgvector_restore.cli.watch import watching
 from pgvector_restore.errors import CancelledError

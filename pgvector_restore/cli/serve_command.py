@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pgvector_restore.cli.console import print_lines
 from pgvector_restore.cli.database import find_database
 from pgvector_restore.cli.options import EXIT_CODES, dsn_option, verbose
-from pgvector_restore.cli.output import print_lines
 from pgvector_restore.db.embedded import default_data_dir
 from pgvector_restore.errors import BackupNotFoundError, OptionError, StoreError
 from pgvector_restore.storage import BackupStore, open_store

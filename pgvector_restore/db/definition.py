@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from attrs import frozen
 
-from pgvector_restore.db import catalog
+from pgvector_restore.db import access_catalog, catalog
 from pgvector_restore.db.statements import qualified
 from pgvector_restore.errors import TargetMismatchError
 
@@ -129,12 +129,14 @@ def read_definition(
             catalog.INDEX_STATISTICS,
             catalog.FOREIGN_KEYS,
             catalog.TRIGGERS,
-            catalog.POLICIES,
+            access_catalog.POLICIES,
             catalog.FLAGS,
             catalog.STATISTICS,
             catalog.COMMENTS,
         ),
-        privileges=statements(catalog.OWNER, catalog.GRANTS, catalog.SEQUENCE_GRANTS),
+        privileges=statements(
+            access_catalog.OWNER, access_catalog.GRANTS, access_catalog.SEQUENCE_GRANTS
+        ),
         publications=statements(catalog.PUBLICATIONS),
         serials=rows(catalog.SERIALS),
         identities=rows(catalog.IDENTITIES),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,11 +10,11 @@ from attrs import asdict, evolve
 from pgvector_restore.backup_checks import location_of
 from pgvector_restore.backuper import Backuper
 from pgvector_restore.db.callers import reachable
-from pgvector_restore.errors import ConnectError, OptionError
+from pgvector_restore.errors import ConnectError
 from pgvector_restore.http.asked import Asked, Work
 from pgvector_restore.http.connections import ConnectionNotAllowedError, Reached
-from pgvector_restore.http.job_records import JobRecords
 from pgvector_restore.http.jobs import Job, JobHandle, JobKind, JobManager
+from pgvector_restore.http.lifetime import Lifetime
 from pgvector_restore.http.operations import (
     backup_options,
     check_removable,
@@ -24,7 +23,7 @@ from pgvector_restore.http.operations import (
     restore_options,
     verify_options,
 )
-from pgvector_restore.http.recovery import Recovery, look_before
+from pgvector_restore.http.recovery import look_before
 from pgvector_restore.http.resources import Resources
 from pgvector_restore.http.settings import ServiceSettings
 from pgvector_restore.model import Catalog
@@ -54,12 +53,7 @@ class Service:
         self._resources = Resources(settings)
         #: Where backups lie.
         self.store = self._resources.store
-        self._lock = threading.Lock()
-        self._records: JobRecords | None = None
-        self._jobs: JobManager | None = None
-        self._recovery: Recovery | None = None
-        self._ending = threading.Lock()
-        self._ended = False
+        self._lifetime = Lifetime(settings, self._resources)
         #: Told of each change of a job; set before the first one.
         self.watcher: Callable[[Job, Job], None] = lambda _, __: None
 
@@ -74,10 +68,10 @@ class Service:
     @property
     def jobs(self) -> JobManager:
         """Its jobs."""
-        if self._jobs is None:
+        if self._lifetime.jobs is None:
             self.start()
-        assert self._jobs is not None  # noqa: S101 - start() has made it
-        return self._jobs
+        assert self._lifetime.jobs is not None  # noqa: S101 - start() has made it
+        return self._lifetime.jobs
 
     def start(self) -> None:
         """Take up work: jobs of a process that has ended are found again. More calls do no more.
@@ -85,21 +79,7 @@ class Service:
         Raises:
             OptionError: ``state_dir`` cannot be used, or another service has it.
         """
-        with self._lock:
-            if self._jobs is not None:
-                return
-            records = JobRecords(self.settings.state_dir)
-            try:
-                jobs = JobManager(records, self.settings.history)
-            except OptionError:
-                records.close()
-                raise
-            self._records = records
-            recovery = Recovery(jobs, self._resources.connections.conninfo)
-            jobs.watcher = self.watcher
-            jobs.on_end = lambda job: recovery.wake() if job.outcome == "unknown" else None
-            self._jobs, self._recovery = jobs, recovery
-        recovery.wake()
+        self._lifetime.start(self.watcher)
 
     def close(self) -> None:
         """Call off what runs, wait for it as long as settings say, and let go of everything.
@@ -107,16 +87,7 @@ class Service:
         What has not ended by then ends with the process, and is found again by the next one. A
         second call waits for the first one and does no more.
         """
-        with self._ending:
-            if self._ended:
-                return
-            self._ended = True
-            if self._recovery is not None:
-                self._recovery.stop()
-            ended = self._jobs is None or self._jobs.close(self.settings.shutdown_grace_s)
-            self._resources.close()
-            if self._records is not None and ended:  # else nobody may take them up yet
-                self._records.close()
+        self._lifetime.close()
 
     def catalog(self, *, fresh: bool = False) -> Catalog:
         """What backups there are, as of two seconds ago at the most.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
 from pgvector_restore.rows.fields import Field
+from pgvector_restore.rows.records import Fields
 from pgvector_restore.target import TargetColumn
 
-__all__ = ["canonical_uuid", "key_values", "orphans"]
+__all__ = ["canonical_uuid", "key_values", "orphans", "records_with"]
 
 #: Spellings of keys are remembered up to so many; there may be millions of one UUID.
 _MAX_SPELLINGS = 400_000
@@ -38,6 +39,30 @@ def orphans(cells: Sequence[Field], keys: set[str]) -> list[int]:
         else:
             strangers.add(cell)
     return [i for i, cell in enumerate(cells) if cell in strangers] if strangers else []
+
+
+def records_with(
+    batches: Iterable[Fields],
+    places: Sequence[int],
+    keys: Collection[tuple[str, ...]],
+    left_out: Collection[int],
+) -> list[tuple[int, tuple[str, ...]]]:
+    """Records whose cells at these places are one of the keys, with that key.
+
+    Keys are as the server prints them; UUIDs are found in every spelling.
+    """
+    found = []
+    for fields in batches:
+        rows = zip(*(fields.columns[place] for place in places), strict=True)
+        for record, cells in enumerate(rows, fields.first_record):
+            if record in left_out:
+                continue
+            key = tuple((cell or b"").decode() for cell in cells)
+            if key not in keys:
+                key = tuple(canonical_uuid(text) or text for text in key)
+            if key in keys:
+                found.append((record, key))
+    return found
 
 
 def key_values(column: TargetColumn, cells: Sequence[Field]) -> Sequence[Field]:

@@ -22,6 +22,7 @@ from pgvector_restore.errors import (
     quoted,
 )
 from pgvector_restore.model import BackupSet, ObjectInfo
+from pgvector_restore.storage._durable import put_in_place, sync_folder
 from pgvector_restore.storage._guard import (
     GuardedStream,
     WritingStream,
@@ -31,7 +32,7 @@ from pgvector_restore.storage._guard import (
     translated,
     walk,
 )
-from pgvector_restore.storage._partial import partial_file, put_in_place, sync_folder
+from pgvector_restore.storage._partial import partial_file
 from pgvector_restore.storage._paths import Place
 from pgvector_restore.storage.holding import hold_files, hold_here
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout

@@ -1,7 +1,7 @@
 """Files of a folder while they are written: under another name, each by one writer alone."""
 
 # Strings, not Path objects: so are the paths of the module around.
-# ruff: noqa: PTH104, PTH105, PTH108, PTH116, PTH119, PTH120
+# ruff: noqa: PTH108, PTH116
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from pgvector_restore.errors import BackupExistsError, quoted
-
 if sys.platform != "win32":  # where a file that is open can be neither removed nor renamed
     import fcntl
 
-__all__ = ["partial_file", "put_in_place", "sync_folder"]
+__all__ = ["partial_file"]
 
 _FLAGS = os.O_WRONLY
 for _flag in ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NOINHERIT"):
@@ -99,33 +97,3 @@ def _unless_there_are_no_locks() -> Iterator[None]:
         raise
     except OSError:
         pass  # a network drive
-
-
-def put_in_place(partial: str, path: str, *, replace: bool) -> None:
-    """Give a finished file its name; a crash leaves the old name or the new one."""
-    if replace:
-        os.replace(partial, path)
-    elif sys.platform == "win32":
-        os.rename(partial, path)  # refuses a name that is taken
-    else:
-        try:
-            os.link(partial, path)  # refuses it as well, which rename does not
-        except FileExistsError as exc:
-            raise BackupExistsError(f"{quoted(os.path.basename(path))} is there already") from exc
-        except OSError:  # a file system without hard links
-            os.rename(partial, path)
-        else:
-            os.unlink(partial)
-    sync_folder(os.path.dirname(path))
-
-
-def sync_folder(path: str) -> None:
-    """Bring a folder's names to the disk, where the system can."""
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network drives cannot
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

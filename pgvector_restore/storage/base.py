@@ -106,8 +106,7 @@ class BackupStore(ABC):
         """What a storage raises in the block, in the terms of this contract.
 
         A ``FileNotFoundError`` becomes :class:`~pgvector_restore.errors.BackupNotFoundError`, any
-        other exception :class:`~pgvector_restore.errors.StoreError`, with itself as the cause. No
-        subclass needs it that raises these by itself.
+        other exception :class:`~pgvector_restore.errors.StoreError`, with itself as the cause.
 
         Args:
             key: Of the object that is read; ``""``: it is the root that is looked at.

@@ -23,6 +23,12 @@ Lost = Callable[[psycopg.Error], None]
 #: and wants the next never ends in a deadlock report.
 _ATTEMPT_S = 0.25
 
+#: Autovacuum gives way to whoever has waited for ``deadlock_timeout``, and to nobody else: where it
+#: holds what is needed, one attempt in so many lasts as long as that.
+_ATTEMPTS_TO_A_LONG_ONE = 4
+#: Where that takes longer, everybody else would wait too long behind us.
+_LONGEST_GIVING_WAY_S = 2.0
+
 #: Pauses between attempts, seconds: others get their turn.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 
@@ -33,12 +39,15 @@ def exclusively(
     action: Callable[[_Cursor], None],
     committing: Callable[[_Cursor], Lost],
     patience_s: float,
+    *,
+    needed: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Run ``action`` in a transaction that holds the tables in ACCESS EXCLUSIVE mode.
 
     Args:
         conn: A connection outside of any transaction.
         tables: Schema and name; locked in this order, which is the same for every restore.
+        needed: Further tables that ``action`` locks.
         action: What to do; it may run several times, each after a rollback.
         committing: Called right before COMMIT. What it returns is called when the connection is
             lost during COMMIT: it returns if that was carried out, and raises otherwise.
@@ -52,21 +61,67 @@ def exclusively(
     cur = psycopg.Cursor(conn, row_factory=tuple_row)
     deadline = time.monotonic() + patience_s
     pause = _FIRST_PAUSE_S
+    short = _ATTEMPTS_TO_A_LONG_ONE
+    wait_s = _ATTEMPT_S
     while True:
         try:
-            _attempt(conn, cur, tables, action, committing)
+            _attempt(conn, cur, tables, action, committing, wait_s)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as exc:
+            giving_way_s = _giving_way_s(conn, cur, [*tables, *needed])
             if time.monotonic() + pause > deadline:
-                names = ", ".join(f"{schema}.{table}" for schema, table in tables)
-                raise TargetBusyError(
-                    f"{names} could not be locked within {patience_s:g} s",
-                    hint="long transactions read them; wait, or raise lock_timeout_s",
-                    sqlstate=exc.sqlstate,
-                ) from exc
+                raise _busy(tables, patience_s, exc, vacuum=giving_way_s is not None) from exc
         else:
             return
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_S)
+        short += 1
+        wait_s = _ATTEMPT_S
+        if giving_way_s is not None and short > _ATTEMPTS_TO_A_LONG_ONE:
+            long_s = _ATTEMPT_S + giving_way_s
+            if giving_way_s <= _LONGEST_GIVING_WAY_S and time.monotonic() + long_s <= deadline:
+                wait_s, short = long_s, 0
+
+
+def _busy(
+    tables: Sequence[tuple[str, str]], patience_s: float, exc: psycopg.Error, *, vacuum: bool
+) -> TargetBusyError:
+    names = ", ".join(f"{schema}.{table}" for schema, table in tables)
+    return TargetBusyError(
+        f"{names} could not be locked within {patience_s:g} s",
+        hint="autovacuum works on them; wait, end it, or raise lock_timeout_s"
+        if vacuum
+        else "long transactions read them; wait, or raise lock_timeout_s",
+        sqlstate=exc.sqlstate,
+    )
+
+
+def _giving_way_s(
+    conn: psycopg.Connection[Any], cur: _Cursor, tables: Sequence[tuple[str, str]]
+) -> float | None:
+    """Seconds after which autovacuum ends for us; ``None`` where it is not at work on the tables.
+
+    It works on a table, or on what is stored outside of it. Its processes belong to no role, and
+    that much of them everybody may see.
+    """
+    with conn.transaction():
+        close_search_path(cur)
+        cur.execute(
+            """
+            SELECT setting::int / 1000.0 FROM pg_catalog.pg_settings
+            WHERE name = 'deadlock_timeout' AND EXISTS (
+                SELECT FROM unnest(%s::text[], %s::text[]) AS t (schema, name)
+                JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema
+                JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
+                JOIN pg_catalog.pg_locks l ON l.relation IN (c.oid, c.reltoastrelid)
+                JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+                WHERE l.granted AND l.mode = 'ShareUpdateExclusiveLock' AND a.usesysid IS NULL
+                  AND a.datname = current_database()
+            )
+            """,
+            [[schema for schema, _ in tables], [name for _, name in tables]],
+        )
+        row = cur.fetchone()
+    return float(row[0]) if row is not None else None
 
 
 def _attempt(
@@ -75,11 +130,12 @@ def _attempt(
     tables: Sequence[tuple[str, str]],
     action: Callable[[_Cursor], None],
     committing: Callable[[_Cursor], Lost],
+    wait_s: float,
 ) -> None:
     lost: Lost | None = None
     try:
         with conn.transaction():
-            configure_session(cur, _ATTEMPT_S)
+            configure_session(cur, wait_s)
             if tables:
                 names = sql.SQL(", ").join(sql.Identifier(*table) for table in tables)
                 _lock(cur, names)

@@ -254,6 +254,7 @@ class Swap:
             exchange,
             committing,
             work.options.lock_timeout_s,
+            needed=[(self._staging, name) for name in work.names],
         )
         reach("commit.after", self._conn)
         return list(dict.fromkeys(warnings))

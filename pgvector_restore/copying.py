@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
 from pgvector_restore.cancel import CancelToken
+from pgvector_restore.copy_place import CopyPlace
 from pgvector_restore.copy_report import CopiedFile, CopyReport
 from pgvector_restore.errors import (
     BackupExistsError,
+    BackupInUseError,
     BackupNotFoundError,
     BadManifestError,
     CancelledError,
@@ -30,8 +31,8 @@ __all__ = ["copy_set"]
 
 #: Bytes read at a time; object stores like them large.
 _BLOCK_BYTES = 4 << 20
-#: A mark says little; what is longer is none of ours.
-_MAX_MARK_BYTES = 1 << 20
+#: How often the place is looked at anew because somebody else was faster, before that is an error.
+_LOOKS = 3
 
 
 def copy_set(
@@ -61,6 +62,8 @@ def copy_set(
     Raises:
         OptionError: The destination cannot be written, or is the source.
         BackupExistsError: Another set of that label is there.
+        BackupInUseError: Somebody else is copying it there, and one of the two has to wait. On
+            object storages both succeed.
         BadManifestError: A file is not the one the manifest was written for.
         StoreChangedError: A file changed meanwhile, or the copy is not what was written.
         CancelledError: Called off.
@@ -70,7 +73,7 @@ def copy_set(
     if not isinstance(destination, WritableStore) or destination.read_only_reason is not None:
         why = getattr(destination, "read_only_reason", None) or "it is read-only"
         raise OptionError(f"{destination.url} cannot be written: {why}")
-    if source is destination or source.url == destination.url:
+    if source is destination or source.address == destination.address:
         raise OptionError(f"{source.url} is source and destination")
     found = backup if isinstance(backup, BackupSet) else source.catalog().get(backup)
     with source.hold(found):
@@ -130,89 +133,75 @@ class _Copy:
             for table in (manifest.tables if manifest is not None else ())
             for file in table.files
         }
-        key = backup.location.key
-        self._folder = f"{key}/" if key else ""
-        self._marker = self._folder + destination.layout.marker_name(backup.timestamp)
-        self._half_marker = self._marker + destination.layout.partial_suffix
+        self._place = CopyPlace(destination, backup, manifest)
+        #: What was read back, by key: the object it was, and its SHA-256.
+        self._seen: dict[str, tuple[ObjectInfo, str]] = {}
 
     def run(self) -> tuple[CopiedFile, ...]:
         """Copy what is not there yet, then take the mark away."""
-        there = self._listed()
         pieces = [piece for file in self._backup.files for piece in file.pieces]
-        manifest = self._backup.manifest
-        if self._marker not in there and self._is_there(there, pieces):
-            return tuple(self._compare(piece, there[piece.key]) for piece in pieces)
+        for _ in range(_LOOKS):
+            there = self._place.listed()
+            if self._place.has_set(there):
+                return tuple(self._compare(piece, there[piece.key]) for piece in pieces)
+            again = self._place.mark(there)
+            if again is not None:
+                break
+        else:
+            raise self._place.in_use()
         # What an attempt before has left half written is in the way otherwise.
-        again = self._mark(there, pieces)
         files = tuple(self._one(piece, there.get(piece.key), again=again) for piece in pieces)
-        if manifest is not None and manifest.key not in there:
-            file = BackupFile("", manifest)
-            self._write(file, replace=again)
+        self._check_still_there()
+        manifest = self._backup.manifest
+        if manifest is not None:
+            self._one(BackupFile("", manifest), there.get(manifest.key), again=again)
         self._source.check_unchanged(pieces[0])
-        self._destination.delete(self._marker)
+        self._place.unmark()
         return files
-
-    def _listed(self) -> dict[str, ObjectInfo]:
-        """What lies at the place already; a store that does not exist yet is made by writing."""
-        try:
-            return {info.key: info for info in self._destination.list(self._folder)}
-        except BackupNotFoundError:
-            return {}
-
-    def _is_there(self, there: dict[str, ObjectInfo], pieces: list[BackupFile]) -> bool:
-        """Whether the destination has a set of that label; one of other files is an error."""
-        layout = self._destination.layout
-        ours = {piece.key for piece in pieces}
-        if self._backup.manifest is not None:
-            ours.add(self._backup.manifest.key)
-        theirs = set()
-        for key in there:
-            name = key.removeprefix(self._folder)
-            parsed = layout.parse_file_name(name, any_table=True)
-            described = layout.parse_manifest_name(name)
-            stamp = parsed.timestamp if parsed else described[0] if described else None
-            if key == self._half_marker:
-                continue
-            if stamp == self._backup.timestamp and "/" not in name:
-                theirs.add(key)
-        if not theirs:
-            return False
-        if theirs != ours:
-            raise self._exists(f"with {', '.join(sorted(theirs ^ ours))}")
-        return True
 
     def _compare(self, piece: BackupFile, info: ObjectInfo) -> CopiedFile:
         ours = self._digest(self._source, piece.info)
         if info.size_bytes != piece.size_bytes or ours != self._digest(self._destination, info):
-            raise self._exists(f"{piece.name} differs")
+            raise self._place.exists(f"{piece.name} differs")
         return CopiedFile(piece.name, piece.size_bytes, ours, was_there=True)
 
-    def _exists(self, how: str) -> BackupExistsError:
-        return BackupExistsError(
-            f"{self._destination.url} has another backup set {quoted(self._backup.label)}: {how}",
-            hint="remove that one first if it is of no use",
-        )
-
-    def _mark(self, there: dict[str, ObjectInfo], pieces: list[BackupFile]) -> bool:
-        """Say what is being copied, unless a broken off copy of just that has said it before."""
-        files = {piece.name: piece.size_bytes for piece in pieces}
-        text = json.dumps({"copy_of": self._backup.label, "files": files}, sort_keys=True) + "\n"
-        if self._marker in there:
-            with self._destination.open(self._marker, 0, _MAX_MARK_BYTES) as stream:
-                if stream.read(_MAX_MARK_BYTES) != text.encode():
-                    raise self._exists("it is being written")
-            return True
-        # A copy that was killed while it put up its mark has left half of one.
-        with self._destination.create(self._marker, replace=self._half_marker in there) as stream:
-            stream.write(text.encode())
-        return False
-
     def _one(self, piece: BackupFile, info: ObjectInfo | None, *, again: bool) -> CopiedFile:
-        if info is not None and info.size_bytes == piece.size_bytes:
-            ours = self._digest(self._source, piece.info)
-            if self._digest(self._destination, info) == ours:
-                return CopiedFile(piece.name, piece.size_bytes, ours, was_there=True)
-        return self._write(piece, replace=again or info is not None)
+        if again and info is None:  # another copy may have come further meanwhile
+            info = self._place.look(piece.key)
+        found = self._was_there(piece, info)
+        if found is not None:
+            return found
+        try:
+            return self._write(piece, replace=again or info is not None)
+        except (BackupExistsError, BackupInUseError) as exc:
+            found = self._was_there(piece, self._place.look(piece.key))
+            if found is None:
+                raise self._place.in_use() from exc
+            return found
+
+    def _was_there(self, piece: BackupFile, info: ObjectInfo | None) -> CopiedFile | None:
+        """The file, if its copy is there and the same."""
+        if info is None or info.size_bytes != piece.size_bytes:
+            return None
+        ours = self._digest(self._source, piece.info)
+        self._check(piece, ours)
+        if self._digest(self._destination, info) != ours:
+            return None
+        self._seen[piece.key] = info, ours
+        return CopiedFile(piece.name, piece.size_bytes, ours, was_there=True)
+
+    def _check_still_there(self) -> None:
+        """Read again what somebody has replaced since: it is to be the same."""
+        there = self._place.listed()
+        for key, (info, sha256) in self._seen.items():
+            now = there.get(key)
+            if now == info:
+                continue
+            if now is None or self._digest(self._destination, now) != sha256:
+                raise StoreChangedError(
+                    f"{quoted(key)} was changed by somebody else while the set was copied",
+                    hint="copy again; the copy stays unfinished until then",
+                )
 
     def _write(self, piece: BackupFile, *, replace: bool = False) -> CopiedFile:
         sha = hashlib.sha256()
@@ -225,12 +214,15 @@ class _Copy:
                 stream.write(block)
             self._check(piece, sha.hexdigest())
             self._source.check_unchanged(piece)
+        info = self._place.look(piece.key)
         copied = self._digest(self._destination, piece.info)
         if copied != sha.hexdigest():
             raise StoreChangedError(
                 f"copy of {piece.name} is not what was written",
                 hint="the destination does not keep what it is given; the copy stays unfinished",
             )
+        if info is not None:
+            self._seen[piece.key] = info, copied
         return CopiedFile(piece.name, piece.size_bytes, copied, was_there=False)
 
     def _check(self, piece: BackupFile, sha256: str) -> None:

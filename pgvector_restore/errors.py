@@ -98,7 +98,7 @@ class BackupExistsError(StoreError, FileExistsError):
 
 
 class BackupInUseError(StoreError):
-    """Somebody reads the set, or removes it."""
+    """Somebody reads the set, removes it, or writes it."""
 
 
 class BackupNotFoundError(StoreError, FileNotFoundError):

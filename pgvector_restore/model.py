@@ -178,7 +178,7 @@ class IncompleteSet:
 
     #: Where it lies.
     location: Location
-    #: ``YYYYMMDD_HHMMSS``, as far as the name tells.
+    #: ``YYYYMMDD_HHMMSS``, as far as the name tells; ``""`` for a log that was being rewritten.
     timestamp: str
     #: What is there.
     objects: tuple[ObjectInfo, ...]
@@ -187,8 +187,9 @@ class IncompleteSet:
 
     @property
     def label(self) -> str:
-        """Label the set would have if it were complete."""
-        return f"{self.location.name}/{self.timestamp}" if self.location.name else self.timestamp
+        """Label the set would have if it were complete; of a log its place."""
+        last = self.timestamp or self.objects[0].key.rpartition("/")[2]
+        return f"{self.location.name}/{last}" if self.location.name else last
 
 
 @frozen
@@ -240,7 +241,7 @@ class Catalog:
             if candidate.timestamp == stamp and name in candidate.location.names:
                 return candidate
         for leftover in self.incomplete:
-            if leftover.timestamp == stamp and name in leftover.location.names:
+            if stamp and leftover.timestamp == stamp and name in leftover.location.names:
                 raise IncompleteBackupError(
                     f"backup set {quoted(label)} is incomplete: {leftover.reason}",
                     hint=self._instead(name),

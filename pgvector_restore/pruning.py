@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -254,7 +255,10 @@ def _newest(found: IncompleteSet, objects: Sequence[ObjectInfo]) -> float | None
     if times:
         return max(times)
     moment = parse_timestamp(found.timestamp)
-    return moment.timestamp() if moment is not None else None
+    try:
+        return moment.timestamp() if moment is not None else None
+    except (ValueError, OverflowError, OSError):  # systems count from 1970, some not far back
+        return -math.inf
 
 
 def _name(info: ObjectInfo) -> str:

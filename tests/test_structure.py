@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("new_tables",),
     ("strategy", "feed", "tracking", "quarantine", "spill", "estimate", "grants", "preflight"),
     ("opening",),
-    ("binary_feed",),
+    ("binary_feed", "copy_place"),
     ("surveying", "file_reader"),
     ("surveyed",),
     (
@@ -42,6 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("runs", "verifying", "backup_run"),
     ("restorer", "backuper"),
     ("settings",),
+    ("_public",),
     ("http",),
     ("cli", "testing", "__main__"),
 )

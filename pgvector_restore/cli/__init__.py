@@ -9,12 +9,15 @@ from __future__ import annotations
 import io
 import logging
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from pgvector_restore.cli.text import print_document, safe
 from pgvector_restore.errors import CancelledError, OptionError, PgvectorRestoreError
@@ -27,19 +30,46 @@ _EXTRA = ("click", "rich", "tqdm")
 _WRONG_CALL = OptionError.exit_code
 #: Exit code after Ctrl-C: 128 + SIGINT, as shells have it.
 _INTERRUPTED = 130
+#: What to say of it while nothing was under way.
+_NOTHING = "interrupted: nothing has changed"
 
 
 def main() -> None:
     """Run the command line with this process's arguments, then exit."""
+    _replace_missing_streams()
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and shells have it
+            before[number] = signal.signal(number, _end_early)
+
+    def started() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
     try:
-        code = run(sys.argv[1:])
+        code = run(sys.argv[1:], started=started)
     except KeyboardInterrupt:  # so early or so late that nothing was under way
         code = _INTERRUPTED
     sys.exit(code)
 
 
-def run(args: Sequence[str]) -> int:
-    """Run one command and give back its exit code; what was raised has been told on stderr."""
+def _end_early(number: int, _frame: FrameType | None) -> NoReturn:
+    """End at once: nothing is under way, and what is being imported might not let an error pass."""
+    code = 128 + number
+    error = {"type": "KeyboardInterrupt", "exit_code": code, "message": _NOTHING}
+    _fail(error, as_json="--json" in sys.argv)
+    with suppress(OSError):
+        sys.stdout.flush()
+    os._exit(code)
+
+
+def run(args: Sequence[str], *, started: Callable[[], None] = lambda: None) -> int:
+    """Run one command and give back its exit code; what was raised has been told on stderr.
+
+    Args:
+        args: The arguments.
+        started: Called when all is imported, before the command runs.
+    """
     try:
         for name in _EXTRA:
             import_module(name)
@@ -52,7 +82,7 @@ def run(args: Sequence[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):  # no console is too old for a file's name
             stream.reconfigure(errors="replace")
     with _logging():
-        code = _run(args)
+        code = _run(args, started)
         try:
             sys.stdout.flush()
         except BrokenPipeError:
@@ -60,12 +90,13 @@ def run(args: Sequence[str]) -> int:
     return code
 
 
-def _run(args: Sequence[str]) -> int:
+def _run(args: Sequence[str], started: Callable[[], None]) -> int:
     import click  # noqa: PLC0415 - an extra
 
     from pgvector_restore.cli.app import app  # noqa: PLC0415 - needs the extra
 
     try:
+        started()
         # Not app.main(): that one ends the process when a pipe is closed.
         with app.make_context("pgvector-restore", list(args)) as ctx:
             app.invoke(ctx)
@@ -91,7 +122,7 @@ def _describe(exc: BaseException) -> dict[str, object]:
     if isinstance(exc, PgvectorRestoreError):
         return exc.to_dict() | {"message": str(exc)}
     if isinstance(exc, (Interrupted, click.Abort, KeyboardInterrupt)):
-        words = str(exc) or "interrupted: nothing has changed"
+        words = str(exc) or _NOTHING
         code = getattr(exc, "exit_code", _INTERRUPTED) if str(exc) else _INTERRUPTED
         return {"type": "KeyboardInterrupt", "exit_code": code, "message": words}
     if isinstance(exc, click.ClickException):

@@ -64,7 +64,7 @@ class IncompleteBody(BaseModel):
 
     label: str = Field(description="Label it would have.")
     location: str = Field(description="Its folder below the store's root.")
-    timestamp: str
+    timestamp: str = Field(description="Empty for a backup log that was being rewritten.")
     reason: str = Field(description="Why it is no set.")
     files: list[str] = Field(description="What is there.")
 

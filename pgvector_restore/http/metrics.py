@@ -136,7 +136,8 @@ def _of_catalog(catalog: Catalog) -> Iterator[Metric]:
     size = sum(one.size_bytes for one in catalog.sets)
     yield _gauge("sets", "Complete backup sets.", value=len(catalog.sets))
     yield _gauge("sets_bytes", "Stored bytes of all complete sets.", value=size)
-    yield _gauge("incomplete_sets", "Unfinished sets.", value=len(catalog.incomplete))
+    incomplete = sum(bool(one.timestamp) for one in catalog.incomplete)  # without half a log
+    yield _gauge("incomplete_sets", "Unfinished sets.", value=incomplete)
     newest: dict[str, tuple[bool, datetime]] = {}
     for one in catalog.sets:  # newest first
         place = one.location

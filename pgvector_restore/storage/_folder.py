@@ -18,8 +18,9 @@ class Folder:
 
     #: The location, still without its log.
     location: Location
-    #: The backup log, if it was seen.
+    #: The backup log, if it was seen, and what there is of one that was being rewritten.
     log: ObjectInfo | None = None
+    half_log: ObjectInfo | None = None
     #: Finished files by timestamp, one place per table of the layout.
     final: dict[str, list[BackupFile | None]] = field(factory=dict)
     #: What else there is of a timestamp: unfinished files, files that cannot be read, and second
@@ -51,6 +52,9 @@ class Folder:
         """Put an object of the folder where it belongs."""
         if name == layout.log_name:
             self.log = info
+            return
+        if name == layout.half_log_name:
+            self.half_log = info
             return
         described = layout.parse_manifest_name(name)
         if described is not None:

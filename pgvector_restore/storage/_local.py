@@ -11,10 +11,16 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import BinaryIO, cast
 
-from pgvector_restore.errors import BackupExistsError, BackupNotFoundError, StoreError, quoted
+from pgvector_restore.errors import (
+    BackupExistsError,
+    BackupInUseError,
+    BackupNotFoundError,
+    StoreError,
+    quoted,
+)
 from pgvector_restore.model import BackupSet, ObjectInfo
 from pgvector_restore.storage._durable import put_in_place, sync_folder
 from pgvector_restore.storage._guard import (
@@ -26,6 +32,7 @@ from pgvector_restore.storage._guard import (
     translated,
     walk,
 )
+from pgvector_restore.storage._partial import partial_file
 from pgvector_restore.storage._paths import Place
 from pgvector_restore.storage.holding import hold_files, hold_here
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
@@ -39,11 +46,6 @@ _log = logging.getLogger(__name__)
 _FLAGS = os.O_RDONLY
 for _flag in ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NOINHERIT", "O_NONBLOCK"):
     _FLAGS |= getattr(os, _flag, 0)
-
-
-_WRITE_FLAGS = os.O_WRONLY | os.O_CREAT
-for _flag in ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NOINHERIT"):
-    _WRITE_FLAGS |= getattr(os, _flag, 0)
 
 
 class LocalStore(WritableStore):
@@ -72,6 +74,15 @@ class LocalStore(WritableStore):
         """The folder as it was named, with slashes on every system."""
         return self._url
 
+    @property
+    def address(self) -> str:
+        """The folder itself, whatever path or link leads to it; see :attr:`BackupStore.address`."""
+        with suppress(OSError):  # it is made when something is written
+            found = os.stat(self._root)
+            if found.st_ino:  # some network drives have none
+                return f"folder {found.st_ino} of {found.st_dev}"
+        return os.path.realpath(self._root)
+
     def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
         """Walk the folder; see :meth:`BackupStore.list`."""
         root = self._real_root()
@@ -96,7 +107,8 @@ class LocalStore(WritableStore):
     def create(self, key: str, *, replace: bool = False) -> Iterator[BinaryIO]:
         """Write beside it, then rename, both brought to the disk; see :meth:`WritableStore.create`.
 
-        A file that is being written carries the layout's ``partial_suffix``.
+        A file that is being written carries the layout's ``partial_suffix``, and a lock while its
+        writer lives.
         """
         check_writable_key(key)
         what = f"{self._url}/{key}"
@@ -104,26 +116,26 @@ class LocalStore(WritableStore):
         if not replace and os.path.lexists(path):
             raise BackupExistsError(f"{quoted(what)} is there already")
         partial = path + self.layout.partial_suffix
-        with translated(what, "write"):
-            flags = os.O_TRUNC if replace else os.O_EXCL
-            try:
-                descriptor = os.open(partial, _WRITE_FLAGS | flags, 0o666)
-            except FileExistsError as exc:
-                raise BackupExistsError(
-                    f"{quoted(what)} is being written, or was left unfinished",
-                    hint="remove what ends in .tmp if nothing is running",
-                ) from exc
-        try:
+        with ExitStack() as stack:
+            with translated(what, "write"):
+                try:
+                    descriptor = stack.enter_context(partial_file(partial, replace=replace))
+                except BlockingIOError as exc:
+                    raise BackupInUseError(
+                        f"{quoted(what)} is being written by somebody else",
+                        hint="try again when that has ended",
+                    ) from exc
+                except FileExistsError as exc:
+                    raise BackupExistsError(
+                        f"{quoted(what)} is being written, or was left unfinished",
+                        hint="remove what ends in .tmp if nothing is running",
+                    ) from exc
             with WritingStream(io.FileIO(descriptor, "w"), what) as stream:
                 yield cast("BinaryIO", stream)
                 with translated(what, "write"):
                     os.fsync(descriptor)
             with translated(what, "write"):
                 put_in_place(partial, path, replace=replace)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(partial)
-            raise
 
     def delete(self, key: str) -> None:
         """Remove a file; see :meth:`WritableStore.delete`."""

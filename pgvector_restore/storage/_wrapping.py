@@ -33,6 +33,11 @@ class WrappingStore(BackupStore):
         """See :attr:`BackupStore.url`."""
         return self._inner.url
 
+    @property
+    def address(self) -> str:
+        """See :attr:`BackupStore.address`."""
+        return self._inner.address
+
     def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
         """See :meth:`BackupStore.list`."""
         return self._inner.list(prefix, max_depth=max_depth)

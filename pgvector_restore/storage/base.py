@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import BinaryIO
 
 from pgvector_restore.errors import (
@@ -26,6 +26,9 @@ from pgvector_restore.model import (
     ObjectInfo,
     UnpackLimits,
 )
+from pgvector_restore.storage._folder import name_of
+from pgvector_restore.storage._guard import translated
+from pgvector_restore.storage.described import check_described
 from pgvector_restore.storage.discover import build_catalog, check_task_id
 from pgvector_restore.storage.holding import hold_here
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
@@ -45,9 +48,6 @@ BLOCK_BYTES = 512 << 10
 _MAX_LOG_BYTES = 1 << 20
 #: A manifest takes some 300 bytes for each file: 100,000 parts fit.
 _MAX_MANIFEST_BYTES = 32 << 20
-
-#: What to do about a manifest and files that do not belong together.
-_MANIFEST_HINT = "files or manifest were changed after the backup; take another set"
 
 
 class BackupStore(ABC):
@@ -75,6 +75,11 @@ class BackupStore(ABC):
     def url(self) -> str:
         """The store as people may see it: no password, no query, no token."""
 
+    @property
+    def address(self) -> str:
+        """One text for one place, however it was spelled: a set is not copied onto itself."""
+        return self.url.rstrip("/")
+
     @abstractmethod
     def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
         """Every object whose key starts with ``prefix``, once each, in ascending key order.
@@ -95,6 +100,24 @@ class BackupStore(ABC):
         The caller closes it. Raises :class:`~pgvector_restore.errors.BackupNotFoundError` for a
         key that is not there.
         """
+
+    @contextmanager
+    def reading(self, key: str = "") -> Iterator[None]:
+        """What a storage raises in the block, in the terms of this contract.
+
+        A ``FileNotFoundError`` becomes :class:`~pgvector_restore.errors.BackupNotFoundError`, any
+        other exception :class:`~pgvector_restore.errors.StoreError`, with itself as the cause.
+
+        Args:
+            key: Of the object that is read; ``""``: it is the root that is looked at.
+        """
+        try:
+            with translated(f"{self.url}/{key}" if key else self.url):
+                yield
+        except BackupNotFoundError as exc:
+            if not key:
+                exc.hint = exc.hint or f"give the place that holds {self.layout.global_folders[0]}"
+            raise
 
     def catalog(self, *, task_id: str | None = None, global_only: bool = False) -> Catalog:
         """What backups the store holds, from one listing.
@@ -254,43 +277,24 @@ class BackupStore(ABC):
         """
         if backup.manifest is None:
             return None
-        name = backup.manifest.key.rpartition("/")[2]
-        manifest = parse_manifest(self._read(backup.manifest, _MAX_MANIFEST_BYTES), name)
-        if manifest.timestamp != backup.timestamp:
-            raise BadManifestError(
-                f"manifest is of the backup {manifest.timestamp}", file=name, hint=_MANIFEST_HINT
-            )
-        listed = {info.key.rpartition("/")[2]: info for f in backup.files for info in f.objects}
-        for table in manifest.tables:
-            for file in table.files:
-                info = listed.pop(file.name, None)
-                if info is None:
-                    raise BadManifestError(
-                        f"manifest names {file.name}, which is not there",
-                        hint="a part of the backup was deleted or not copied; take another set",
-                        file=name,
-                    )
-                if info.size_bytes != file.size_bytes:
-                    raise BadManifestError(
-                        f"{file.name} has {info.size_bytes} bytes, the manifest says"
-                        f" {file.size_bytes}",
-                        hint=_MANIFEST_HINT,
-                        file=name,
-                    )
-        if listed:
-            raise BadManifestError(
-                f"manifest does not name {', '.join(listed)}", hint=_MANIFEST_HINT, file=name
-            )
+        manifest = self._parsed(backup.manifest)
+        check_described(manifest, backup, name_of(backup.manifest))
         return manifest
 
     def _manifest_of(self, info: ObjectInfo) -> Manifest | None:
-        name = info.key.rpartition("/")[2]
         try:
-            return parse_manifest(self._read(info, _MAX_MANIFEST_BYTES), name)
+            return self._parsed(info)
         except (BadManifestError, BackupNotFoundError) as exc:
             _log.warning("%s", exc)
             return None
 
-    def _read(self, info: ObjectInfo, most: int) -> bytes:
-        with self.open(info.key, 0, most) as stream:
-            return stream.read(most)
+    def _parsed(self, info: ObjectInfo) -> Manifest:
+        name = name_of(info)
+        if info.size_bytes > _MAX_MANIFEST_BYTES:
+            raise BadManifestError(
+                f"manifest is too large: {info.size_bytes:,} bytes, at most"
+                f" {_MAX_MANIFEST_BYTES:,} are read",
+                file=name,
+            )
+        with self.open(info.key, 0, _MAX_MANIFEST_BYTES) as stream:
+            return parse_manifest(stream.read(_MAX_MANIFEST_BYTES), name)

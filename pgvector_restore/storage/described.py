@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from pgvector_restore.errors import BadManifestError
 from pgvector_restore.manifest import Manifest
 from pgvector_restore.model import BackupFile, BackupSet, IncompleteSet, ObjectInfo
 from pgvector_restore.storage._folder import Folder, is_moment, name_of
 from pgvector_restore.storage.layout import FileName, Layout
 
-__all__ = ["ManifestOf", "described_files", "judge_described", "unfinished"]
+__all__ = ["ManifestOf", "check_described", "described_files", "judge_described", "unfinished"]
 
 #: Reads a manifest; ``None`` for one that cannot be read.
 ManifestOf = Callable[[ObjectInfo], Manifest | None]
+
+#: What to do about a manifest and files that do not belong together.
+_HINT = "files or manifest were changed after the backup; take another set"
 
 
 def unfinished(folder: Folder, timestamp: str) -> IncompleteSet:
@@ -132,3 +136,37 @@ def described_files(
         elif pieces and not missing:
             missing.append(f"a part of {table.name}")
     return tuple(files), missing
+
+
+def check_described(manifest: Manifest, backup: BackupSet, name: str) -> None:
+    """Compare a manifest with the listing of the set it lies beside.
+
+    Args:
+        manifest: What it says.
+        backup: The set.
+        name: The manifest's, for errors.
+
+    Raises:
+        BadManifestError: It is of another backup, or names other files or sizes than were listed.
+    """
+    if manifest.timestamp != backup.timestamp:
+        raise BadManifestError(
+            f"manifest is of the backup {manifest.timestamp}", file=name, hint=_HINT
+        )
+    listed = {name_of(info): info for file in backup.files for info in file.objects}
+    for file in (file for table in manifest.tables for file in table.files):
+        info = listed.pop(file.name, None)
+        if info is None:
+            raise BadManifestError(
+                f"manifest names {file.name}, which is not there",
+                hint="a part of the backup was deleted or not copied; take another set",
+                file=name,
+            )
+        if info.size_bytes != file.size_bytes:
+            raise BadManifestError(
+                f"{file.name} has {info.size_bytes} bytes, the manifest says {file.size_bytes}",
+                hint=_HINT,
+                file=name,
+            )
+    if listed:
+        raise BadManifestError(f"manifest does not name {', '.join(listed)}", hint=_HINT, file=name)

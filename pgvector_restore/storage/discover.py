@@ -70,6 +70,9 @@ def build_catalog(
                 incomplete.append(unfinished(folder, timestamp))
             else:
                 _judge(folder, timestamp, layout, sets, incomplete)
+        if folder.half_log is not None:
+            reason = f"unfinished: {name_of(folder.half_log)}"
+            incomplete.append(IncompleteSet(folder.location, "", (folder.half_log,), reason))
     # Sorting is stable, reversed too: at equal times the order of the folders remains.
     sets.sort(key=lambda one: one.timestamp, reverse=True)
     incomplete.sort(key=lambda one: one.timestamp, reverse=True)

@@ -137,6 +137,11 @@ class Layout:
         """Parts of the longest key that matters: task folder, inner folder, file."""
         return 3
 
+    @property
+    def half_log_name(self) -> str:
+        """The name of the log while it is rewritten."""
+        return f"{self.log_name}{self.partial_suffix}"
+
     def file_name(self, table: str, timestamp: str) -> str:
         """The name of a table's finished file, not compressed."""
         return f"{table}_{timestamp}{self.suffix}"

@@ -7,10 +7,10 @@ import logging
 import os
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import BinaryIO, cast
 
 from pgvector_restore.storage._guard import GuardedStream, check_key, check_range
+from pgvector_restore.storage._scratch import ScratchFolder
 from pgvector_restore.storage._wrapping import WrappingStore
 from pgvector_restore.storage.base import BackupStore
 
@@ -81,11 +81,9 @@ class Spool:
         self._start = self._at = 0
         self._last = b""
         self._file: BinaryIO | None = None
-        self._place: TemporaryDirectory[str] | None = None
+        self._place: ScratchFolder | None = None
         try:
-            self._place = TemporaryDirectory(
-                prefix="pgvector_restore-", dir=folder, ignore_cleanup_errors=True
-            )
+            self._place = ScratchFolder(folder)
         except OSError as exc:
             self._give_up(exc)
         self._begin(0)
@@ -96,7 +94,7 @@ class Spool:
     def __exit__(self, *_: object) -> None:
         self._end()
         if self._place is not None:
-            self._place.cleanup()
+            self._place.remove()
 
     def add(self, block: bytes) -> None:
         """Take the next bytes of the object."""
@@ -138,7 +136,7 @@ class Spool:
         self._start = start
         if self._place is not None:
             try:
-                self._file = (Path(self._place.name) / str(start)).open("wb")
+                self._file = (Path(self._place.path) / str(start)).open("wb")
             except OSError as exc:
                 self._give_up(exc)
 

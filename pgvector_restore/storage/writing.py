@@ -38,6 +38,7 @@ class WritableStore(BackupStore):
         Raises:
             OptionError: The store is read-only, or the text is no key.
             BackupExistsError: An object is there, and ``replace`` was not asked for.
+            BackupInUseError: Somebody else is writing it, where the storage can tell.
             StoreError: No room, no permission, or the storage does not answer.
         """
 

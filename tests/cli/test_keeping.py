@@ -100,3 +100,16 @@ def test_copy_refuses(root: Path, tmp_path: Path) -> None:
     found = call("copy", str(root), "vector_bak/20250101_000000", str(tmp_path / "there"))
     assert found.returncode == 3
     assert not (tmp_path / "there").exists()
+
+
+def test_half_a_log_is_shown_and_swept(root: Path) -> None:
+    half = root / "vector_bak" / "vector_backup_log.txt.tmp"
+    half.write_text("ha")
+    shown = call("list", str(root))
+    assert "vector_bak/vector_backup_log.txt.tmp" in shown.stdout
+    told = call("prune", str(root), "--leftover-age", "0")
+    assert told.stdout.splitlines()[3:] == [
+        f"removed   vector_bak/{half.name}  unfinished  unfinished: {half.name}",
+        "removed: 0 of 3 sets, 1 unfinished, 2.0 B",
+    ]
+    assert not half.exists()

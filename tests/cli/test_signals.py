@@ -132,3 +132,59 @@ def test_a_signal_while_sets_are_removed(
     assert len(list(folder.iterdir())) == 4
     message = "interrupted: what was removed before that is gone"
     assert (json.loads(out)["error"]["message"], err) == (message, f"{message}\n")
+
+
+#: The command line, sent a signal when it comes to import a module.
+EARLY = """
+import os, runpy, sys
+module, number = sys.argv[1], int(sys.argv[2])
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            os.kill(os.getpid(), number)
+sys.meta_path.insert(0, Finder())
+sys.argv[:] = ["pgvector-restore", *sys.argv[3:]]
+runpy.run_module("pgvector_restore", run_name="__main__", alter_sys=False)
+"""
+
+
+@pytest.mark.parametrize("module", ["click", "pgvector_restore.cli.app", "psycopg", "numpy"])
+@_SIGNALS
+def test_a_signal_while_it_is_loaded(module: str, number: int, code: int) -> None:
+    start = [sys.executable, "-X", "dev", "-W", "error", "-c", EARLY, module, str(int(number))]
+    for args in (["list", str(STORE), "--json"], ["list", str(STORE)]):
+        done = subprocess.run(
+            [*start, *args], check=False, capture_output=True, text=True, timeout=TIMEOUT_S
+        )
+        assert (done.returncode, done.stderr) == (code, "interrupted: nothing has changed\n")
+        if "--json" not in args:
+            assert done.stdout == ""
+            continue
+        error = json.loads(done.stdout)["error"]
+        assert (error["exit_code"], error["type"]) == (code, "KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_loading_leaves_signals_as_they_were(number: int) -> None:
+    script = f"""
+import signal, sys
+from pgvector_restore.cli import app, main
+found = []
+app.list_command.callback = lambda **_: found.append(signal.getsignal({int(number)}))
+if sys.argv.pop(1) == "ignored":
+    signal.signal({int(number)}, signal.SIG_IGN)
+before = signal.getsignal({int(number)})
+try:
+    main()
+except SystemExit:
+    print(found == [before])
+"""
+    for kind in ("default", "ignored"):
+        done = subprocess.run(
+            [sys.executable, "-c", script, kind, "list", STORE],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+        )
+        assert (done.stdout, done.stderr) == ("True\n", "")

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from pgvector_restore.manifest import Manifest, ManifestColumn, ManifestFile, ManifestTable
+from tests.storage.conftest import s3_bucket, s3_files, s3_server
+
+__all__ = ["s3_bucket", "s3_files", "s3_server"]
 
 #: A fixed moment, seconds since the epoch, long after every file of these tests was made.
 NOW = 1_900_000_000.0

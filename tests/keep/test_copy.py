@@ -237,3 +237,29 @@ def test_nowhere_to_copy_to(root: Path, write: Write) -> None:
     for destination in (source, open_store(str(root))):
         with pytest.raises(OptionError, match="is source and destination"):
             copy_set(source, _LABEL, destination)
+
+
+def test_onto_itself_by_another_name(
+    root: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(_A)
+    (root.parent / "link").symlink_to(root)
+    monkeypatch.chdir(root.parent)
+    names = ["root", "./root/", "other/../root", "link", str(root), f"file://{root}", f"{root}//"]
+    (root.parent / "other").mkdir()
+    for name in names:
+        with pytest.raises(OptionError, match="is source and destination"):
+            copy_set(open_store(name), _LABEL, open_store(root))
+    source = open_store("root")
+    (root.parent / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")  # where the same spelling is another folder
+    copy_set(source, _LABEL, open_store("root"))
+    assert files(root.parent / "elsewhere" / "root") == files(root)
+
+
+def test_onto_itself_with_a_slash_more(root: Path, write: Write) -> None:
+    write(_A)
+    copy_set(open_store(root), _LABEL, open_store("memory://itself"))
+    for one, other in (("itself", "itself/"), ("itself/", "itself")):
+        with pytest.raises(OptionError, match="is source and destination"):
+            copy_set(open_store(f"memory://{one}"), _LABEL, open_store(f"memory://{other}"))

@@ -4,10 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.errors import (
@@ -19,10 +21,13 @@ from pgvector_restore.errors import (
 )
 from pgvector_restore.inspecting import inspect_set
 from pgvector_restore.keeping import KeepRules
+from pgvector_restore.model import ObjectInfo
 from pgvector_restore.progress import ProgressEvent
 from pgvector_restore.pruning import PruneReport, prune
 from pgvector_restore.restorer import Restorer
 from pgvector_restore.storage import BackupStore, open_store
+from pgvector_restore.storage._local import LocalStore
+from pgvector_restore.storage._paths import local_place
 from tests.disks import unmount
 from tests.keep.conftest import DAY, NOW, Write
 
@@ -103,6 +108,48 @@ def test_half_a_mark_is_swept(root: Path, write: Write) -> None:
     stay = write(_A)
     (root / "vector_bak" / f"manifest_{_B}.tmp.tmp").write_bytes(b"")
     assert [one.found.label for one in run(root).leftovers if not one.keep] == [f"vector_bak/{_B}"]
+    assert keys(root) == set(stay)
+
+
+@pytest.mark.parametrize("folder", ["vector_bak", "task_1/vector_bak", "."])
+def test_a_half_written_log_is_swept(root: Path, write: Write, folder: str) -> None:
+    stay = {str(Path(key)) for key in write(_A, folder)}
+    half = root / folder / "vector_backup_log.txt.tmp"
+    half.write_text("ha")
+    os.utime(half, (NOW - DAY + 1, NOW - DAY + 1))
+    (kept,) = run(root).leftovers
+    assert (kept.keep, kept.reason) == (True, "it may still be written")
+    os.utime(half, (NOW - DAY - 1, NOW - DAY - 1))
+    catalog = open_store(str(root)).catalog()
+    (one,) = catalog.incomplete
+    where = {"vector_bak": "vector_bak/", "task_1/vector_bak": "task_1/", ".": ""}[folder]
+    assert one.label == f"{where}vector_backup_log.txt.tmp"
+    assert (one.timestamp, one.reason) == ("", "unfinished: vector_backup_log.txt.tmp")
+    with pytest.raises(BackupNotFoundError, match="no backup set"):
+        catalog.get(where)
+    (gone,) = run(root, KeepRules()).leftovers
+    assert (gone.found, gone.keep) == (one, False)
+    assert keys(root) == stay
+
+
+class _Timeless(LocalStore):
+    """A storage that does not tell when an object was changed."""
+
+    def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
+        for info in super().list(prefix, max_depth=max_depth):
+            yield evolve(info, mtime=None)
+
+
+def test_without_times_names_tell_the_age(root: Path, write: Write) -> None:
+    stay = write(_A) + write("20991231_000000", marker=True) + write("20260231_000000", marker=True)
+    write(_B, marker=True)
+    write("00010101_000000", marker=True)  # before all that systems can count from
+    store = _Timeless(local_place(str(root), windows=False))
+    report = prune(store, _LAST, now=NOW)
+    assert {one.found.timestamp for one in report.leftovers if not one.keep} == {
+        _B,
+        "00010101_000000",
+    }
     assert keys(root) == set(stay)
 
 

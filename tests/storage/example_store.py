@@ -1,54 +1,38 @@
-"""A store of another package: files in a SQLite database, ``sqlite:///backups.db``.
+"""A store of another package: the files of a tar archive, ``tar:///data/backups.tar``.
 
-The package names it in its ``pyproject.toml``::
+It reads; what is asked for of a file is held in memory. The package names it in its
+``pyproject.toml``::
 
     [project.entry-points."pgvector_restore.stores"]
-    sqlite = "example_store:open_sqlite"
+    tar = "example_store:TarStore"
 """
 
-from __future__ import annotations
-
 import io
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO
+import tarfile
+from collections.abc import Iterator
+from typing import BinaryIO
 
-from pgvector_restore import BackupNotFoundError, BackupStore, Layout, ObjectInfo, StoreError
+from pgvector_restore import BackupStore, Layout, ObjectInfo
 
 
-class SqliteStore(BackupStore):
-    def __init__(self, path: str, layout: Layout) -> None:
-        self.path, self.layout = path, layout
+class TarStore(BackupStore):
+    url = ""
 
-    @property
-    def url(self) -> str:
-        return f"sqlite://{self.path}"
+    def __init__(self, url: str, layout: Layout, **_: object) -> None:
+        self.url, self.layout = url, layout
+        self._path = url.removeprefix("tar://")
 
     def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
-        for key, size, version in self._query("SELECT key, length(data), version FROM objects"):
+        with self.reading(), tarfile.open(self._path) as archive:
+            files = {file.name: file for file in archive if file.isfile()}
+        for key, file in sorted(files.items()):
             if key.startswith(prefix) and (max_depth is None or key.count("/") < max_depth):
-                yield ObjectInfo(key, size, str(version))
+                yield ObjectInfo(key, file.size, str(file.offset), file.mtime)
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> BinaryIO:
-        for (data,) in self._query("SELECT data FROM objects WHERE key = ?", key):
-            return io.BytesIO(data[start:end])
-        raise BackupNotFoundError(f"no such file: {self.url}/{key}")
-
-    def _query(self, sql: str, *values: str) -> Sequence[Any]:
-        if not Path(self.path).exists():
-            raise BackupNotFoundError(f"no such database: {self.url}", hint="look for the file")
-        try:
-            connection = sqlite3.connect(self.path)
-            rows = connection.execute(sql, values).fetchall()
-            connection.close()
-        except sqlite3.Error as exc:
-            raise StoreError(f"cannot read {self.url}: {type(exc).__name__}") from exc
-        return sorted(rows)
-
-
-def open_sqlite(
-    url: str, *, layout: Layout, storage_options: Mapping[str, object] | None
-) -> BackupStore:
-    assert not storage_options, "it needs none"
-    return SqliteStore(url.removeprefix("sqlite://"), layout)
+        with self.reading(key), tarfile.open(self._path) as archive:
+            file = archive.extractfile(key) if key in archive.getnames() else None
+            if file is None:
+                raise FileNotFoundError(key)
+            file.seek(start)
+            return io.BytesIO(file.read(-1 if end is None else end - start))

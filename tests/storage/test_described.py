@@ -174,3 +174,21 @@ def test_manifest_with_another_size(written: Written, tmp_path: Path) -> None:
     (tmp_path / "vector_bak" / _CSV[0]).write_text("x")
     with pytest.raises(BadManifestError, match=rf"{_CSV[0]} has 1 bytes, the manifest says 43"):
         store.read_manifest(store.catalog().latest())
+
+
+@pytest.mark.parametrize("usual", [True, False])
+def test_manifest_that_is_too_large(
+    written: Written, tmp_path: Path, caplog: pytest.LogCaptureFixture, *, usual: bool
+) -> None:
+    store = written(*(_CSV if usual else _CSV[:1]), described=b"{}")
+    size = (32 << 20) + 1
+    with (tmp_path / "vector_bak" / _MANIFEST).open("r+b") as file:
+        file.truncate(size)
+    message = f"manifest is too large: {size:,} bytes, at most {size - 1:,} are read ({_MANIFEST})"
+    catalog = store.catalog()
+    if not usual:  # only the manifest could tell whether a file is missing
+        assert (catalog.sets, caplog.messages) == ((), [message])
+        return
+    with pytest.raises(BadManifestError) as caught:
+        store.read_manifest(_only(catalog))
+    assert str(caught.value) == message

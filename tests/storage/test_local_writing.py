@@ -9,6 +9,7 @@ import pytest
 
 from pgvector_restore.errors import (
     BackupExistsError,
+    BackupInUseError,
     BackupNotFoundError,
     OptionError,
     StoreError,
@@ -122,3 +123,37 @@ def test_no_room(store: WritableStore, tmp_path: Path) -> None:
     (tmp_path / "root" / "a").write_text("a file where a folder is needed")
     with pytest.raises(StoreError), store.create("a/b.csv"):
         pytest.fail("the block must not run")
+
+
+def test_one_writer_at_a_time(store: WritableStore) -> None:
+    with store.create("log.txt", replace=True) as stream:
+        stream.write(b"first")
+        with (
+            pytest.raises(BackupInUseError, match="is being written by somebody else"),
+            store.create("log.txt", replace=True),
+        ):
+            pytest.fail("the block must not run")
+        stream.write(b" and only")
+    assert store.open("log.txt").read() == b"first and only"
+    with store.create("log.txt", replace=True) as stream:
+        stream.write(b"second")
+    assert store.open("log.txt").read() == b"second"
+    assert _keys(store) == ["log.txt"]
+
+
+def test_what_a_dead_writer_left(store: WritableStore, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.csv").write_bytes(b"finished")
+    (root / "b.csv.tmp").write_bytes(b"ha")
+    # Killed between the two names of a finished file.
+    (root / "a.csv.tmp").hardlink_to(root / "a.csv")
+    with store.create("a.csv", replace=True) as stream:
+        stream.write(b"new")
+        assert store.open("a.csv").read() == b"finished"
+    with store.create("b.csv", replace=True) as stream:
+        stream.write(b"whole")
+    assert {path.name: path.read_bytes() for path in root.iterdir()} == {
+        "a.csv": b"new",
+        "b.csv": b"whole",
+    }

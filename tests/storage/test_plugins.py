@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import shutil
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+import tarfile
 from pathlib import Path
 
 import pytest
 
-from pgvector_restore import BackupStore, Layout, OptionError, WritableStore, open_store
+from pgvector_restore import BackupStore, Layout, OptionError, StoreError, WritableStore, open_store
 from pgvector_restore.testing import BackupStoreTests
 from tests.cli.conftest import run_command
 from tests.sets import write_set
@@ -42,42 +42,53 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def example(packages: Path) -> None:
     shutil.copy(EXAMPLE, packages)
-    install(packages, "example-store", "sqlite = example_store:open_sqlite")
+    install(packages, "example-store", "tar = example_store:TarStore")
 
 
 @pytest.mark.usefixtures("example")
 class TestExample(BackupStoreTests):
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:
-        self.path = tmp_path / "backups.db"
+        self.path = tmp_path / "backups.tar"
 
     def make_store(self, objects: dict[str, bytes]) -> BackupStore:
-        self.path.unlink(missing_ok=True)
-        with closing(sqlite3.connect(self.path)) as database:
-            database.execute(
-                "CREATE TABLE objects (key text PRIMARY KEY, data blob, version integer)"
-            )
-        store = open_store(f"sqlite://{self.path}")
+        tarfile.open(self.path, "w").close()
+        store = open_store(f"tar://{self.path}")
         for key, data in objects.items():
             self.replace(store, key, data)
         return store
 
     def make_missing(self) -> BackupStore:
-        return open_store(f"sqlite://{self.path}.missing")
+        return open_store(f"tar://{self.path}.missing")
 
     def replace(self, store: BackupStore, key: str, data: bytes) -> None:  # noqa: ARG002
-        with closing(sqlite3.connect(self.path, isolation_level=None)) as database:
-            database.execute(
-                "INSERT INTO objects VALUES (?, ?, 1) ON CONFLICT (key)"
-                " DO UPDATE SET data = excluded.data, version = version + 1",
-                (key, data),
-            )
+        file = tarfile.TarInfo(key)
+        file.size = len(data)
+        with tarfile.open(self.path, "a") as archive:
+            archive.addfile(file, io.BytesIO(data))
+
+
+@pytest.mark.usefixtures("example")
+def test_example_tells_of_its_storage_in_our_terms(tmp_path: Path) -> None:
+    store = open_store(f"tar://{tmp_path}/backups.tar")
+    (tmp_path / "backups.tar").write_bytes(b"no archive")
+    with pytest.raises(StoreError, match=r'cannot read "tar://.*backups.tar": ReadError') as caught:
+        list(store.list())
+    assert isinstance(caught.value.__cause__, tarfile.ReadError)
+    with pytest.raises(StoreError, match=r'cannot read "tar://.*backups.tar/x.csv": ReadError'):
+        store.open("x.csv")
+
+
+def test_example_is_short() -> None:
+    docstring, code = EXAMPLE.read_text("utf-8").split('"""\n\n', 1)
+    assert docstring.startswith('"""A store of another package')
+    assert len(code.splitlines()) <= 30  # what the guide says
 
 
 @pytest.mark.usefixtures("example")
 def test_layout_reaches_it(tmp_path: Path) -> None:
     layout = Layout(suffix=".txt")
-    store = open_store(f"sqlite://{tmp_path}/x.db", layout=layout)
+    store = open_store(f"tar://{tmp_path}/x.tar", layout=layout)
     assert store.layout is layout
 
 

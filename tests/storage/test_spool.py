@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -157,3 +158,35 @@ def test_a_file_is_fetched_once(
     assert query(g2_dsn, f"SELECT t::text FROM {EMBEDDING} t ORDER BY 1") == wanted
     if room:
         assert not list(copies.iterdir())
+
+
+KILLED = """
+import os, signal, sys
+from pgvector_restore import open_store
+from pgvector_restore.storage.spool import Spool
+spool = Spool(open_store(sys.argv[1]), "file", sys.argv[2])
+spool.add(b"x" * 1000)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    (copies / "pgvector_restore-parts-stranger").mkdir()
+    (copies / "pgvector_restore-parts-link").symlink_to(tmp_path)
+    strangers = set(copies.iterdir())
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", KILLED, tmp_path, copies], check=False)
+    old, young = set(copies.iterdir()) - strangers
+    with Spool(open_store(tmp_path), "file", str(copies)) as living:
+        living.add(b"y")
+        (live,) = set(copies.iterdir()) - strangers - {old, young}
+        for folder in {old, live, *strangers}:
+            os.utime(folder, (1.0, 1.0))
+        with Spool(open_store(tmp_path), "file", str(copies)) as other:
+            other.add(b"z")
+            assert {old, young, live} & set(copies.iterdir()) == {young, live}
+        assert read(living.part(None)) == b"y"
+    assert set(copies.iterdir()) == {young, *strangers}

@@ -69,9 +69,9 @@ def test_a_place_without_a_name() -> None:
         Failpoint("connect=kill").reach("nowhere")
 
 
-def test_the_variable_is_judged_when_the_package_is_imported() -> None:
+def test_the_variable_is_judged_when_the_package_is_loaded() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "import pgvector_restore"],
+        [sys.executable, "-c", "from pgvector_restore import Restorer"],
         env=os.environ | {ENV_FAILPOINT: "nowhere=kill"},
         capture_output=True,
         text=True,

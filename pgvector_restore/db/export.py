@@ -256,7 +256,7 @@ def snapshot_of(
                 # Before the first SELECT: the snapshot is not older than what the locks waited for.
                 _lock(cur, found, emptied)
                 facts = server_facts(cur, schema, names)
-                tables = describe_relations(cur, facts, found)
+                tables = describe_relations(cur, facts, found, emptied)
                 snapshot = Snapshot(facts, tables, cur, target, options)
                 reach("backup.snapshot", conn)
                 yield snapshot

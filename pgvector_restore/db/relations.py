@@ -105,7 +105,7 @@ class Relation(RelationName):
     indexes: tuple[TargetIndex, ...] = ()
     #: Other tables whose foreign keys refer to it.
     referenced_by: tuple[str, ...] = ()
-    #: Code of strangers that emptying it would run.
+    #: Code of strangers that emptying it would run, where that is asked for.
     truncate_code: tuple[AttachedCode, ...] = ()
 
 
@@ -143,18 +143,30 @@ def find_relations(
 
 
 def describe_relations(
-    cur: _Cursor, facts: TargetFacts, names: Sequence[RelationName]
+    cur: _Cursor, facts: TargetFacts, names: Sequence[RelationName], emptied: str | None
 ) -> tuple[Relation, ...]:
     """What has to be known of locked relations. The session must be configured.
+
+    Args:
+        cur: In a transaction.
+        facts: The server.
+        names: The relations.
+        emptied: The one that is to be emptied: what that would run is looked for.
 
     Raises:
         TargetMismatchError: Some rows of one would be hidden from the role, or it has no columns.
         TargetChangedError: One is not what it was a moment ago.
     """
-    return tuple(_describe(cur, facts, name) for name in names)
+    return tuple(_describe(cur, facts, name, emptied=emptied == name.name) for name in names)
 
 
-def _describe(cur: _Cursor, facts: TargetFacts, name: RelationName) -> Relation:
+def _describe(
+    cur: _Cursor,
+    facts: TargetFacts,
+    name: RelationName,
+    *,
+    emptied: bool,
+) -> Relation:
     full = f"{name.schema}.{name.name}"
     cur.execute(_DESCRIBE, [name.oid])
     row = cur.fetchone()
@@ -177,7 +189,7 @@ def _describe(cur: _Cursor, facts: TargetFacts, name: RelationName) -> Relation:
     cur.execute(_KEYS, [name.oid])
     keys = [(kind, tuple(names)) for kind, names in cur.fetchall()]
     in_stretches = is_heap and facts.server_version >= _TID_RANGE_VERSION
-    code = find_attached_code(cur, name.oid) if name.kind in ("r", "p") else ()
+    code = find_attached_code(cur, name.oid) if emptied and name.kind in ("r", "p") else ()
     return Relation(
         name.schema,
         name.name,

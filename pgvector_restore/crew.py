@@ -6,11 +6,11 @@ import queue
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.db.errors import server_errors
-from pgvector_restore.db.export import Reader
+from pgvector_restore.db.reader import Reader
 from pgvector_restore.errors import CancelledError
 
 __all__ = ["Crew", "Pipe", "crew_of"]
@@ -41,14 +41,18 @@ class Crew:
 
     def submit(self, work: Callable[[Reader], _T]) -> Future[_T]:
         """Run it in a thread, in the order of submission."""
-        return self._pool.submit(self._run, work)
+        return self._pool.submit(self._run, lambda readers: work(readers[0]), 1)
 
-    def _run(self, work: Callable[[Reader], _T]) -> _T:
+    def submit_alone(self, work: Callable[[Sequence[Reader]], _T]) -> Future[_T]:
+        """Run it in one thread with all readers; nothing else may be running."""
+        return self._pool.submit(self._run, work, self.size)
+
+    def _run(self, work: Callable[[Sequence[Reader]], _T], count: int) -> _T:
         self.stop.check()
-        reader = self._free.get()
+        readers = [self._free.get() for _ in range(count)]
         try:
             with server_errors():
-                return work(reader)
+                return work(readers)
         except BaseException as exc:
             # What ends because of the stop is not what it was stopped for.
             if not self.stop.cancelled:
@@ -56,7 +60,8 @@ class Crew:
                 self.stop.cancel()
             raise
         finally:
-            self._free.put(reader)
+            for reader in readers:
+                self._free.put(reader)
 
     def check(self) -> None:
         """Raise if it was called off, or what a thread has raised.
@@ -101,20 +106,27 @@ def crew_of(readers: Sequence[Reader], cancel: CancelToken) -> Iterator[Crew]:
             crew.close()
 
 
-class Pipe:
-    """Blocks on their way from a thread that reads to the one that writes; it holds a few.
+class Pipe(Generic[_T]):
+    """Things on their way from a thread that reads to the one that writes; it holds a few.
 
     Args:
         crew: Whose thread it is that reads.
-        capacity: Blocks that may wait.
+        capacity: Things that may wait.
     """
 
     def __init__(self, crew: Crew, capacity: int) -> None:
         self._crew = crew
-        self._queue: queue.Queue[bytes | None] = queue.Queue(capacity)
+        self._capacity = capacity
+        # Whoever looks before it puts something may put one more and the end without waiting.
+        self._queue: queue.Queue[_T | None] = queue.Queue(capacity + 1)
 
-    def put(self, block: bytes | None) -> None:
-        """Add a block, ``None`` after the last one; waits for room.
+    @property
+    def full(self) -> bool:
+        """Whether as many wait as there should; if not, two can be put without waiting."""
+        return self._queue.qsize() >= self._capacity
+
+    def put(self, block: _T | None) -> None:
+        """Add one, ``None`` after the last; waits for room.
 
         Raises:
             CancelledError: The crew was stopped.
@@ -127,7 +139,7 @@ class Pipe:
                 continue
             return
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[_T]:
         while True:
             self._crew.check()
             try:

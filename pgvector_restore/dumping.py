@@ -14,13 +14,13 @@ from threading import Lock
 from attrs import define, field, frozen
 
 from pgvector_restore.crew import Crew, Pipe
-from pgvector_restore.db.export import Reader
 from pgvector_restore.db.extents import Extent, cut_pages
+from pgvector_restore.db.reader import Reader
 from pgvector_restore.db.relations import Relation
-from pgvector_restore.errors import RowCountError
 from pgvector_restore.failpoints import reach
 from pgvector_restore.manifest import ManifestFile
 from pgvector_restore.model import FileFormat
+from pgvector_restore.plain_csv import PlainCsv, check_counts
 from pgvector_restore.row_sums import RowSums
 from pgvector_restore.rows.csv_text import CsvPrinter
 from pgvector_restore.rows.digest import ContentDigest, RowForm, form_of
@@ -113,27 +113,14 @@ class Dump:
         started = time.perf_counter()
         extents = cut_pages(table.pages, table.size_bytes, _CSV_EXTENT_BYTES)
         form = form_of(table.columns)
-        waiting: deque[Pipe] = deque()
-        futures: list[Future[ContentDigest]] = []
-        todo = iter(enumerate(extents))
-
-        def begin() -> None:
-            for place, extent in todo:
-                pipe = Pipe(self._crew, _CSV_BLOCKS)
-                read = partial(self._csv_extent, table, form, extent, pipe, place == 0)
-                futures.append(self._crew.submit(read))
-                waiting.append(pipe)
-                return
-
+        begin = self._begin_plain if self._packer is None else self._begin_packed
         name = self._layout.file_name(table.name, self._new.timestamp) + self._suffix
         with self._new.file(name, aside=False) as file:
-            for _ in range(self._crew.size + _CSV_AHEAD):
-                begin()
-            while waiting:
-                for block in waiting.popleft():
+            stretches, futures = begin(table, form, extents)
+            for blocks in stretches:
+                for block in blocks:
                     file.write(block)
                     reach("backup.block")
-                begin()
                 self._tally.add(0, table.size_bytes // len(extents))
                 self._tell(table.name)
             digest = ContentDigest()
@@ -143,12 +130,53 @@ class Dump:
         stored = _described(file, digest.rows)
         return Dumped((stored,), digest, time.perf_counter() - started)
 
+    def _begin_plain(
+        self, table: Relation, form: RowForm, extents: Sequence[Extent | None]
+    ) -> tuple[Iterable[Iterable[bytes]], list[Future[ContentDigest]]]:
+        """Blocks by stretch, and what becomes of all; one thread reads."""
+        plain = PlainCsv(
+            table,
+            form,
+            extents,
+            self._crew,
+            blocks=_CSV_BLOCKS,
+            ahead=self._crew.size + _CSV_AHEAD,
+            digest=self._digest,
+            on_rows=lambda rows: self._tally.add(rows, 0),
+        )
+        return plain.stretches, [self._crew.submit_alone(plain.run)]
+
+    def _begin_packed(
+        self, table: Relation, form: RowForm, extents: Sequence[Extent | None]
+    ) -> tuple[Iterable[Iterable[bytes]], list[Future[ContentDigest]]]:
+        """The same, compressed: a thread for each stretch, as compressing takes the longest."""
+        waiting: deque[Pipe[bytes]] = deque()
+        futures: list[Future[ContentDigest]] = []
+        todo = iter(enumerate(extents))
+
+        def begin() -> None:
+            for place, extent in todo:
+                pipe: Pipe[bytes] = Pipe(self._crew, _CSV_BLOCKS)
+                read = partial(self._csv_extent, table, form, extent, pipe, place == 0)
+                futures.append(self._crew.submit(read))
+                waiting.append(pipe)
+                return
+
+        def stretches() -> Iterator[Iterable[bytes]]:
+            for _ in range(self._crew.size + _CSV_AHEAD):
+                begin()
+            while waiting:
+                yield waiting.popleft()
+                begin()
+
+        return stretches(), futures
+
     def _csv_extent(
         self,
         table: Relation,
         form: RowForm,
         extent: Extent | None,
-        pipe: Pipe,
+        pipe: Pipe[bytes],
         header: bool,  # noqa: FBT001 - bound by partial()
         reader: Reader,
     ) -> ContentDigest:
@@ -171,7 +199,7 @@ class Dump:
                 pipe.put(block)
         pipe.put(None)
         digest = hashes.digest if self._digest else ContentDigest(counted[0])
-        _check_counts(table, counted[0], digest.rows)
+        check_counts(table, counted[0], digest.rows)
         self._tally.add(digest.rows, 0)
         return digest
 
@@ -218,7 +246,7 @@ class Dump:
                 digest = self._hashed(form, again)
         else:
             digest = ContentDigest(rows)
-        _check_counts(table, rows, digest.rows)
+        check_counts(table, rows, digest.rows)
         self._tally.add(rows, file.size_bytes)
         return [_described(file, rows)], digest
 
@@ -239,13 +267,6 @@ class Dump:
             hashes.add(bytes(row))
         self._crew.stop.check()
         return hashes.digest
-
-
-def _check_counts(table: Relation, sent: int, hashed: int) -> None:
-    if sent != hashed:
-        raise RowCountError(
-            f"{table.schema}.{table.name} gave {sent} rows, and {hashed} for the digest"
-        )
 
 
 def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("rows", "storage", "db"),
     ("plan", "columns", "crew", "sums", "row_sums"),
-    ("new_tables",),
+    ("new_tables", "plain_csv"),
     ("strategy", "feed", "tracking", "quarantine", "spill", "estimate", "grants", "preflight"),
     ("opening",),
     ("binary_feed", "copy_place"),

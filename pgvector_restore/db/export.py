@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -15,11 +15,10 @@ from pgvector_restore.backup_options import BackupOptions
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.db.claims import check_unclaimed
 from pgvector_restore.db.errors import server_errors
-from pgvector_restore.db.extents import Extent, where
 from pgvector_restore.db.inspect import find_schema
-from pgvector_restore.db.interrupt import Interrupter
 from pgvector_restore.db.outcome import Evidence, Pending, note, resolve
 from pgvector_restore.db.pool import Target
+from pgvector_restore.db.reader import Reader
 from pgvector_restore.db.relations import (
     Relation,
     RelationName,
@@ -28,122 +27,14 @@ from pgvector_restore.db.relations import (
 )
 from pgvector_restore.db.server import server_facts
 from pgvector_restore.db.session import configure_session
-from pgvector_restore.db.verify import TableReader
-from pgvector_restore.errors import TargetBusyError, TargetMismatchError
+from pgvector_restore.errors import TargetBusyError
 from pgvector_restore.failpoints import reach
-from pgvector_restore.target import TargetColumn, TargetFacts
+from pgvector_restore.target import TargetFacts
 
-__all__ = ["Reader", "Snapshot", "snapshot_of"]
+__all__ = ["Snapshot", "snapshot_of"]
 
 #: How values are printed, whatever role or database prefer.
 _PRINTED = {"IntervalStyle": "postgres", "bytea_output": "hex", "extra_float_digits": "1"}
-
-
-@define
-class Reader:
-    """One connection that sees the snapshot. One thread uses it at a time.
-
-    Rows that are not read to the end have to be closed, or nobody gets at the connection again.
-    """
-
-    _conn: psycopg.Connection[Any]
-    #: By table: making one asks the server four questions.
-    _for_digest: dict[str, TableReader] = field(factory=dict, init=False)
-
-    @contextmanager
-    def until(self, token: CancelToken) -> Iterator[Interrupter]:
-        """What runs on the connection inside of the block ends soon after the token says so.
-
-        Raises:
-            TargetError: What the server or the driver raised.
-        """
-        interrupter = Interrupter(self._conn, token)
-        try:
-            with server_errors():
-                yield interrupter
-        finally:
-            interrupter.close()
-
-    def csv(
-        self, table: Relation, extent: Extent | None, *, header: bool, counted: list[int]
-    ) -> Generator[bytes, None, None]:
-        """Rows as CSV, in pieces of one row each.
-
-        Args:
-            table: The table.
-            extent: Which part of it; ``None``: all.
-            header: Begin with the names of the columns.
-            counted: Given the number of rows, as the server counted them, at the end.
-        """
-        options = "FORMAT csv, HEADER true" if header else "FORMAT csv"
-        names = [sql.Identifier(column.name) for column in table.columns]
-        yield from self._copy(table, extent, names, options, counted)
-
-    def binary(
-        self, table: Relation, columns: Sequence[TargetColumn], extent: Extent | None,
-        counted: list[int],
-    ) -> Generator[bytes, None, None]:  # fmt: skip
-        """Rows in binary, in pieces of one row each, the header before the first one."""
-        names = [sql.Identifier(column.name) for column in columns]
-        try:
-            yield from self._copy(table, extent, names, "FORMAT binary", counted)
-        except psycopg.errors.UndefinedFunction as exc:
-            raise TargetMismatchError(
-                f"{table.schema}.{table.name} has a column without a binary form:"
-                f" {exc.diag.message_primary}",
-                hint="back it up as csv",
-                sqlstate=exc.sqlstate,
-            ) from exc
-
-    def for_digest(
-        self,
-        table: Relation,
-        columns: Sequence[TargetColumn],
-        extent: Extent | None,
-        counted: list[int],
-        printed: Sequence[str] = (),
-    ) -> Generator[memoryview, None, None]:
-        """Rows as digests are taken of them, see :class:`TableReader`.
-
-        Args:
-            table: The table.
-            columns: What a digest is taken of, in that order.
-            extent: Which part of the table; ``None``: all.
-            counted: Given the number of rows, as the server counted them, at the end.
-            printed: Columns that are sent as text as well, behind the others.
-        """
-        reader = self._for_digest.get(table.name)
-        if reader is None:
-            reader = TableReader(self._conn, table.schema, table.name, columns)
-            self._for_digest[table.name] = reader
-        try:
-            counted.append((yield from reader.chosen_rows(where(extent), printed)))
-        except psycopg.errors.TooManyColumns as exc:
-            raise TargetMismatchError(
-                f"{table.schema}.{table.name} has too many columns to send them twice",
-                hint="back it up without a digest, or in binary",
-                sqlstate=exc.sqlstate,
-            ) from exc
-
-    def _copy(
-        self,
-        table: Relation,
-        extent: Extent | None,
-        names: Sequence[sql.Composable],
-        options: str,
-        counted: list[int],
-    ) -> Iterator[bytes]:
-        statement = sql.SQL("COPY (SELECT {} FROM {}{}) TO STDOUT ({})").format(
-            sql.SQL(", ").join(names),
-            sql.Identifier(table.schema, table.name),
-            where(extent),
-            sql.SQL(options),
-        )
-        cur = psycopg.Cursor(self._conn, row_factory=tuple_row)
-        with cur.copy(statement) as copy:
-            for piece in copy:
-                yield bytes(piece)
-        counted.append(cur.rowcount)
 
 
 @define

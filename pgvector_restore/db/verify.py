@@ -99,6 +99,12 @@ class TableReader:
             printed: Columns that are sent a second time at the end: as the text that their types'
                 output functions give. A cast to text may give another one.
         """
+        with self._cur.copy(self.chosen_statement(where, printed)) as copy:
+            yield from _row_views(iter(copy))
+        return self._cur.rowcount
+
+    def chosen_statement(self, where: sql.Composable, printed: Sequence[str] = ()) -> sql.Composed:
+        """The statement of :meth:`chosen_rows`."""
         chosen = [self._expression(column) for column in self._columns]
         chosen += [
             # concat() and num_nulls() know no NULL of an array's elements or a row's fields.
@@ -107,9 +113,7 @@ class TableReader:
             )
             for name in printed
         ]
-        with self._cur.copy(self._copying(chosen, where)) as copy:
-            yield from _row_views(iter(copy))
-        return self._cur.rowcount
+        return self._copying(chosen, where)
 
     def _copying(self, chosen: Sequence[sql.Composable], where: sql.Composable) -> sql.Composed:
         return sql.SQL("COPY (SELECT {} FROM {}{}) TO STDOUT (FORMAT binary)").format(

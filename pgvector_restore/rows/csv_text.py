@@ -82,7 +82,7 @@ class CsvPrinter:
         held: list[_Text] = []
         size = 0
         for row in rows:
-            hashes(self._print(row, held))
+            hashes(self.add(row, held))
             size += len(row)
             if size >= _BLOCK_BYTES:
                 yield b"".join(held)
@@ -90,8 +90,8 @@ class CsvPrinter:
         if held:
             yield b"".join(held)
 
-    def _print(self, row: memoryview, held: list[_Text]) -> bytes:
-        """Add a row's text; gives its hash."""
+    def add(self, row: memoryview, held: list[_Text]) -> bytes:
+        """Add a row's text in pieces, which may refer to the row; gives its hash."""
         ends = [2]
         at = 2
         for _ in range(self._fields):

@@ -1,0 +1,71 @@
+"""Plain CSV: one thread reads several connections, whatever comes, and however slow it goes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from pgvector_restore import Backuper, ProgressEvent, StoreError, dumping, open_store, plain_csv
+from tests.conftest import connect
+
+_TABLE = "some_rows"
+
+
+def _fill(dsn: str, rows: int) -> bytes:
+    """A table of rows of several sizes; what the server itself writes of it."""
+    with connect(dsn) as conn:
+        conn.execute(f"CREATE TABLE {_TABLE} (id int, words text, more jsonb)")
+        conn.execute(
+            f"INSERT INTO {_TABLE} SELECT n, repeat('word, ', n % 90), '{{\"a\": [1, null]}}'"
+            f" FROM generate_series(1, {rows}) AS n"
+        )
+        with conn.cursor().copy(f"COPY {_TABLE} TO STDOUT (FORMAT csv, HEADER)") as copy:
+            return b"".join(map(bytes, copy))
+
+
+@pytest.mark.parametrize("burst", [1, 2, 3, 8])
+@pytest.mark.parametrize("digest", [True, False])
+@pytest.mark.parametrize("rows", [0, 1, 3000])
+def test_it_is_what_the_server_writes(
+    dsn: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    burst: int,
+    digest: bool,  # noqa: FBT001 - a parameter
+    rows: int,
+) -> None:
+    """Many short stretches, hardly room for what waits, and storing slower than reading."""
+    expected = _fill(dsn, rows)
+    monkeypatch.setattr(plain_csv, "_BURST", burst)
+    monkeypatch.setattr(plain_csv, "_BLOCK_BYTES", 20_000)
+    monkeypatch.setattr(dumping, "_CSV_EXTENT_BYTES", 50_000)
+    monkeypatch.setattr(dumping, "_CSV_BLOCKS", 1)
+    monkeypatch.setattr(dumping, "_CSV_AHEAD", 0)
+
+    def slowly(event: ProgressEvent) -> None:
+        if event.phase == "read":
+            time.sleep(0.003)
+
+    with Backuper(open_store(tmp_path), dsn) as backuper:
+        report = backuper.backup(
+            tables=[_TABLE], jobs=3, digest=digest, progress=slowly, truncate_after=False
+        )
+    (file,) = tmp_path.rglob(f"{_TABLE}_*.csv")
+    assert file.read_bytes() == expected
+    assert report.rows == rows
+
+
+def test_an_error_of_the_server_amid_the_rows(dsn: str, tmp_path: Path) -> None:
+    with connect(dsn) as conn:
+        conn.execute(
+            f"CREATE VIEW {_TABLE} AS SELECT n, 1 / (n - 900) AS x FROM generate_series(1, 1000) n"
+        )
+    with (
+        Backuper(open_store(tmp_path), dsn) as backuper,
+        pytest.raises(Exception, match="division by zero") as caught,
+    ):
+        backuper.backup(tables=[_TABLE])
+    assert not isinstance(caught.value, StoreError)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -161,6 +161,8 @@ class PlainCsv:
             else:
                 slot.sums.take(printer.add(row, held))
             slot.size += len(row)
+            if slot.size >= _BLOCK_BYTES:
+                break
         if slot.size >= _BLOCK_BYTES or (copy.counted is not None and held):
             pipe.put(b"".join(held))
             held.clear()

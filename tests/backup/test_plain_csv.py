@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pgvector_restore import Backuper, ProgressEvent, StoreError, dumping, open_store, plain_csv
+from pgvector_restore.crew import Pipe
 from tests.conftest import connect
 
 _TABLE = "some_rows"
@@ -55,6 +56,28 @@ def test_it_is_what_the_server_writes(
     (file,) = tmp_path.rglob(f"{_TABLE}_*.csv")
     assert file.read_bytes() == expected
     assert report.rows == rows
+
+
+def test_few_long_rows_wait_in_memory(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block is given on as soon as it is one, not after so many rows."""
+    with connect(dsn) as conn:
+        conn.execute(f"CREATE TABLE {_TABLE} (words text)")
+        conn.execute(f"INSERT INTO {_TABLE} SELECT repeat('x', 3000000) FROM generate_series(1, 9)")
+    blocks: list[int] = []
+    put = Pipe.put
+
+    def noted(self: Pipe[bytes], block: bytes | None) -> None:
+        if isinstance(block, bytes):
+            blocks.append(len(block))
+        put(self, block)
+
+    monkeypatch.setattr(Pipe, "put", noted)
+    with Backuper(open_store(tmp_path), dsn) as backuper:
+        backuper.backup(tables=[_TABLE])
+    assert len(blocks) >= 9
+    assert max(blocks) < 4_000_000
 
 
 def test_an_error_of_the_server_amid_the_rows(dsn: str, tmp_path: Path) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from pgvector_restore.rows.digest import ContentDigest, RowForm, digest_of, row_hash
+from pgvector_restore.rows.pgcopy import BINARY_HEADER, BINARY_TRAILER
 
 __all__ = ["RowSums"]
 
 #: Rows whose hashes are added up at a time.
 _HASHES = 1000
-
-#: What precedes the first row and follows the last one of COPY's binary format.
-_HEADER_BYTES, _TRAILER = 19, b"\xff\xff"
 
 
 class RowSums:
@@ -42,10 +40,10 @@ class RowSums:
 
     def of_copy(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         """Pass on what COPY sends in binary, and hash its rows."""
-        header = _HEADER_BYTES
+        header = len(BINARY_HEADER)
         for piece in pieces:
             row = piece[header:]
             header = 0
-            if row and row != _TRAILER:
+            if row and row != BINARY_TRAILER:
                 self.add(row)
             yield piece

@@ -10,10 +10,12 @@ import psycopg
 from psycopg import pq, sql
 from psycopg.rows import tuple_row
 
-__all__ = ["CopyOut", "copying_out"]
+__all__ = ["HEADER_BYTES", "TRAILER", "CopyOut", "copying_out"]
 
-#: Bytes before the first row in binary, and what follows the last one.
-_HEADER_BYTES, _TRAILER = 19, b"\xff\xff"
+#: Bytes before the first row in binary: signature, flags, length of an extension that is not there.
+HEADER_BYTES = 19
+#: What follows the last row: a number of fields that is none.
+TRAILER = b"\xff\xff"
 
 
 class CopyOut:
@@ -27,7 +29,7 @@ class CopyOut:
         self._conn = conn
         self._pg = conn.pgconn
         self._binary = binary
-        self._header = _HEADER_BYTES if binary else 0
+        self._header = HEADER_BYTES if binary else 0
         self._sent = False
         self._rows = 0
         #: Nothing more is at hand: the socket has to be waited for, then :meth:`receive`.
@@ -54,7 +56,7 @@ class CopyOut:
             if self._binary:
                 if self._header:
                     row, self._header = row[self._header :], 0
-                if row == _TRAILER:
+                if row == TRAILER:
                     continue
             most -= 1
             yield row

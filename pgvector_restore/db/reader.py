@@ -67,9 +67,7 @@ class Reader:
             header: Begin with the names of the columns.
             counted: Given the number of rows, as the server counted them, at the end.
         """
-        options = "FORMAT csv, HEADER true" if header else "FORMAT csv"
-        names = [sql.Identifier(column.name) for column in table.columns]
-        yield from self._copy(table, extent, names, options, counted)
+        yield from self._copy(_csv_statement(table, extent, header=header), counted)
 
     def binary(
         self, table: Relation, columns: Sequence[TargetColumn], extent: Extent | None,
@@ -78,7 +76,7 @@ class Reader:
         """Rows in binary, in pieces of one row each, the header before the first one."""
         names = [sql.Identifier(column.name) for column in columns]
         try:
-            yield from self._copy(table, extent, names, "FORMAT binary", counted)
+            yield from self._copy(_statement(table, extent, names, "FORMAT binary"), counted)
         except psycopg.errors.UndefinedFunction as exc:
             raise TargetMismatchError(
                 f"{table.schema}.{table.name} has a column without a binary form:"
@@ -126,9 +124,7 @@ class Reader:
         self, table: Relation, extent: Extent | None, *, header: bool
     ) -> Iterator[CopyOut]:
         """Rows as CSV as they come; see :meth:`csv`."""
-        options = "FORMAT csv, HEADER true" if header else "FORMAT csv"
-        names = [sql.Identifier(column.name) for column in table.columns]
-        statement = _statement(table, extent, names, options)
+        statement = _csv_statement(table, extent, header=header)
         with copying_out(self._conn, statement, binary=False) as copy:
             yield copy
 
@@ -139,20 +135,18 @@ class Reader:
             self._for_digest[table.name] = reader
         return reader
 
-    def _copy(
-        self,
-        table: Relation,
-        extent: Extent | None,
-        names: Sequence[sql.Composable],
-        options: str,
-        counted: list[int],
-    ) -> Iterator[bytes]:
-        statement = _statement(table, extent, names, options)
+    def _copy(self, statement: sql.Composed, counted: list[int]) -> Iterator[bytes]:
         cur = psycopg.Cursor(self._conn, row_factory=tuple_row)
         with cur.copy(statement) as copy:
             for piece in copy:
                 yield bytes(piece)
         counted.append(cur.rowcount)
+
+
+def _csv_statement(table: Relation, extent: Extent | None, *, header: bool) -> sql.Composed:
+    options = "FORMAT csv, HEADER true" if header else "FORMAT csv"
+    names = [sql.Identifier(column.name) for column in table.columns]
+    return _statement(table, extent, names, options)
 
 
 def _statement(

@@ -10,15 +10,11 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
+from pgvector_restore.db.copy_out import HEADER_BYTES, TRAILER
 from pgvector_restore.db.statements import written
 from pgvector_restore.target import TargetColumn
 
 __all__ = ["TableReader", "snapshot"]
-
-#: Bytes before the first row: signature, flags, length of an extension that is not there.
-_HEADER_BYTES = 19
-#: What follows the last row: a number of fields that is none.
-_TRAILER = b"\xff\xff"
 
 
 @contextmanager
@@ -190,9 +186,9 @@ def _rows(messages: Iterator[Any]) -> Iterator[bytes]:
 
 def _row_views(messages: Iterator[Any]) -> Iterator[memoryview]:
     """One row a message; header and trailer are taken off."""
-    first = memoryview(next(messages, b""))[_HEADER_BYTES:]
-    if first != _TRAILER:
+    first = memoryview(next(messages, b""))[HEADER_BYTES:]
+    if first != TRAILER:
         yield first
     for message in messages:
-        if message != _TRAILER:
+        if message != TRAILER:
             yield memoryview(message)

@@ -22,6 +22,17 @@ Write = Callable[..., list[str]]
 
 
 @pytest.fixture
+def there(tmp_path: Path) -> Path:
+    """Where a set is copied to; nothing is there yet."""
+    return tmp_path / "there"
+
+
+def files(root: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path there."""
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
 def root(tmp_path: Path) -> Path:
     folder = tmp_path / "root"
     folder.mkdir()

@@ -17,20 +17,11 @@ from pgvector_restore.errors import BackupInUseError, StoreChangedError
 from pgvector_restore.progress import Progress, ProgressEvent
 from pgvector_restore.storage import BackupStore, open_store
 from tests.cli.conftest import Done, run_command
-from tests.keep.conftest import Write
+from tests.keep.conftest import Write, files
 from tests.storage.serving import s3_options
 
 _A = "20260101_000000"
 _LABEL = f"vector_bak/{_A}"
-
-
-@pytest.fixture
-def there(tmp_path: Path) -> Path:
-    return tmp_path / "there"
-
-
-def files(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 #: With a manifest or without, and when: of two files, and of a manifest, each is read twice.

@@ -21,19 +21,10 @@ from pgvector_restore.errors import (
 )
 from pgvector_restore.progress import ProgressEvent
 from pgvector_restore.storage import WritableStore, open_store
-from tests.keep.conftest import Write
+from tests.keep.conftest import Write, files
 
 _A = "20260101_000000"
 _LABEL = f"vector_bak/{_A}"
-
-
-@pytest.fixture
-def there(tmp_path: Path) -> Path:
-    return tmp_path / "there"
-
-
-def files(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 @pytest.mark.parametrize("manifest", [False, True])

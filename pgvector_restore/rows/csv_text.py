@@ -22,7 +22,7 @@ _BLOCK_BYTES = 1 << 20
 _HEAD = 4
 _int32 = Struct(">i").unpack_from
 
-#: A vector's text has a comma in its first so many bytes, or none: no element is longer.
+#: A vector's text that is longer has a comma: no element has so many bytes. It has no quotes.
 _ELEMENT_BYTES = 64
 
 #: A line that ends the file for readers of before version 18; in quotes it is a cell.
@@ -60,10 +60,10 @@ class CsvPrinter:
         #: Columns whose text is to be sent as well, in this order, behind those of the form.
         self.sent_as_text = tuple(c.name for c in columns if c.wire not in _PRINTED)
         sent = [column.name for column in form.columns] + list(self.sent_as_text)
-        self._fields = len(sent)
-        #: For each cell the last field of its column, what prints it, and what follows it.
+        self._places = range(len(sent))
+        #: For each cell the last field of its column, how it is printed, and what follows it.
         self._cells = [
-            (len(sent) - 1 - sent[::-1].index(c.name), _print_of(c), b",") for c in columns
+            (len(sent) - 1 - sent[::-1].index(c.name), _kind_of(c), b",") for c in columns
         ]
         if self._cells:
             self._cells[-1] = (*self._cells[-1][:2], b"\n")
@@ -94,54 +94,42 @@ class CsvPrinter:
         """Add a row's text in pieces, which may refer to the row; gives its hash."""
         ends = [2]
         at = 2
-        for _ in range(self._fields):
-            at += _HEAD + max(_int32(row, at)[0], 0)
+        for _ in self._places:
+            size = _int32(row, at)[0]
+            at += _HEAD + size if size > 0 else _HEAD
             ends.append(at)
         # Bytes are sliced faster than views of them; the long texts behind are not copied.
         data = bytes(row[: ends[self._hashed]])
-        for place, text, end in self._cells:
-            start = ends[place]
-            # NULL is nothing at all; the empty string is in quotes.
-            if ends[place + 1] - start > _HEAD or row[start : start + _HEAD] != NULL_FIELD:
-                source = data if place < self._hashed else row
-                text(source[start + _HEAD : ends[place + 1]], held)
-            held.append(end)
+        # Here every call and every test shows in how long a backup takes.
+        for place, kind, following in self._cells:
+            start, stop = ends[place] + _HEAD, ends[place + 1]
+            if kind == _VECTOR and stop - start > _ELEMENT_BYTES:
+                held += (b'"', row[start:stop], b'"', following)
+                continue
+            if start < stop or row[start - _HEAD : start] != NULL_FIELD:
+                if kind == _TEXT:
+                    held.append(quoted(data[start:stop]))
+                elif kind == _JSONB:
+                    held.append(quoted(data[start + 1 : stop]))
+                elif kind == _UUID:
+                    digits = data[start:stop].hex()
+                    groups = digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]
+                    held.append("-".join(groups).encode())
+                else:
+                    held.append(quoted(bytes(row[start:stop])))
+            held.append(following)
         if len(self._cells) == 1 and held[-2:-1] == [_END_OF_FILE]:
             held[-2] = b'"' + _END_OF_FILE + b'"'
-        return row_hash(self._form, data)
+        return row_hash(self._form, data, ends)
 
 
-def _plain(text: _Text, held: list[_Text]) -> None:
-    held.append(quoted(bytes(text)))
+#: How a cell is printed: from a field that is hashed, which is text, or text behind the version of
+#: jsonb, or the bytes of a UUID; or from text that is sent as well, which may be a vector's.
+_TEXT, _JSONB, _UUID, _SENT, _VECTOR = range(5)
+
+#: By encoder, for those that are printed from what is hashed.
+_PRINTED: dict[str | None, int] = {"json": _TEXT, "jsonb": _JSONB, "text": _TEXT, "uuid": _UUID}
 
 
-def _jsonb(payload: _Text, held: list[_Text]) -> None:
-    """The first byte is the version of the format."""
-    held.append(quoted(bytes(payload[1:])))
-
-
-def _uuid(payload: _Text, held: list[_Text]) -> None:
-    digits = payload.hex()
-    groups = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
-    held.append("-".join(groups).encode())
-
-
-def _vector(text: _Text, held: list[_Text]) -> None:
-    """It has no quotes in it, and is not copied to be looked through."""
-    if b"," in bytes(text[:_ELEMENT_BYTES]):
-        held += (b'"', text, b'"')
-    else:
-        held.append(text)
-
-
-#: By encoder: text from the form that is hashed.
-_PRINTED: dict[str | None, Callable[[_Text, list[_Text]], None]] = {
-    "json": _plain,
-    "jsonb": _jsonb,
-    "text": _plain,
-    "uuid": _uuid,
-}
-
-
-def _print_of(column: TargetColumn) -> Callable[[_Text, list[_Text]], None]:
-    return _vector if column.kind == "vector" else _PRINTED.get(column.wire, _plain)
+def _kind_of(column: TargetColumn) -> int:
+    return _VECTOR if column.kind == "vector" else _PRINTED.get(column.wire, _SENT)

@@ -112,14 +112,18 @@ def row_hashes(columns: Sequence[Sequence[bytes]]) -> list[bytes]:
     ]
 
 
-def row_hash(form: RowForm, data: bytes) -> bytes:
-    """Hash of a row as COPY sends it: the number of fields, then the fields in the form's order."""
-    if not form.canonical:
-        return blake2b(data[2:], digest_size=_HASH_BYTES).digest()
-    parts: list[bytes] = []
+def row_hash(form: RowForm, data: bytes, ends: Sequence[int] | None = None) -> bytes:
+    """Hash of a row as COPY sends it: the number of fields, then the fields in the form's order.
+
+    Args:
+        form: The form.
+        data: The row.
+        ends: Where its fields end, behind the number 2, if that is known.
+    """
     start = 2
-    for canonical in form.canonical:
-        end = _field_end(data, start)
+    parts: list[bytes] = []
+    for place, canonical in enumerate(form.canonical, 1):
+        end = ends[place] if ends is not None else _field_end(data, start)
         parts.append(canonical(data[start:end]))
         start = end
     parts.append(data[start:])

@@ -101,8 +101,11 @@ class PlainCsv:
                     at_hand += self._resumed(selector)
                 at_hand = [slot for slot in at_hand if self._advance(slot, selector)]
                 wait_s = 0 if at_hand else _NO_ROOM_S if self._paused else _POLL_S
-                if wait_s == _POLL_S and not selector.get_map():
-                    break
+                if not selector.get_map():  # which not every system can wait for
+                    if not self._paused:
+                        break
+                    self._crew.stop.wait(wait_s)
+                    continue
                 ready = [key.data for key, _ in selector.select(wait_s)]
                 if not ready and wait_s == _POLL_S:
                     # A driver may hold back what the socket has given it already.

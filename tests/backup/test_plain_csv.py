@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import selectors
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +58,30 @@ def test_it_is_what_the_server_writes(
     (file,) = tmp_path.rglob(f"{_TABLE}_*.csv")
     assert file.read_bytes() == expected
     assert report.rows == rows
+
+
+@pytest.mark.parametrize("blocks", [1, 12])
+def test_no_socket_is_waited_for_when_there_is_none(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int
+) -> None:
+    """Windows refuses to; elsewhere it would wait at the end of each table, or while it is full."""
+    expected = _fill(dsn, 3000)
+    monkeypatch.setattr(plain_csv, "_BLOCK_BYTES", 20_000)
+    monkeypatch.setattr(dumping, "_CSV_EXTENT_BYTES", 50_000)
+    monkeypatch.setattr(dumping, "_CSV_BLOCKS", blocks)
+    waited_for: list[int] = []
+
+    class Noting(selectors.DefaultSelector):
+        def select(self, timeout: float | None = None) -> list[Any]:
+            waited_for.append(len(self.get_map()))
+            return super().select(timeout)
+
+    monkeypatch.setattr(selectors, "DefaultSelector", Noting)
+    with Backuper(open_store(tmp_path), dsn) as backuper:
+        backuper.backup(tables=[_TABLE], jobs=2)
+    (file,) = tmp_path.rglob(f"{_TABLE}_*.csv")
+    assert file.read_bytes() == expected
+    assert min(waited_for) > 0
 
 
 def test_few_long_rows_wait_in_memory(

@@ -121,7 +121,9 @@ class PlainCsv:
         """Those that can go on, or begin the next stretch; they are waited for from now on."""
         resumed: list[_Slot] = []
         paused: list[_Slot] = []
-        for slot in filter(self._is_needed, self._paused):
+        for slot in self._paused:
+            if slot.copy is None and self._begun == len(self._extents):
+                continue  # nothing is left for it
             if (self.stretches if slot.pipe is None else slot.pipe).full:
                 paused.append(slot)
             else:
@@ -129,7 +131,7 @@ class PlainCsv:
                     self._begin(slot)
                 selector.register(slot.reader.socket, selectors.EVENT_READ, slot)
                 resumed.append(slot)
-        self._paused = [slot for slot in paused if self._is_needed(slot)]
+        self._paused = paused
         return resumed
 
     def _begin(self, slot: _Slot) -> None:
@@ -164,30 +166,21 @@ class PlainCsv:
         elif not pipe.full:
             return not copy.dry
         selector.unregister(slot.reader.socket)
-        if self._is_needed(slot):
-            self._paused.append(slot)
+        self._paused.append(slot)
         return False
 
     def _take(self, slot: _Slot, copy: CopyOut) -> None:
         """Take a few rows, fewer where they are long."""
-        held, size = slot.held, slot.size
-        if self._printer is None or slot.sums is None:
-            for row in copy.take(_BURST):
+        held, size, sums, printer = slot.held, slot.size, slot.sums, self._printer
+        for row in copy.take(_BURST):
+            if printer is None or sums is None:
                 held.append(row)
-                size += len(row)
-                if size >= _BLOCK_BYTES:
-                    break
-        else:
-            add, hashed = self._printer.add, slot.sums.take
-            for row in copy.take(_BURST):
-                hashed(add(row, held))
-                size += len(row)
-                if size >= _BLOCK_BYTES:
-                    break
+            else:
+                sums.take(printer.add(row, held))
+            size += len(row)
+            if size >= _BLOCK_BYTES:
+                break
         slot.size = size
-
-    def _is_needed(self, slot: _Slot) -> bool:
-        return slot.copy is not None or self._begun < len(self._extents)
 
     def _finish(self, slot: _Slot, pipe: Pipe[bytes], counted: int) -> None:
         slot.copies.close()

@@ -32,6 +32,9 @@ _FIRST_BYTES, _PIECE_BYTES = 1 << 20, 8 << 20
 #: of it is left to chance. The client's own pauses are 15, 18 and 24 s.
 _PAUSE_S, _JITTER_S = 2.0, 1.0
 
+#: Blocks of one blob.
+_MOST_BLOCKS = 50_000
+
 _PAST_THE_END = 416
 
 
@@ -58,10 +61,6 @@ class AzureFiles(AzureBlobFileSystem):  # type: ignore[misc]  # adlfs has no typ
         """Container, name, and no version."""
         container, _, name = self._strip_protocol(path).partition("/")
         return container, name, None
-
-    def sink(self, path: str, *, replace: bool, block_bytes: int) -> AzureSink:
-        """A blob to write; the file of adlfs makes its loop that of the caller's thread."""
-        return AzureSink(self, path, replace=replace, block_bytes=block_bytes)
 
     def disconnect(self) -> None:
         """Close what is connected: adlfs itself keeps it until the process ends."""
@@ -191,29 +190,41 @@ class AzureSink(BlockSink):
         fs: The file system.
         path: The blob.
         replace: Take the place of a blob that is there.
-        block_bytes: Bytes of a block.
     """
 
-    def __init__(self, fs: AzureFiles, path: str, *, replace: bool, block_bytes: int) -> None:
-        super().__init__(block_bytes)
-        self._fs = fs
+    def __init__(self, fs: AzureFiles, path: str, *, replace: bool) -> None:
+        super().__init__(fs, path, _MOST_BLOCKS)
         self._blob = _blob(fs, path)
-        self._path = path
-        self._replace = replace
-        self._blocks: list[BlobBlock] = []
+        self._condition = {} if replace else {"match_condition": MatchConditions.IfMissing}
+        self._names: dict[int, str] = {}
 
-    def _send(self, block: bytes) -> None:
+    async def _begin(self) -> None:
+        """Nothing: a block needs no upload that it belongs to."""
+
+    async def _send(self, number: int, block: bytes, *, is_last: bool) -> None:  # noqa: ARG002
         name = uuid4().hex
         with _plain_errors(self._path):
-            _in_loop(self._fs, self._blob.stage_block(name, _Block(block), length=len(block)))
-        self._blocks.append(BlobBlock(name))
+            await self._blob.stage_block(name, _Block(block), length=len(block))
+        self._names[number] = name
 
-    def _finish(self, last: bytes) -> None:
-        if last:
-            self._send(last)
-        condition = {} if self._replace else {"match_condition": MatchConditions.IfMissing}
+    async def _publish(self) -> None:
+        blocks = [BlobBlock(self._names[number]) for number in sorted(self._names)]
         with _plain_errors(self._path):
-            _in_loop(self._fs, self._blob.commit_block_list(self._blocks, **condition))
+            await self._blob.commit_block_list(blocks, **self._condition)
+
+    async def _send_whole(self, data: bytes) -> None:
+        if data:
+            await self._send(0, data, is_last=True)
+        await self._publish()
+
+    async def _abandon(self) -> None:
+        """Nothing: blocks cannot be removed."""
+
+    async def _is_shown(self) -> bool:
+        committed, _ = await self._blob.get_block_list("committed")
+        return [block.id for block in committed] == [
+            self._names[number] for number in sorted(self._names)
+        ]
 
 
 class _Block(io.BytesIO):

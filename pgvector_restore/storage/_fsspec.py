@@ -163,7 +163,7 @@ class FsspecStore(WritableStore):
         check_writable_key(key)
         what, path = f"{self.url}/{key}", self._path(key)
         if self._row.writes == "upload":
-            writing = _writing.uploaded(self._fs, path, what, replace=replace)
+            writing = _writing.uploaded(self._fs, self._row.streams, path, what, replace=replace)
         else:
             partial = path + self.layout.partial_suffix
             writing = _writing.renamed(self._fs, path, partial, what, replace=replace)

@@ -58,13 +58,6 @@ class GoogleFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
                     raise
                 await asyncio.sleep(pause)
 
-    #: Blocks of an upload stay as large as they are: of any number there may be.
-    fixed_upload_size = True
-
-    def sink(self, path: str, *, replace: bool, block_bytes: int) -> GoogleSink:
-        """An object to write; the file of gcsfs leaves views of its buffer behind an error."""
-        return GoogleSink(self, path, replace=replace, block_bytes=block_bytes)
-
     @property
     def close_session(self) -> Callable[..., None]:
         """What gcsfs calls in the end: it would touch the loop from another thread."""
@@ -74,50 +67,39 @@ class GoogleFiles(GCSFileSystem):  # type: ignore[misc]  # gcsfs has no types
 class GoogleSink(BlockSink):
     """An object being uploaded: in one request, or in a session of several.
 
+    A session takes its blocks one after the other, of any number, each a multiple of 256 KiB.
+
     Args:
         fs: The file system.
         path: The object.
         replace: Take the place of one that is there.
-        block_bytes: Bytes of a block, a multiple of 256 KiB.
     """
 
-    def __init__(self, fs: GoogleFiles, path: str, *, replace: bool, block_bytes: int) -> None:
-        super().__init__(block_bytes)
-        self._fs = fs
+    def __init__(self, fs: GoogleFiles, path: str, *, replace: bool) -> None:
+        super().__init__(fs, path, None, in_order=True)
         self._bucket, self._key, _ = fs.split_path(path)
         self._mode = "overwrite" if replace else "create"
         self._session: str | None = None
-        self._sent = 0
+        self._taken = 0
 
-    def discard(self) -> None:
-        """Give the session up, if there is one."""
-        if self._session is not None:
-            # Without the condition, which is one of uploads.
-            self._fs.call("DELETE", self._session.replace("&ifGenerationMatch=0", ""))
+    async def _begin(self) -> None:
+        self._session = await initiate_upload(self._fs, self._bucket, self._key, mode=self._mode)
 
-    def _send(self, block: bytes) -> None:
-        if self._session is None:
-            beginning = initiate_upload(self._fs, self._bucket, self._key, mode=self._mode)
-            self._session = asyncio.run_coroutine_threadsafe(beginning, self._fs.loop).result()
+    async def _send(self, number: int, block: bytes, *, is_last: bool) -> None:  # noqa: ARG002
+        total = str(self._taken + len(block)) if is_last else "*"
         while block:
-            block = block[self._upload(block, "*") :]
+            block = block[await self._upload(block, total) :]
 
-    def _finish(self, last: bytes) -> None:
-        if self._session is None:
-            self._upload_whole(last)
-            return
-        total = self._sent + len(last)
-        while last:
-            last = last[self._upload(last, str(total)) :]
+    async def _publish(self) -> None:
+        """Nothing: the last block has shown it."""
 
-    def _upload_whole(self, data: bytes) -> None:
+    async def _send_whole(self, data: bytes) -> None:
         if not data:
-            work = simple_upload(self._fs, self._bucket, self._key, data, mode=self._mode)
-            asyncio.run_coroutine_threadsafe(work, self._fs.loop).result()
+            await simple_upload(self._fs, self._bucket, self._key, data, mode=self._mode)
             return
         # gcsfs would put it between lines of a form, where a CR at its end can be taken for theirs.
         bucket, key = quote(self._bucket, safe=""), quote(self._key, safe="")
-        self._fs.call(
+        await self._fs._call(  # noqa: SLF001 - its requests, in its loop
             "POST",
             f"{self._fs._location}/upload/storage/v1/b/{bucket}/o?name={key}",  # noqa: SLF001 - as it does
             uploadType="media",
@@ -126,17 +108,26 @@ class GoogleSink(BlockSink):
             data=data,
         )
 
-    def _upload(self, block: bytes, total: str) -> int:
+    async def _abandon(self) -> None:
+        if self._session is not None:
+            # Without the condition, which is one of uploads.
+            session = self._session.replace("&ifGenerationMatch=0", "")
+            await self._fs._call("DELETE", session)  # noqa: SLF001 - its requests, in its loop
+
+    async def _is_shown(self) -> bool:
+        return False  # a session that has ended says so itself, however often it is asked
+
+    async def _upload(self, block: bytes, total: str) -> int:
         """How many bytes of it were taken: it may be fewer."""
-        end = self._sent + len(block)
+        end = self._taken + len(block)
         headers = {
             "Content-Type": "application/octet-stream",
-            "Content-Range": f"bytes {self._sent}-{end - 1}/{total}",
+            "Content-Range": f"bytes {self._taken}-{end - 1}/{total}",
         }
-        answered, _ = self._fs.call("POST", self._session, headers=headers, data=block)
+        answered, _ = await self._fs._call("POST", self._session, headers=headers, data=block)  # noqa: SLF001
         # What is there so far; nothing is said when all of it is.
         until = int(answered["Range"].rpartition("-")[2]) + 1 if "Range" in answered else end
-        taken, self._sent = until - self._sent, until
+        taken, self._taken = until - self._taken, until
         if taken <= 0:
             raise ConnectionError("nothing was taken")
         return taken

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ __all__ = [
     "PlainSource",
     "check_same",
     "opened",
-    "s3_source",
     "version_of",
 ]
 
@@ -150,32 +148,6 @@ class AheadSource:
             if not self._closed:
                 raise  # or nobody would ask for it, and asyncio complain of that
         return b"".join(parts)
-
-
-def s3_source(
-    fs: Any,  # noqa: ANN401 - s3fs has no types
-    path: str,
-    start: int,
-    end: int | None,
-) -> tuple[AheadSource | io.BytesIO, str | None]:
-    """One request for a range of an object: its body, and the ETag it carries.
-
-    s3fs itself asks for a block at a time, each in a request of its own.
-    """
-    bucket, key, version = fs.split_path(path)
-    wanted: dict[str, object] = {"Bucket": bucket, "Key": key, **fs.req_kw}
-    if version is not None:
-        wanted["VersionId"] = version
-    if start or end is not None:
-        # A range past the end, or of no bytes, is an error there and nothing here.
-        head = fs.call_s3("head_object", **wanted)
-        until = min(head["ContentLength"], head["ContentLength"] if end is None else end)
-        if start >= until:
-            return io.BytesIO(), head.get("ETag")
-        wanted |= {"Range": f"bytes={start}-{until - 1}", "IfMatch": head["ETag"]}
-    answer = fs.call_s3("get_object", **wanted)
-    body = answer["Body"]
-    return AheadSource(fs.loop, body.read, body.close), answer.get("ETag")
 
 
 def version_of(stream: Any) -> str | None:  # noqa: ANN401 - any store's

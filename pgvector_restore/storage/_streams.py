@@ -1,16 +1,18 @@
-"""What an object of a remote file system is read from: one stream, of one version."""
+"""What an object of a remote file system is read from and written to."""
 
 from __future__ import annotations
 
 import io
 from typing import Any
 
+from pgvector_restore.storage._blocks import BlockSink
 from pgvector_restore.storage._guard import Source
 from pgvector_restore.storage._protocols import Stream
-from pgvector_restore.storage._reading import PlainSource, opened, s3_source
+from pgvector_restore.storage._reading import PlainSource, opened
+from pgvector_restore.storage._s3 import S3Sink, s3_source
 from pgvector_restore.storage._sftp import sftp_source
 
-__all__ = ["source_of"]
+__all__ = ["sink_of", "source_of"]
 
 
 def source_of(
@@ -44,3 +46,25 @@ def source_of(
         return io.BytesIO(fs.cat_file(path, start=start, end=end)), None
     file = opened(fs, path, start)
     return sftp_source(fs, file) if kind == "sftp" else PlainSource(file), None
+
+
+def sink_of(fs: Any, kind: Stream | None, path: str, *, replace: bool) -> BlockSink:  # noqa: ANN401
+    """An object to write, which is there when it is closed.
+
+    Args:
+        fs: The file system.
+        kind: How it is read, and written: one that takes uploads.
+        path: The object, as the file system names it.
+        replace: Take the place of what is there.
+    """
+    # The files of s3fs send one part at a time, that of adlfs makes its loop the one of the
+    # caller's thread, that of gcsfs leaves views of its buffer behind an error.
+    if kind == "gs":
+        from pgvector_restore.storage import _google  # noqa: PLC0415 - the extra is there
+
+        return _google.GoogleSink(fs, path, replace=replace)
+    if kind == "az":
+        from pgvector_restore.storage import _azure  # noqa: PLC0415 - the extra is there
+
+        return _azure.AzureSink(fs, path, replace=replace)
+    return S3Sink(fs, path, replace=replace)

@@ -8,37 +8,26 @@ from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
 from pgvector_restore.errors import BackupExistsError, BackupNotFoundError, StoreError, quoted
+from pgvector_restore.storage._blocks import BlockSink
 from pgvector_restore.storage._guard import WritingStream, translated
+from pgvector_restore.storage._protocols import Stream
 from pgvector_restore.storage._sftp import SftpSink, rename
+from pgvector_restore.storage._streams import sink_of
 
 __all__ = ["delete", "renamed", "uploaded"]
 
 _log = logging.getLogger(__name__)
 
-#: Bytes of one part of an upload. S3 takes 10,000 parts: they grow with the object, so that they
-#: reach for its 5 TB. A part is held in memory about twice.
-_PART_BYTES = 8 << 20
-_PARTS_OF_ONE_SIZE = 5000
-
-
-class _Upload:
-    """A buffered file of fsspec, whose parts grow with it; closing it publishes nothing."""
-
-    def __init__(self, file: Any, *, grows: bool) -> None:  # noqa: ANN401 - fsspec has no types
-        self._file = file
-        self._grows = grows
-
-    def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
-        if self._grows:
-            self._file.blocksize = max(_PART_BYTES, self._file.tell() // _PARTS_OF_ONE_SIZE)
-        return int(self._file.write(data))
-
-    def close(self) -> None:
-        """Nothing: it is finished or discarded elsewhere."""
-
 
 @contextmanager
-def uploaded(fs: Any, path: str, what: str, *, replace: bool) -> Iterator[BinaryIO]:  # noqa: ANN401
+def uploaded(
+    fs: Any,  # noqa: ANN401 - fsspec has no types
+    kind: Stream | None,
+    path: str,
+    what: str,
+    *,
+    replace: bool,
+) -> Iterator[BinaryIO]:
     """An object that the storage shows when all of it has come.
 
     Where ``replace`` is not asked for the storage itself refuses to replace, in the request that
@@ -46,6 +35,7 @@ def uploaded(fs: Any, path: str, what: str, *, replace: bool) -> Iterator[Binary
 
     Args:
         fs: The file system.
+        kind: How it is read and written.
         path: The object, as the file system names it.
         what: How errors name it.
         replace: Take the place of what is there.
@@ -53,15 +43,14 @@ def uploaded(fs: Any, path: str, what: str, *, replace: bool) -> Iterator[Binary
     with translated(what, "write"):
         if not replace and _is_there(fs, path):
             raise _exists(what)
-        file = _opened(fs, path, replace=replace)
+        sink = sink_of(fs, kind, path, replace=replace)
     try:
-        grows = not getattr(fs, "fixed_upload_size", False)
-        with WritingStream(_Upload(file, grows=grows), what) as stream:
+        with WritingStream(sink, what) as stream:
             yield cast("BinaryIO", stream)
         with translated(what, "write"):
-            _finish(fs, file, path, what, replace=replace)
+            _finish(fs, sink, path, what, replace=replace)
     except BaseException:
-        _discard(file, what)
+        _discard(sink, what)
         raise
 
 
@@ -107,34 +96,23 @@ def renamed(
         raise
 
 
-def _opened(fs: Any, path: str, *, replace: bool) -> Any:  # noqa: ANN401 - fsspec has no types
-    if hasattr(fs, "sink"):  # one of ours
-        return fs.sink(path, replace=replace, block_bytes=_PART_BYTES)
-    return fs.open(path, mode="wb" if replace else "xb", block_size=_PART_BYTES)
-
-
-def _finish(fs: Any, file: Any, path: str, what: str, *, replace: bool) -> None:  # noqa: ANN401
+def _finish(fs: Any, sink: BlockSink, path: str, what: str, *, replace: bool) -> None:  # noqa: ANN401
     try:
-        if not file.tell() and not replace and not hasattr(fs, "sink"):
-            file.closed = True  # s3fs would replace what is there by an empty object
-            fs.pipe_file(path, b"", mode="create")
-        else:
-            file.close()
+        sink.publish()
     except Exception as exc:
         # Storages name a refusal in several ways; what matters is what is there.
-        if not replace and _is_there(fs, path):
+        if replace or not _is_there(fs, path):
+            raise
+        if not sink.was_published():
             raise _exists(what) from exc
-        raise
 
 
-def _discard(file: Any, what: str) -> None:  # noqa: ANN401 - fsspec has no types
+def _discard(sink: BlockSink, what: str) -> None:
     """Forget what was uploaded. Where that fails the storage keeps parts that nobody sees."""
     try:
-        if hasattr(file, "discard"):
-            file.discard()
+        sink.discard()
     except Exception as exc:  # noqa: BLE001 - the first error is the one to tell
         _log.warning("parts of %s were left in the storage: %s", quoted(what), type(exc).__name__)
-    file.closed = True  # or it would be published when it is collected as garbage
 
 
 def _flush(file: Any) -> None:  # noqa: ANN401 - fsspec has no types

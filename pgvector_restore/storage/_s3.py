@@ -1,0 +1,100 @@
+"""S3 over s3fs: objects read as one stream each, and written by several requests at once."""
+
+from __future__ import annotations
+
+import io
+from binascii import unhexlify
+from hashlib import md5
+from typing import Any
+
+from pgvector_restore.storage._blocks import BlockSink
+from pgvector_restore.storage._reading import AheadSource
+
+__all__ = ["S3Sink", "s3_source"]
+
+#: Parts of one upload.
+_MOST_PARTS = 10_000
+
+
+def s3_source(
+    fs: Any,  # noqa: ANN401 - s3fs has no types
+    path: str,
+    start: int,
+    end: int | None,
+) -> tuple[AheadSource | io.BytesIO, str | None]:
+    """One request for a range of an object: its body, and the ETag it carries.
+
+    s3fs itself asks for a block at a time, each in a request of its own.
+    """
+    bucket, key, version = fs.split_path(path)
+    wanted: dict[str, object] = {"Bucket": bucket, "Key": key, **fs.req_kw}
+    if version is not None:
+        wanted["VersionId"] = version
+    if start or end is not None:
+        # A range past the end, or of no bytes, is an error there and nothing here.
+        head = fs.call_s3("head_object", **wanted)
+        until = min(head["ContentLength"], head["ContentLength"] if end is None else end)
+        if start >= until:
+            return io.BytesIO(), head.get("ETag")
+        wanted |= {"Range": f"bytes={start}-{until - 1}", "IfMatch": head["ETag"]}
+    answer = fs.call_s3("get_object", **wanted)
+    body = answer["Body"]
+    return AheadSource(fs.loop, body.read, body.close), answer.get("ETag")
+
+
+class S3Sink(BlockSink):
+    """An object being uploaded: in one request, or in parts that are put together in the end.
+
+    The file of s3fs sends a part when the one before it has arrived.
+
+    Args:
+        fs: The file system.
+        path: The object.
+        replace: Take the place of one that is there.
+    """
+
+    def __init__(self, fs: Any, path: str, *, replace: bool) -> None:  # noqa: ANN401 - s3fs has no types
+        super().__init__(fs, path, None if fs.fixed_upload_size else _MOST_PARTS)
+        bucket, key, _ = fs.split_path(path)
+        if not key:
+            raise IsADirectoryError(path)
+        self._object = {"Bucket": bucket, "Key": key}
+        self._condition = {} if replace else {"IfNoneMatch": "*"}
+        self._upload: str | None = None
+        self._parts: dict[int, dict[str, object]] = {}
+
+    async def _begin(self) -> None:
+        answer = await self._call("create_multipart_upload")
+        self._upload = answer["UploadId"]
+
+    async def _send(self, number: int, block: bytes, *, is_last: bool) -> None:  # noqa: ARG002
+        part = number + 1
+        answer = await self._call("upload_part", UploadId=self._upload, PartNumber=part, Body=block)
+        kept = {name: answer[name] for name in ("ETag", "ChecksumSHA256") if name in answer}
+        self._parts[part] = {"PartNumber": part, **kept}
+
+    async def _publish(self) -> None:
+        parts = [self._parts[part] for part in sorted(self._parts)]
+        await self._call(
+            "complete_multipart_upload",
+            UploadId=self._upload,
+            MultipartUpload={"Parts": parts},
+            **self._condition,
+        )
+
+    async def _send_whole(self, data: bytes) -> None:
+        await self._call("put_object", Body=data, **self._condition)
+
+    async def _abandon(self) -> None:
+        if self._upload is not None:
+            await self._call("abort_multipart_upload", UploadId=self._upload)
+
+    async def _is_shown(self) -> bool:
+        tags = [str(self._parts[part]["ETag"]).strip('"') for part in sorted(self._parts)]
+        joined = md5(b"".join(map(unhexlify, tags)), usedforsecurity=False)
+        found = await self._call("head_object")
+        return bool(found["ETag"].strip('"') == f"{joined.hexdigest()}-{len(tags)}")
+
+    async def _call(self, method: str, **given: object) -> Any:  # noqa: ANN401 - s3fs has no types
+        """One request, tried again as s3fs does, with the options that it was given."""
+        return await self._fs._call_s3(method, **self._object, **given)  # noqa: SLF001 - in its loop

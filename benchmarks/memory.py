@@ -113,7 +113,8 @@ def main() -> None:
                 (f"copy {name} to S3", COPY, bucket, {"source": folder}),
                 (f"restore {name} from S3", RESTORE, bucket, {}),
             ]
-        steps.append(("backup binary to S3", BACKUP, f"s3://{BUCKET}/direct", {"format": "binary"}))
+            direct = f"s3://{BUCKET}/direct-{name}"
+            steps.append((f"backup {name} to S3", BACKUP, direct, {"format": kind, **extra}))
         try:
             for name, code, url, given in steps:
                 asked = options if url.startswith("s3:") else None

@@ -192,8 +192,13 @@ class BackupRun:
             return self._options.jobs
         if self._bytes_total < _SMALL_BYTES:
             return 1
+        binary = self._options.format == "binary"
+        if not self._store.is_local and (binary or self._options.codec is None):
+            # The network is waited for, and what is read meanwhile waits in memory. In binary each
+            # connection uploads a file of its own.
+            return 2
         # In binary one connection keeps two cores busy: the server's, and ours with hashing.
-        cores = (os.cpu_count() or 1) // (2 if self._options.format == "binary" else 1)
+        cores = (os.cpu_count() or 1) // (2 if binary else 1)
         return min(_MOST_JOBS, max(cores, 1))
 
     def _on_read(self, table: str | None, rows: int, size_bytes: int) -> None:

@@ -16,7 +16,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock
 
-from pgvector_restore.storage._blocks import BlockSink
+from pgvector_restore.storage._blocks import BlockSink, Uploads
 from pgvector_restore.storage._reading import AheadSource
 
 __all__ = ["AzureFiles", "AzureSink", "azure_file_system", "azure_source"]
@@ -188,13 +188,14 @@ class AzureSink(BlockSink):
 
     Args:
         fs: The file system.
+        uploads: Shared by all that is uploaded over it.
         path: The blob.
         replace: Take the place of a blob that is there.
     """
 
-    def __init__(self, fs: AzureFiles, path: str, *, replace: bool) -> None:
-        super().__init__(fs, path, _MOST_BLOCKS)
+    def __init__(self, fs: AzureFiles, uploads: Uploads, path: str, *, replace: bool) -> None:
         self._blob = _blob(fs, path)
+        super().__init__(fs, uploads, path, _MOST_BLOCKS)
         self._condition = {} if replace else {"match_condition": MatchConditions.IfMissing}
         self._names: dict[int, str] = {}
 

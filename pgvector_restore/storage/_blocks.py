@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import io
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
-from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
-__all__ = ["BlockSink", "block_bytes"]
+from pgvector_restore.storage._protocols import Stream
+
+__all__ = ["BlockSink", "Uploads", "block_bytes"]
 
 T = TypeVar("T")
 
-#: Bytes of one block while an object is not large. On its way it is held in memory about twice.
-_BLOCK_BYTES = 8 << 20
-#: Bytes of blocks on their way at once, if that is more than one: a connection of an object
-#: storage carries much less than a network does.
+#: Bytes of one block while an object is not large: the fewest that S3 takes.
+_BLOCK_BYTES = 5 << 20
+#: Bytes of blocks on their way at once, unless one alone is larger. A connection of an object
+#: storage carries much less than a network does; each costs its memory.
 _ON_THE_WAY_BYTES = 4 * _BLOCK_BYTES
 
 
@@ -24,13 +26,40 @@ def block_bytes(size: int, most: int | None) -> int:
     """Bytes of the next block of an object.
 
     After the first eighth of the blocks there may be, each is a fixed part of what has come, so
-    that it takes e^7 = 1097 times as much to use up the other seven: 10,000 blocks reach for 11 TB.
+    that it takes e^7 = 1097 times as much to use up the other seven: 10,000 blocks reach for 7 TB.
 
     Args:
         size: Bytes of those before it.
         most: How many there may be in all; ``None``: any number, all of one size.
     """
     return _BLOCK_BYTES if most is None else max(_BLOCK_BYTES, 8 * size // most)
+
+
+class Uploads:
+    """What all uploads to one storage share: how much of them may be on its way.
+
+    Args:
+        kind: Which storage it is.
+    """
+
+    def __init__(self, kind: Stream | None) -> None:
+        self.kind = kind
+        self._changed = threading.Condition()
+        self._bytes = 0
+
+    def begin(self, size: int) -> None:
+        """Wait until so many bytes more may be on their way."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not self._bytes or self._bytes + size <= _ON_THE_WAY_BYTES
+            )
+            self._bytes += size
+
+    def end(self, size: int) -> None:
+        """They have arrived, or are given up."""
+        with self._changed:
+            self._bytes -= size
+            self._changed.notify_all()
 
 
 class BlockSink(ABC):
@@ -40,6 +69,7 @@ class BlockSink(ABC):
 
     Args:
         fs: The file system, of fsspec's kind with a loop of its own.
+        uploads: Shared by all that is uploaded over it.
         path: The object, as the file system names it.
         most: How many blocks there may be; ``None``: any number, all of one size.
         in_order: A block is sent when the one before it has arrived.
@@ -48,20 +78,22 @@ class BlockSink(ABC):
     def __init__(
         self,
         fs: Any,  # noqa: ANN401 - fsspec has no types
+        uploads: Uploads,
         path: str,
         most: int | None,
         *,
         in_order: bool = False,
     ) -> None:
         self._fs = fs
+        self._uploads = uploads
         self._path = path
         self._most = most
         self._in_order = in_order
-        self._buffer = io.BytesIO()
-        self._room = block_bytes(0, most)
-        self._blocks = self._sent = 0
+        self._blocks = self._sent = self._filled = 0
         self._pending: set[Future[None]] = set()
         self._tasks: set[asyncio.Task[Any] | None] = set()
+        # Filled again and again: memory that is asked for piece by piece falls to pieces.
+        self._buffer = bytearray()
 
     @abstractmethod
     async def _begin(self) -> None:
@@ -98,54 +130,68 @@ class BlockSink(ABC):
         view = memoryview(data).cast("B")
         size = len(view)
         while view:
-            if not self._room:
+            if self._filled == len(self._buffer):
                 self._hand_over(is_last=False)
-            piece = view[: self._room]
-            self._buffer.write(piece)
-            self._room -= len(piece)
-            view = view[len(piece) :]
+            end = min(self._filled + len(view), len(self._buffer))
+            count = end - self._filled
+            self._buffer[self._filled : end] = view[:count]
+            self._filled, view = end, view[count:]
         return size
 
-    def close(self) -> None:  # noqa: B027 - nothing is the right thing for all of them
+    def close(self) -> None:  # noqa: B027 - nothing, for all of them
         """Nothing: it is published, or discarded."""
 
     def publish(self) -> None:
         """Upload what is left and show the object."""
         if self._blocks:
             self._hand_over(is_last=True)
-            self._settle(ALL_COMPLETED)
+            self._settle()
             self._wait(self._publish())
         else:
-            self._wait(self._send_whole(self._buffer.getvalue()))
+            self._wait(self._send_whole(self._rest()))
 
     def was_published(self) -> bool:
         """Whether what lies there is this object: the answer that it was shown may be lost."""
         if self._blocks:
             return self._wait(self._is_shown())
-        return bool(self._fs.cat_file(self._path) == self._buffer.getvalue())
+        return bool(self._fs.cat_file(self._path) == self._rest())
 
     def discard(self) -> None:
         """Give it up: nothing of it is on its way any more, and nothing is shown."""
         asyncio.run_coroutine_threadsafe(self._stop(), self._fs.loop).result()
 
+    def _rest(self) -> bytes:
+        return bytes(memoryview(self._buffer)[: self._filled])
+
     def _hand_over(self, *, is_last: bool) -> None:
-        """Upload what is there as one block."""
+        """Upload what is there as one block, and make room for the next one."""
+        if self._filled:
+            self._begin_block(self._rest(), is_last=is_last)
+        size = block_bytes(self._sent, self._most)
+        if len(self._buffer) != size:
+            self._buffer = bytearray(size)
+        self._filled = 0
+
+    def _begin_block(self, block: bytes, *, is_last: bool) -> None:
         if not self._blocks:
             self._wait(self._begin())
-        size = self._buffer.tell()
-        at_once = 1 if self._in_order else max(1, _ON_THE_WAY_BYTES // size)
-        while len(self._pending) >= at_once:
-            self._settle(FIRST_COMPLETED)
-        block, self._buffer = self._buffer.getvalue(), io.BytesIO()
-        work = self._noted(self._send(self._blocks, block, is_last=is_last))
-        self._pending.add(asyncio.run_coroutine_threadsafe(work, self._fs.loop))
+        self._settle(None if self._in_order else 0)
+        size = len(block)
+        self._uploads.begin(size)
+        try:
+            work = self._noted(self._send(self._blocks, block, is_last=is_last))
+            future = asyncio.run_coroutine_threadsafe(work, self._fs.loop)
+        except BaseException:
+            self._uploads.end(size)
+            raise
+        future.add_done_callback(lambda _: self._uploads.end(size))
+        self._pending.add(future)
         self._blocks += 1
         self._sent += size
-        self._room = block_bytes(self._sent, self._most)
 
-    def _settle(self, until: str) -> None:
+    def _settle(self, timeout_s: float | None = None) -> None:
         """Wait for blocks to arrive; what went wrong with one is raised."""
-        done, self._pending = wait(self._pending, return_when=until)
+        done, self._pending = wait(self._pending, timeout_s)
         for one in done:
             one.result()
 

@@ -9,6 +9,7 @@ import warnings
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any, BinaryIO, cast
 
 import fsspec
@@ -24,6 +25,7 @@ from pgvector_restore.errors import (
 )
 from pgvector_restore.model import ObjectInfo
 from pgvector_restore.storage import _writing
+from pgvector_restore.storage._blocks import Uploads
 from pgvector_restore.storage._facts import object_info
 from pgvector_restore.storage._guard import (
     GuardedStream,
@@ -102,6 +104,7 @@ class FsspecStore(WritableStore):
                 # What was inherited stays: taken down, it would wait for a loop that is not here.
                 self._inherited, self._connection = self._connection, found
                 self._root, self._pid = str(root).rstrip("/"), os.getpid()
+                self._uploads = Uploads(self._row.streams)
                 if hasattr(found, "disconnect"):
                     weakref.finalize(self, found.disconnect).atexit = False
             return self._connection
@@ -163,7 +166,7 @@ class FsspecStore(WritableStore):
         check_writable_key(key)
         what, path = f"{self.url}/{key}", self._path(key)
         if self._row.writes == "upload":
-            writing = _writing.uploaded(self._fs, self._row.streams, path, what, replace=replace)
+            writing = _writing.uploaded(self._fs, self._uploads, path, what, replace=replace)
         else:
             partial = path + self.layout.partial_suffix
             writing = _writing.renamed(self._fs, path, partial, what, replace=replace)
@@ -208,17 +211,14 @@ class FsspecStore(WritableStore):
                 continue
             if max_depth is not None and key.count("/") >= max_depth:
                 continue
-            info = object_info(key, raw)
-            if info is not None:
+            if (info := object_info(key, raw)) is not None:
                 objects.append(info)
-        objects.sort(key=lambda info: info.key)
-        yield from objects
+        yield from sorted(objects, key=attrgetter("key"))
 
     def _scan(self, folder: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         path = self._path(folder.rstrip("/"))
-        what = f"{self.url}/{folder}" if folder else self.url
         try:
-            with translated(what), self._listing:
+            with translated(f"{self.url}/{folder}" if folder else self.url), self._listing:
                 entries = self._fs.ls(path, detail=True)
         except BackupNotFoundError:
             return  # gone since its parent was read, or never there; the root is looked at later

@@ -18,7 +18,7 @@ from gcsfs.core import GCSFileSystem, initiate_upload, simple_upload
 from gcsfs.retry import HttpError, is_retriable, validate_response
 
 from pgvector_restore.backoff import pauses
-from pgvector_restore.storage._blocks import BlockSink
+from pgvector_restore.storage._blocks import BlockSink, Uploads
 from pgvector_restore.storage._protocols import CONNECT_S, READ_S
 from pgvector_restore.storage._reading import AheadSource
 
@@ -71,12 +71,13 @@ class GoogleSink(BlockSink):
 
     Args:
         fs: The file system.
+        uploads: Shared by all that is uploaded over it.
         path: The object.
         replace: Take the place of one that is there.
     """
 
-    def __init__(self, fs: GoogleFiles, path: str, *, replace: bool) -> None:
-        super().__init__(fs, path, None, in_order=True)
+    def __init__(self, fs: GoogleFiles, uploads: Uploads, path: str, *, replace: bool) -> None:
+        super().__init__(fs, uploads, path, None, in_order=True)
         self._bucket, self._key, _ = fs.split_path(path)
         self._mode = "overwrite" if replace else "create"
         self._session: str | None = None

@@ -7,7 +7,7 @@ from binascii import unhexlify
 from hashlib import md5
 from typing import Any
 
-from pgvector_restore.storage._blocks import BlockSink
+from pgvector_restore.storage._blocks import BlockSink, Uploads
 from pgvector_restore.storage._reading import AheadSource
 
 __all__ = ["S3Sink", "s3_source"]
@@ -49,15 +49,23 @@ class S3Sink(BlockSink):
 
     Args:
         fs: The file system.
+        uploads: Shared by all that is uploaded over it.
         path: The object.
         replace: Take the place of one that is there.
     """
 
-    def __init__(self, fs: Any, path: str, *, replace: bool) -> None:  # noqa: ANN401 - s3fs has no types
-        super().__init__(fs, path, None if fs.fixed_upload_size else _MOST_PARTS)
+    def __init__(
+        self,
+        fs: Any,  # noqa: ANN401 - s3fs has no types
+        uploads: Uploads,
+        path: str,
+        *,
+        replace: bool,
+    ) -> None:
         bucket, key, _ = fs.split_path(path)
         if not key:
             raise IsADirectoryError(path)
+        super().__init__(fs, uploads, path, None if fs.fixed_upload_size else _MOST_PARTS)
         self._object = {"Bucket": bucket, "Key": key}
         self._condition = {} if replace else {"IfNoneMatch": "*"}
         self._upload: str | None = None

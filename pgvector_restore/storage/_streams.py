@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from pgvector_restore.storage._blocks import BlockSink
+from pgvector_restore.storage._blocks import BlockSink, Uploads
 from pgvector_restore.storage._guard import Source
 from pgvector_restore.storage._protocols import Stream
 from pgvector_restore.storage._reading import PlainSource, opened
@@ -48,23 +48,30 @@ def source_of(
     return sftp_source(fs, file) if kind == "sftp" else PlainSource(file), None
 
 
-def sink_of(fs: Any, kind: Stream | None, path: str, *, replace: bool) -> BlockSink:  # noqa: ANN401
-    """An object to write, which is there when it is closed.
+def sink_of(
+    fs: Any,  # noqa: ANN401 - fsspec has no types
+    uploads: Uploads,
+    path: str,
+    *,
+    replace: bool,
+) -> BlockSink:
+    """An object to write, which is there when it is published.
+
+    The files of s3fs send one part at a time, those of adlfs make its loop the one of the caller's
+    thread, those of gcsfs leave views of their buffer behind an error.
 
     Args:
         fs: The file system.
-        kind: How it is read, and written: one that takes uploads.
+        uploads: Shared by all that is uploaded over it.
         path: The object, as the file system names it.
         replace: Take the place of what is there.
     """
-    # The files of s3fs send one part at a time, that of adlfs makes its loop the one of the
-    # caller's thread, that of gcsfs leaves views of its buffer behind an error.
-    if kind == "gs":
+    if uploads.kind == "gs":
         from pgvector_restore.storage import _google  # noqa: PLC0415 - the extra is there
 
-        return _google.GoogleSink(fs, path, replace=replace)
-    if kind == "az":
+        return _google.GoogleSink(fs, uploads, path, replace=replace)
+    if uploads.kind == "az":
         from pgvector_restore.storage import _azure  # noqa: PLC0415 - the extra is there
 
-        return _azure.AzureSink(fs, path, replace=replace)
-    return S3Sink(fs, path, replace=replace)
+        return _azure.AzureSink(fs, uploads, path, replace=replace)
+    return S3Sink(fs, uploads, path, replace=replace)

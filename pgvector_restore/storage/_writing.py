@@ -8,9 +8,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
 from pgvector_restore.errors import BackupExistsError, BackupNotFoundError, StoreError, quoted
-from pgvector_restore.storage._blocks import BlockSink
+from pgvector_restore.storage._blocks import BlockSink, Uploads
 from pgvector_restore.storage._guard import WritingStream, translated
-from pgvector_restore.storage._protocols import Stream
 from pgvector_restore.storage._sftp import SftpSink, rename
 from pgvector_restore.storage._streams import sink_of
 
@@ -22,7 +21,7 @@ _log = logging.getLogger(__name__)
 @contextmanager
 def uploaded(
     fs: Any,  # noqa: ANN401 - fsspec has no types
-    kind: Stream | None,
+    uploads: Uploads,
     path: str,
     what: str,
     *,
@@ -35,7 +34,7 @@ def uploaded(
 
     Args:
         fs: The file system.
-        kind: How it is read and written.
+        uploads: Shared by all that is uploaded over it.
         path: The object, as the file system names it.
         what: How errors name it.
         replace: Take the place of what is there.
@@ -43,7 +42,7 @@ def uploaded(
     with translated(what, "write"):
         if not replace and _is_there(fs, path):
             raise _exists(what)
-        sink = sink_of(fs, kind, path, replace=replace)
+        sink = sink_of(fs, uploads, path, replace=replace)
     try:
         with WritingStream(sink, what) as stream:
             yield cast("BinaryIO", stream)
@@ -100,11 +99,17 @@ def _finish(fs: Any, sink: BlockSink, path: str, what: str, *, replace: bool) ->
     try:
         sink.publish()
     except Exception as exc:
-        # Storages name a refusal in several ways; what matters is what is there.
-        if replace or not _is_there(fs, path):
-            raise
-        if not sink.was_published():
+        # Storages name a refusal in several ways, and an answer may be lost: what matters is what
+        # is there.
+        try:
+            is_there = _is_there(fs, path)
+            if is_there and sink.was_published():
+                return
+        except Exception:  # noqa: BLE001 - it does not answer, as the first error says
+            raise exc from None
+        if is_there and not replace:
             raise _exists(what) from exc
+        raise
 
 
 def _discard(sink: BlockSink, what: str) -> None:

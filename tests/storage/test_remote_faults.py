@@ -19,12 +19,17 @@ import pytest
 from s3fs import S3FileSystem
 
 from pgvector_restore.errors import (
+    BackupExistsError,
     BackupNotFoundError,
     PgvectorRestoreError,
     StoreChangedError,
     StoreError,
 )
 from pgvector_restore.storage import BackupStore, WritableStore, _azure, _google, _retry, open_store
+from pgvector_restore.storage._azure import AzureSink
+from pgvector_restore.storage._blocks import BlockSink, block_bytes
+from pgvector_restore.storage._google import GoogleSink
+from pgvector_restore.storage._s3 import S3Sink
 from tests.storage.serving import (
     PASSWORD,
     USER,
@@ -272,6 +277,94 @@ def test_upload_goes_on_after_a_dropped_connection(cloud: Remote) -> None:
             cloud.proxy.reset()
     found, wanted = read(store, "x.bin"), DATA * 3
     assert (len(found), hash(found)) == (len(wanted), hash(wanted))
+
+
+def test_failed_uploads_are_in_nobodys_way(cloud: Remote) -> None:
+    store = cloud.store()
+
+    def write() -> None:
+        with store.create("x.bin") as stream:
+            for _ in range(4):
+                stream.write(DATA)
+
+    for _ in range(3):
+        cloud.proxy.cut_after = 0
+        with pytest.raises(StoreError, match=r"x\.bin"):
+            write()
+        cloud.proxy.cut_after = None
+    write()
+    found, wanted = read(store, "x.bin"), DATA * 4
+    assert (len(found), hash(found)) == (len(wanted), hash(wanted))
+
+
+@pytest.mark.parametrize("protocol", ["s3", "az"])
+def test_blocks_are_sent_while_others_are_not_answered(
+    protocol: str, request: pytest.FixtureRequest
+) -> None:
+    remote: Remote = request.getfixturevalue(protocol)
+    store = remote.store()
+    with store.create("x.bin") as stream:
+        stream.write(DATA)  # begins the upload
+        remote.proxy.flowing.clear()
+        stream.write(DATA[: 5 << 20])  # would fail after 2 s if answers were waited for
+        remote.proxy.flowing.set()
+    found, wanted = read(store, "x.bin"), DATA + DATA[: 5 << 20]
+    assert (len(found), hash(found)) == (len(wanted), hash(wanted))
+
+
+@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("size", [0, 1000, len(DATA)])
+def test_object_is_there_although_the_answer_was_lost(
+    cloud: Remote, size: int, *, replace: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = "_publish" if size > 5 << 20 and cloud.protocol != "gs" else "_send_whole"
+    sink = {"s3": S3Sink, "gs": GoogleSink, "az": AzureSink}[cloud.protocol]
+    step_itself = getattr(sink, step)
+
+    async def unanswered(self: BlockSink, *given: Any) -> None:
+        cloud.proxy.cut_after, cloud.proxy.cuts_left = 0, 1
+        await step_itself(self, *given)
+
+    monkeypatch.setattr(sink, step, unanswered)
+    store = cloud.store()
+    if replace:
+        put(store, "x.bin", b"old")
+        cloud.proxy.cut_after = None
+    with store.create("x.bin", replace=replace) as stream:
+        stream.write(DATA[:size])
+    cloud.proxy.cut_after = None
+    found = read(store, "x.bin")
+    assert (len(found), hash(found)) == (size, hash(DATA[:size]))
+
+
+def test_other_object_is_kept_although_the_answer_was_lost(
+    cloud: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = cloud.store()
+
+    def write(data: bytes) -> None:
+        with store.create("x.bin") as stream:
+            stream.write(data)
+            if data is DATA:
+                put(cloud.other, "x.bin", DATA[:-1])
+
+    with pytest.raises(BackupExistsError, match=r"x\.bin"):
+        write(DATA)
+    assert len(read(store, "x.bin")) == len(DATA) - 1
+    cloud.other.delete("x.bin")
+    monkeypatch.undo()
+    write(b"1")
+    with pytest.raises(BackupExistsError, match=r"x\.bin"):
+        write(b"1")
+
+
+def test_ten_thousand_blocks_are_enough() -> None:
+    size = 0
+    for _ in range(10_000):
+        size += block_bytes(size, 10_000)
+    assert size > 5 << 40
+    assert block_bytes(5 << 40, 10_000) <= 5 << 30
+    assert block_bytes(5 << 40, None) == block_bytes(0, 10_000)
 
 
 KILLED = """

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 #: Bytes of one block while an object is not large: the fewest that S3 takes.
 _BLOCK_BYTES = 5 << 20
-#: Bytes of blocks on their way at once, unless one alone is larger. A connection of an object
+#: Bytes of blocks on their way at once, or two blocks if they have grown. A connection of an object
 #: storage carries much less than a network does; each costs its memory.
 _ON_THE_WAY_BYTES = 4 * _BLOCK_BYTES
 
@@ -49,10 +49,9 @@ class Uploads:
 
     def begin(self, size: int) -> None:
         """Wait until so many bytes more may be on their way."""
+        limit = max(_ON_THE_WAY_BYTES, 2 * size)
         with self._changed:
-            self._changed.wait_for(
-                lambda: not self._bytes or self._bytes + size <= _ON_THE_WAY_BYTES
-            )
+            self._changed.wait_for(lambda: self._bytes + size <= limit)
             self._bytes += size
 
     def end(self, size: int) -> None:

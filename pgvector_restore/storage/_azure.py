@@ -18,6 +18,7 @@ from azure.storage.blob import BlobBlock
 
 from pgvector_restore.storage._blocks import BlockSink, Uploads
 from pgvector_restore.storage._reading import AheadSource
+from pgvector_restore.storage._wide import WideBody
 
 __all__ = ["AzureFiles", "AzureSink", "azure_file_system", "azure_source"]
 
@@ -103,10 +104,11 @@ def azure_source(
     first = _in_loop(fs, reading.first())
     if reading.is_read:
         return io.BytesIO(first), reading.etag
+    wide = WideBody(reading.next, lambda: None, reading.fetch, start + len(first), reading.end)
     ahead = AheadSource(
         fs.loop,
-        reading.next,
-        lambda: None,
+        wide.read,
+        wide.close,
         piece_bytes=_PIECE_BYTES,
         first=first,
         stall_s=None,  # a piece takes as long as it takes, if only something comes
@@ -115,7 +117,7 @@ def azure_source(
 
 
 class _Reading:
-    """Requests for one range of a blob, one after the other.
+    """Requests for one range of a blob.
 
     Args:
         fs: The file system.
@@ -153,15 +155,27 @@ class _Reading:
         self._known(found)
         return b""
 
+    @property
+    def end(self) -> int:
+        """Byte after the last; known when the first ones have come."""
+        return self._at if self._end is None else self._end
+
     async def next(self, size: int) -> bytes:
         """At most so many bytes; none at the end."""
         if self.is_read:
             return b""
+        until = self._at + size
+        data = await self.fetch(self._at, until if self._end is None else min(until, self._end))
+        self._at += len(data)
+        return data
+
+    async def fetch(self, start: int, end: int) -> bytes:
+        """A range of the blob in one request."""
         same = {"etag": self.etag, "match_condition": MatchConditions.IfNotModified}
         with _plain_errors(self._path):
             answer = await self._blob.download_blob(
-                offset=self._at,
-                length=size if self._end is None else min(size, self._end - self._at),
+                offset=start,
+                length=end - start,
                 decompress=False,
                 **(same if self.etag else {}),
                 **self._options,
@@ -171,7 +185,6 @@ class _Reading:
             self._known(answer.properties)
             whole = int(answer.properties.content_range.rpartition("/")[2])
             self._end = whole if self._end is None else min(self._end, whole)
-        self._at += len(data)
         return data
 
     def _known(self, found: Any) -> None:  # noqa: ANN401 - BlobProperties

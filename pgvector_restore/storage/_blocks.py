@@ -18,7 +18,7 @@ T = TypeVar("T")
 #: Bytes of one block while an object is not large: the fewest that S3 takes.
 _BLOCK_BYTES = 5 << 20
 #: Bytes of blocks on their way at once, or two blocks if they have grown. A connection of an object
-#: storage carries much less than a network does; each costs its memory.
+#: storage carries less than a network does (see ``_wide``); each block costs its memory.
 _ON_THE_WAY_BYTES = 4 * _BLOCK_BYTES
 
 

@@ -21,6 +21,7 @@ from pgvector_restore.backoff import pauses
 from pgvector_restore.storage._blocks import BlockSink, Uploads
 from pgvector_restore.storage._protocols import CONNECT_S, READ_S
 from pgvector_restore.storage._reading import AheadSource
+from pgvector_restore.storage._wide import WideBody
 
 __all__ = ["GoogleFiles", "GoogleSink", "google_file_system", "google_source"]
 
@@ -173,7 +174,7 @@ def google_file_system(url: str, options: Mapping[str, object]) -> tuple[GoogleF
 def google_source(
     fs: GoogleFiles, path: str, start: int, end: int | None
 ) -> tuple[AheadSource | io.BytesIO, str | None]:
-    """One request for a range of an object: its body, and its generation."""
+    """A range of an object, and its generation: one request, several where it is slow."""
     answer = None
     if end is None or start < end:
         asking = _body(fs, path, start, end)
@@ -183,8 +184,24 @@ def google_source(
         if found["type"] != "file":
             raise IsADirectoryError(path)
         return io.BytesIO(), found.get("generation")
-    source = AheadSource(fs.loop, answer.content.read, answer.close)
-    return source, answer.headers.get("x-goog-generation")
+    generation = answer.headers.get("x-goog-generation")
+
+    async def fetch(first: int, after: int) -> bytes:
+        part = await _body(fs, path, first, after)
+        if part is None or part.headers.get("x-goog-generation") != generation:
+            raise ConnectionError("another object by now")
+        async with part:
+            return await part.read()
+
+    length = answer.content_length
+    source = WideBody(
+        answer.content.read,
+        answer.close,
+        fetch if generation and length is not None else None,
+        start,
+        start + (length or 0),
+    )
+    return AheadSource(fs.loop, source.read, source.close), generation
 
 
 async def _body(

@@ -9,6 +9,7 @@ from typing import Any
 
 from pgvector_restore.storage._blocks import BlockSink, Uploads
 from pgvector_restore.storage._reading import AheadSource
+from pgvector_restore.storage._wide import WideBody
 
 __all__ = ["S3Sink", "s3_source"]
 
@@ -22,7 +23,7 @@ def s3_source(
     start: int,
     end: int | None,
 ) -> tuple[AheadSource | io.BytesIO, str | None]:
-    """One request for a range of an object: its body, and the ETag it carries.
+    """A range of an object, and the ETag it carries: one request, several where it is slow.
 
     s3fs itself asks for a block at a time, each in a request of its own.
     """
@@ -38,8 +39,17 @@ def s3_source(
             return io.BytesIO(), head.get("ETag")
         wanted |= {"Range": f"bytes={start}-{until - 1}", "IfMatch": head["ETag"]}
     answer = fs.call_s3("get_object", **wanted)
-    body = answer["Body"]
-    return AheadSource(fs.loop, body.read, body.close), answer.get("ETag")
+    body, etag = answer["Body"], answer.get("ETag")
+
+    async def fetch(first: int, after: int) -> bytes:
+        given = {**wanted, "Range": f"bytes={first}-{after - 1}", "IfMatch": etag}
+        part = await fs._call_s3("get_object", **given)  # noqa: SLF001 - in its loop
+        async with part["Body"] as stream:
+            return bytes(await stream.read())
+
+    until = start + answer["ContentLength"]
+    wide = WideBody(body.read, body.close, fetch if etag else None, start, until)
+    return AheadSource(fs.loop, wide.read, wide.close), etag
 
 
 class S3Sink(BlockSink):

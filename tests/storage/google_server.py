@@ -67,7 +67,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, method: str) -> None:
         self._generation: str | None = None
         # The body first: what is refused has to be read as well before the next request.
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        size = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(size)
+        if len(body) < size:  # the connection went: the emulator would keep the part that came
+            self.close_connection = True
+            return
         self.path = self.path.replace(";", "%3B")  # no end of a name, as the emulator takes it
         connection: BufferedIOBase = self.wfile
         self.rfile, self.wfile, kept = io.BytesIO(body), io.BytesIO(), self.rfile

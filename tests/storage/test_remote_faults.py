@@ -6,6 +6,7 @@ import base64
 import itertools
 import json
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -25,7 +26,15 @@ from pgvector_restore.errors import (
     StoreChangedError,
     StoreError,
 )
-from pgvector_restore.storage import BackupStore, WritableStore, _azure, _google, _retry, open_store
+from pgvector_restore.storage import (
+    BackupStore,
+    WritableStore,
+    _azure,
+    _google,
+    _retry,
+    _wide,
+    open_store,
+)
 from pgvector_restore.storage._azure import AzureSink
 from pgvector_restore.storage._blocks import BlockSink, block_bytes
 from pgvector_restore.storage._google import GoogleSink
@@ -138,6 +147,18 @@ def cloud(request: pytest.FixtureRequest) -> Remote:
     return found
 
 
+@pytest.fixture(params=["one answer", "several at once"])
+def cut(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Bytes of a connection that are in the midst of an answer; answers are fast, or slow."""
+    if request.param == "one answer":
+        monkeypatch.setattr(_wide, "_ENOUGH_BYTES_PER_S", 0.0)
+        return 5 << 20
+    monkeypatch.setattr(_wide, "_ENOUGH_BYTES_PER_S", math.inf)
+    monkeypatch.setattr(_wide, "_JUDGED_BYTES", 1)
+    monkeypatch.setattr(_wide, "_PIECE_BYTES", (2 << 20) + 1)
+    return 1 << 20
+
+
 def put(store: WritableStore, key: str, data: bytes) -> None:
     with store.create(key, replace=True) as stream:
         stream.write(data)
@@ -153,11 +174,11 @@ def uploads(files: Any, bucket: str) -> list[Any]:
     return list(found)
 
 
-def test_read_goes_on_after_dropped_connections(remote: Remote) -> None:
+def test_read_goes_on_after_dropped_connections(remote: Remote, cut: int) -> None:
     store = remote.store()
     put(store, "x.bin", DATA)
     remote.proxy.reset()
-    remote.proxy.cut_after, remote.proxy.cuts_left = 5 << 20, 2
+    remote.proxy.cut_after, remote.proxy.cuts_left = cut, 2
     found = read(store, "x.bin")
     assert (len(found), hash(found)) == (len(DATA), hash(DATA))  # a difference is 12 MiB long
     assert remote.proxy.cuts_left == 0
@@ -184,13 +205,14 @@ def test_storage_that_answers_nothing_is_given_up(remote: Remote) -> None:
     assert PASSWORD not in str(caught.value)
 
 
+@pytest.mark.usefixtures("cut")
 def test_stalled_read_is_given_up(cloud: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_retry, "_FAILURES", 1)
     store = cloud.store()
-    put(store, "x.bin", DATA)
-    cloud.proxy.stall_after = 5 << 20
+    put(store, "x.bin", DATA * 3)
     with store.open("x.bin") as stream:
         assert stream.read(1000) == DATA[:1000]
+        cloud.proxy.flowing.clear()
         with pytest.raises(StoreError, match=r"cannot read .*x\.bin"):
             stream.read()
 
@@ -205,12 +227,12 @@ def test_stalled_sftp_server_is_given_up(sftp: Remote, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("size", [3 * len(DATA), 1000])
-def test_object_replaced_while_it_is_read(cloud: Remote, size: int) -> None:
+def test_object_replaced_while_it_is_read(cloud: Remote, cut: int, size: int) -> None:
     """By one of the same length, and by one that ends before the byte to go on at."""
     store = cloud.store()
     put(store, "x.bin", DATA * 3)  # more than two pieces of a blob, which are asked for ahead
     cloud.proxy.reset()
-    cloud.proxy.cut_after, cloud.proxy.cuts_left = 5 << 20, 1
+    cloud.proxy.cut_after, cloud.proxy.cuts_left = cut, 1
     with store.open("x.bin") as stream:
         assert stream.read(1000) == DATA[:1000]
         put(cloud.other, "x.bin", (DATA[::-1] * 3)[:size])
@@ -218,6 +240,7 @@ def test_object_replaced_while_it_is_read(cloud: Remote, size: int) -> None:
             stream.read()
 
 
+@pytest.mark.usefixtures("cut")
 def test_object_replaced_without_a_break_is_never_mixed(cloud: Remote) -> None:
     store = cloud.store()
     put(store, "x.bin", DATA)
@@ -231,16 +254,48 @@ def test_object_replaced_without_a_break_is_never_mixed(cloud: Remote) -> None:
     assert (len(found), hash(found)) == (len(DATA), hash(DATA))  # a difference is 12 MiB long
 
 
-def test_object_removed_while_it_is_read(cloud: Remote) -> None:
+def test_object_removed_while_it_is_read(cloud: Remote, cut: int) -> None:
     store = cloud.store()
-    put(store, "x.bin", DATA)
+    put(store, "x.bin", DATA * 3)
     cloud.proxy.reset()
-    cloud.proxy.cut_after, cloud.proxy.cuts_left = 5 << 20, 1
+    cloud.proxy.cut_after, cloud.proxy.cuts_left = max(cut, 3 << 20), 1
     with store.open("x.bin") as stream:
         assert stream.read(1000) == DATA[:1000]
         cloud.other.delete("x.bin")
         with pytest.raises(BackupNotFoundError, match=r"no such file: .*x\.bin"):
             stream.read()
+
+
+def test_ranges_are_the_same_however_they_come(cloud: Remote, cut: int) -> None:
+    store = cloud.store()
+    put(store, "x.bin", DATA)
+    for start, end in ((0, None), (0, 9 << 20), (1, len(DATA)), (cut, len(DATA) + 9), (7, 7)):
+        with store.open("x.bin", start, end) as stream:
+            found, wanted = stream.read(), DATA[start:end]
+        assert (len(found), hash(found)) == (len(wanted), hash(wanted))
+
+
+def test_rest_of_a_slow_answer_comes_in_several(cloud: Remote, cut: int) -> None:
+    store = cloud.store()
+    put(store, "x.bin", DATA * 3)
+    cloud.proxy.reset()
+    before = cloud.proxy.connections
+    found = read(store, "x.bin")
+    assert (len(found), hash(found)) == (3 * len(DATA), hash(DATA * 3))
+    if cut == 1 << 20:
+        assert cloud.proxy.connections >= before + 2
+    else:
+        assert cloud.proxy.connections <= before + 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_slow_answer_that_is_not_read_to_its_end(cloud: Remote, cut: int) -> None:
+    store = cloud.store()
+    put(store, "x.bin", DATA * 3)
+    for size in (1, cut, 8 << 20):
+        with store.open("x.bin") as stream:
+            assert stream.read(size) == DATA[:size]
+    assert read(store, "x.bin", 34 << 20) == (DATA * 3)[34 << 20 :]
 
 
 def test_upload_that_breaks_leaves_nothing(remote: Remote, s3_files: Any, s3_bucket: str) -> None:

@@ -1,23 +1,21 @@
-"""Backups to S3 over a network whose connections are slow.
+"""Backups to S3 and restores from it, over a network whose connections are slow.
 
-A local S3 server stands behind a proxy that paces each connection and holds back answers, as a
-network does to one that is far away; the table is in an embedded server. Backups are made to the
-server as it is and through the proxy, in turn, each in a process of its own. Medians, and megabytes
-a second of what was stored. On Linux only. As a script::
+A local S3 server stands behind a proxy that paces each connection and holds answers back, as a
+network does to a storage that is far away; the database is an embedded server. Backups and restores
+of one table go to the S3 server as it is and through the proxy, in turn, each in a process of its
+own. Medians, megabytes a second of what is stored, and the peak memory of the largest process. On
+Linux only. As a script::
 
-    python benchmarks/upload.py [--runs 5] [--rows 30000] [--dims 1536] [--folder build/remote]
-                                [--mb-per-s 40] [--answer-ms 20]
-                                [--endpoint URL --key KEY --secret SECRET]
+    python benchmarks/network.py [--runs 5] [--rows 30000] [--dims 1536] [--folder build/remote]
+                                 [--mb-per-s 40] [--answer-ms 20]
+                                 [--endpoint URL --key KEY --secret SECRET]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -27,19 +25,22 @@ from urllib.parse import urlsplit
 import fsspec
 from compare import served
 from data import write_set
+from memory import measured
 from remote import BUCKET, s3_server
 
 from pgvector_restore import Restorer, open_store
 
-#: One backup: seconds, and bytes that were stored.
 BACKUP = """
-import json, sys, time
-from pgvector_restore import Backuper, open_store
-url, options, dsn, kind = json.loads(sys.argv[1])
-with Backuper(open_store(url, storage_options=options), dsn) as backuper:
+with Backuper(store, dsn) as backuper:
     began = time.perf_counter()
-    report = backuper.backup(format=kind)
-    print(json.dumps([time.perf_counter() - began, report.size_bytes]))
+    backuper.backup(**given)
+    print(time.perf_counter() - began)
+"""
+RESTORE = """
+with Restorer(store, dsn) as restorer:
+    began = time.perf_counter()
+    restorer.restore("latest", mode="replace")
+    print(time.perf_counter() - began)
 """
 
 #: Bytes that are passed on at a time.
@@ -75,32 +76,23 @@ class Network:
     async def _connected(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         answers, server = await asyncio.open_connection(self._target.hostname, self._target.port)
         with suppress(OSError):
-            await asyncio.gather(self._pace(client, server), self._hold_back(answers, back))
+            await asyncio.gather(
+                self._pace(client, server, 0), self._pace(answers, back, self._answer_s)
+            )
 
-    async def _pace(self, source: asyncio.StreamReader, goal: asyncio.StreamWriter) -> None:
-        due = time.monotonic()
+    async def _pace(
+        self, source: asyncio.StreamReader, goal: asyncio.StreamWriter, delay_s: float
+    ) -> None:
+        due = passed = time.monotonic()
         while data := await source.read(_PIECE_BYTES):
+            if time.monotonic() - passed > delay_s:  # the first piece of an answer
+                await asyncio.sleep(delay_s)
             goal.write(data)
             await goal.drain()
-            due = max(due, time.monotonic() - _BEHIND_S) + len(data) / self._bytes_per_s
+            passed = time.monotonic()
+            due = max(due, passed - _BEHIND_S) + len(data) / self._bytes_per_s
             await asyncio.sleep(max(due - time.monotonic(), 0))
         goal.close()
-
-    async def _hold_back(self, source: asyncio.StreamReader, goal: asyncio.StreamWriter) -> None:
-        while data := await source.read(_PIECE_BYTES):
-            await asyncio.sleep(self._answer_s)
-            goal.write(data)
-            await goal.drain()
-        goal.close()
-
-
-def backed_up(options: dict[str, object], dsn: str, kind: str, name: str) -> tuple[float, int]:
-    given = json.dumps([f"s3://{BUCKET}/{name}", options, dsn, kind])
-    done = subprocess.run(
-        [sys.executable, "-c", BACKUP, given], check=True, capture_output=True, text=True
-    )
-    seconds, size = json.loads(done.stdout)
-    return seconds, size
 
 
 def main() -> None:
@@ -128,17 +120,24 @@ def main() -> None:
         ways = {"without the network": endpoint, "over it": network.endpoint}
         print(f"PostgreSQL {version}, {chosen.mb_per_s:g} MB/s a connection", flush=True)
         for kind in ("csv", "binary"):
-            runs: dict[str, list[tuple[float, int]]] = {way: [] for way in ways}
+            runs: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
             for number in range(chosen.runs):
                 for way, url in ways.items():
-                    name = f"upload-{kind}-{number}-{len(way)}"
+                    name = f"{BUCKET}/{kind}-{number}-{len(way)}"
                     given = {**options, "endpoint_url": url}
-                    runs[way].append(backed_up(given, dsn, kind, name))
-                    files.rm(f"{BUCKET}/{name}", recursive=True)
-            for way, found in runs.items():
-                seconds = statistics.median(one for one, _ in found)
-                rate = found[0][1] / seconds / 1e6
-                print(f"  {kind:6} {way:20} {seconds:6.2f} s  {rate:4.0f} MB/s", flush=True)
+                    for what, code in (("backup", BACKUP), ("restore", RESTORE)):
+                        asked = {"format": kind} if what == "backup" else {}
+                        found = measured(code, f"s3://{name}", given, dsn, asked)
+                        runs.setdefault((what, way), []).append(found)
+                    size = files.du(name)
+                    files.rm(name, recursive=True)
+            for (what, way), all_found in runs.items():
+                seconds = statistics.median(found[0] for found in all_found)
+                peak = max(found[1] for found in all_found)
+                rate = size / seconds / 1e6
+                print(
+                    f"  {kind:6} {what:7} {way:20} {seconds:6.2f} s {rate:5.0f} MB/s {peak:5.0f} MB"
+                )
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def s3_source(
             return io.BytesIO(), head.get("ETag")
         wanted |= {"Range": f"bytes={start}-{until - 1}", "IfMatch": head["ETag"]}
     answer = fs.call_s3("get_object", **wanted)
-    body, etag = answer["Body"], answer.get("ETag")
+    body, etag, size = answer["Body"], answer.get("ETag"), answer.get("ContentLength")
 
     async def fetch(first: int, after: int) -> bytes:
         given = {**wanted, "Range": f"bytes={first}-{after - 1}", "IfMatch": etag}
@@ -47,8 +47,8 @@ def s3_source(
         async with part["Body"] as stream:
             return bytes(await stream.read())
 
-    until = start + answer["ContentLength"]
-    wide = WideBody(body.read, body.close, fetch if etag else None, start, until)
+    known = etag is not None and size is not None
+    wide = WideBody(body.read, body.close, fetch if known else None, start, start + (size or 0))
     return AheadSource(fs.loop, wide.read, wide.close), etag
 
 

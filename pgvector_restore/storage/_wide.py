@@ -19,6 +19,8 @@ _ENOUGH_BYTES_PER_S = 100e6
 _PIECE_BYTES = 4 << 20
 _AT_ONCE = 4
 
+_Fetch = Callable[[int, int], Coroutine[None, None, bytes]]
+
 
 class WideBody:
     """The body of an answer, and of several requests at once for the rest of it if it is slow.
@@ -39,7 +41,7 @@ class WideBody:
         self,
         read: Callable[[int], Awaitable[bytes]],
         close: Callable[[], None],
-        fetch: Callable[[int, int], Coroutine[None, None, bytes]] | None,
+        fetch: _Fetch | None,
         start: int,
         end: int,
     ) -> None:
@@ -94,9 +96,17 @@ class WideBody:
         """Have as many requests on their way as there may be."""
         while self._fetch is not None and len(self._pieces) < _AT_ONCE and self._at < self._end:
             start, self._at = self._at, min(self._at + _PIECE_BYTES, self._end)
-            piece = asyncio.ensure_future(self._fetch(start, self._at))
+            piece = asyncio.ensure_future(_whole(self._fetch, start, self._at))
             piece.add_done_callback(_heard)
             self._pieces.append(piece)
+
+
+async def _whole(fetch: _Fetch, start: int, end: int) -> bytes:
+    """All of a range, and nothing else: there are servers that know no ranges."""
+    data = await fetch(start, end)
+    if len(data) != end - start:
+        raise ConnectionError(f"{end - start} bytes were asked for, {len(data)} came")
+    return data
 
 
 def _heard(piece: asyncio.Task[bytes]) -> None:

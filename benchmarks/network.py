@@ -19,14 +19,13 @@ import statistics
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import fsspec
 from compare import served
 from data import write_set
 from memory import measured
-from remote import BUCKET, s3_server
+from remote import BUCKET, add_arguments, s3_server
 
 from pgvector_restore import Restorer, open_store
 
@@ -97,15 +96,9 @@ class Network:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=30_000)
-    parser.add_argument("--dims", type=int, default=1536)
-    parser.add_argument("--folder", type=Path, default=Path("build/remote"))
+    add_arguments(parser)
     parser.add_argument("--mb-per-s", type=float, default=40.0)
     parser.add_argument("--answer-ms", type=float, default=20.0)
-    parser.add_argument("--endpoint")
-    parser.add_argument("--key", default="benchmark")
-    parser.add_argument("--secret", default="benchmark")
     chosen = parser.parse_args()
     root = chosen.folder / f"{chosen.rows}x{chosen.dims}"
     write_set(root, rows=chosen.rows, dims=chosen.dims, style="json")

@@ -88,16 +88,21 @@ def restored(
     return seconds, peak
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of the table, and of the S3 server."""
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--rows", type=int, default=30_000)
     parser.add_argument("--dims", type=int, default=1536)
-    parser.add_argument("--jobs", default="1")
     parser.add_argument("--folder", type=Path, default=Path("build/remote"))
     parser.add_argument("--endpoint")
     parser.add_argument("--key", default="benchmark")
     parser.add_argument("--secret", default="benchmark")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(parser)
+    parser.add_argument("--jobs", default="1")
     chosen = parser.parse_args()
     root = chosen.folder / f"{chosen.rows}x{chosen.dims}"
     write_set(root, rows=chosen.rows, dims=chosen.dims, style="json")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future, wait
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from pgvector_restore.storage._protocols import Stream
 
@@ -20,6 +21,9 @@ _BLOCK_BYTES = 5 << 20
 #: Bytes of blocks on their way at once, or two blocks if they have grown. A connection of an object
 #: storage carries much less than a network does; each costs its memory.
 _ON_THE_WAY_BYTES = 4 * _BLOCK_BYTES
+
+#: Name in the metadata of objects. Some proxies drop what has underscores, Azure refuses hyphens.
+_MARK = "pgvectorupload"
 
 
 def block_bytes(size: int, most: int | None) -> int:
@@ -88,6 +92,8 @@ class BlockSink(ABC):
         self._path = path
         self._most = most
         self._in_order = in_order
+        #: Metadata of the object: which upload it came by. Another one may be of the same bytes.
+        self._mark = {_MARK: uuid4().hex}
         self._blocks = self._sent = self._filled = 0
         self._pending: set[Future[None]] = set()
         self._tasks: set[asyncio.Task[Any] | None] = set()
@@ -121,8 +127,8 @@ class BlockSink(ABC):
         """Have the storage forget what was uploaded."""
 
     @abstractmethod
-    async def _is_shown(self) -> bool:
-        """Whether the object of several blocks that lies there is put together from these."""
+    async def _metadata(self) -> Mapping[str, str]:
+        """Of the object that lies there."""
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
         """Take all of it; wait only where too many blocks are on their way."""
@@ -151,9 +157,9 @@ class BlockSink(ABC):
 
     def was_published(self) -> bool:
         """Whether what lies there is this object: the answer that it was shown may be lost."""
-        if self._blocks:
-            return self._wait(self._is_shown())
-        return bool(self._fs.cat_file(self._path) == self._rest())
+        found = self._wait(self._metadata())
+        # Servers spell names as they spell those of headers.
+        return self._mark[_MARK] in [found[name] for name in found if name.lower() == _MARK]
 
     def discard(self) -> None:
         """Give it up: nothing of it is on its way any more, and nothing is shown."""

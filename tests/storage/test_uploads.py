@@ -1,0 +1,99 @@
+"""Uploads of several blocks: broken off, raced, left half done."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from s3fs import S3FileSystem
+
+from pgvector_restore.errors import BackupExistsError
+from pgvector_restore.storage import WritableStore, _azure, _google, open_store
+from tests.storage.conftest import cloud_place
+from tests.storage.serving import s3_options
+from tests.storage.tcp_proxy import TcpProxy
+
+MIB = 1 << 20
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(S3FileSystem, "retries", 1)  # its own attempts, with growing pauses
+    monkeypatch.setattr(_google, "_FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(_azure, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(_azure, "_JITTER_S", 0.0)
+
+
+@pytest.fixture(params=["s3", "gs", "az"])
+def store(request: pytest.FixtureRequest) -> WritableStore:
+    folder = f"uploads{next(_numbers)}"
+    if request.param == "s3":
+        url = f"s3://{request.getfixturevalue('s3_bucket')}/{folder}"
+        options = s3_options(request.getfixturevalue("s3_server"))
+    else:
+        url, options = cloud_place(request, request.param, folder)
+    found = open_store(url, storage_options=options)
+    assert isinstance(found, WritableStore)
+    return found
+
+
+class S3:
+    """A store behind a proxy, and its bucket."""
+
+    def __init__(self, proxy: TcpProxy, url: str, options: dict[str, object], files: Any) -> None:
+        self.proxy = proxy
+        self.url = url
+        self.options = options
+        self.files = files
+
+    def store(self) -> WritableStore:
+        found = open_store(self.url, storage_options=self.options)
+        assert isinstance(found, WritableStore)
+        return found
+
+    def uploads(self) -> list[dict[str, Any]]:
+        bucket = self.url.split("/")[2]
+        found = self.files.call_s3("list_multipart_uploads", Bucket=bucket)
+        return list(found.get("Uploads") or [])
+
+
+@pytest.fixture
+def s3(s3_server: dict[str, Any], s3_files: Any) -> Iterator[S3]:
+    bucket = f"uploads{next(_numbers)}"
+    s3_files.mkdir(bucket)
+    with TcpProxy(s3_server["port"]) as proxy:
+        options = {
+            **s3_options(s3_server),
+            "endpoint_url": f"http://127.0.0.1:{proxy.port}",
+            "config_kwargs": {"read_timeout": 5, "retries": {"max_attempts": 1}},
+        }
+        yield S3(proxy, f"s3://{bucket}/x", options, s3_files)
+
+
+@pytest.mark.parametrize("size", [0, 10, 12 * MIB])
+def test_another_object_of_the_same_bytes_is_not_taken_for_ours(
+    store: WritableStore, size: int
+) -> None:
+    """Two backups of one second put up the same marker: one of them has to be told."""
+
+    def write(*, first: bool) -> None:
+        with store.create("x.bin") as stream:
+            stream.write(bytes(size))
+            if not first:
+                write(first=True)
+
+    with pytest.raises(BackupExistsError, match="is there already"):
+        write(first=False)
+    with store.open("x.bin") as stream:
+        assert len(stream.read()) == size
+
+
+def test_bytes_come_as_they_are(store: WritableStore) -> None:
+    for data in (b"", b"\r", b"\n", b"\r\n", b"\r\n--", b"a\r\rb\n\n\r", bytes(range(256))):
+        with store.create("x.bin", replace=True) as stream:
+            stream.write(data)
+        with store.open("x.bin") as stream:
+            assert stream.read() == data

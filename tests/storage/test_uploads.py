@@ -12,7 +12,7 @@ from s3fs import S3FileSystem
 from pgvector_restore.errors import BackupExistsError
 from pgvector_restore.storage import WritableStore, _azure, _google, open_store
 from tests.storage.conftest import cloud_place
-from tests.storage.serving import s3_options
+from tests.storage.serving import gs_options, s3_options
 from tests.storage.tcp_proxy import TcpProxy
 
 MIB = 1 << 20
@@ -95,5 +95,22 @@ def test_bytes_come_as_they_are(store: WritableStore) -> None:
     for data in (b"", b"\r", b"\n", b"\r\n", b"\r\n--", b"a\r\rb\n\n\r", bytes(range(256))):
         with store.create("x.bin", replace=True) as stream:
             stream.write(data)
+        with store.open("x.bin") as stream:
+            assert stream.read() == data
+
+
+def test_block_whose_answer_was_lost_is_sent_again(
+    gs_server: dict[str, Any], gs_bucket: str
+) -> None:
+    data = os.urandom(12 * MIB)
+    with TcpProxy(gs_server["port"]) as proxy:
+        options = gs_options({"endpoint": f"http://127.0.0.1:{proxy.port}"})
+        url = f"gs://{gs_bucket}/uploads{next(_numbers)}"
+        store = open_store(url, storage_options=options)
+        assert isinstance(store, WritableStore)
+        with store.create("x.bin") as stream:
+            for start in range(0, len(data), 3 * MIB):
+                proxy.cut_after, proxy.cuts_left = 0, 1
+                stream.write(data[start : start + 3 * MIB])
         with store.open("x.bin") as stream:
             assert stream.read() == data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping
@@ -10,7 +11,7 @@ from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from pgvector_restore.storage._protocols import Stream
+from pgvector_restore.storage._protocols import CONNECT_S, READ_S, Stream
 
 __all__ = ["BlockSink", "Uploads", "block_bytes"]
 
@@ -49,12 +50,14 @@ class Uploads:
     def __init__(self, kind: Stream | None) -> None:
         self.kind = kind
         self._changed = threading.Condition()
+        self._turn = threading.Lock()
         self._bytes = 0
 
     def begin(self, size: int) -> None:
         """Wait until so many bytes more may be on their way."""
         limit = max(_ON_THE_WAY_BYTES, 2 * size)
-        with self._changed:
+        # One waits at a time: a large block would wait for ever behind small ones of others.
+        with self._turn, self._changed:
             self._changed.wait_for(lambda: self._bytes + size <= limit)
             self._bytes += size
 
@@ -97,6 +100,9 @@ class BlockSink(ABC):
         self._blocks = self._sent = self._filled = 0
         self._pending: set[Future[None]] = set()
         self._tasks: set[asyncio.Task[Any] | None] = set()
+        self._beginning: set[asyncio.Task[Any] | None] = set()
+        #: What a write ended with: bytes may be missing since.
+        self._error: BaseException | None = None
         # Filled again and again: memory that is asked for piece by piece falls to pieces.
         self._buffer = bytearray()
 
@@ -132,15 +138,15 @@ class BlockSink(ABC):
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
         """Take all of it; wait only where too many blocks are on their way."""
+        self._check()
         view = memoryview(data).cast("B")
         size = len(view)
-        while view:
-            if self._filled == len(self._buffer):
-                self._hand_over(is_last=False)
-            end = min(self._filled + len(view), len(self._buffer))
-            count = end - self._filled
-            self._buffer[self._filled : end] = view[:count]
-            self._filled, view = end, view[count:]
+        try:
+            while view:
+                view = view[self._take(view) :]
+        except BaseException as exc:
+            self._error = exc
+            raise
         return size
 
     def close(self) -> None:  # noqa: B027 - nothing, for all of them
@@ -148,6 +154,7 @@ class BlockSink(ABC):
 
     def publish(self) -> None:
         """Upload what is left and show the object."""
+        self._check()
         if self._blocks:
             self._hand_over(is_last=True)
             self._settle()
@@ -163,7 +170,23 @@ class BlockSink(ABC):
 
     def discard(self) -> None:
         """Give it up: nothing of it is on its way any more, and nothing is shown."""
-        asyncio.run_coroutine_threadsafe(self._stop(), self._fs.loop).result()
+        if sys.is_finalizing():
+            return  # the loop stands still by now, and would not answer
+        loop = self._fs.loop  # or an error, in a forked process
+        asyncio.run_coroutine_threadsafe(self._stop(), loop).result()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _take(self, view: memoryview) -> int:
+        if self._filled == len(self._buffer):
+            self._hand_over(is_last=False)
+        end = min(self._filled + len(view), len(self._buffer))
+        count = end - self._filled
+        self._buffer[self._filled : end] = view[:count]
+        self._filled = end
+        return count
 
     def _rest(self) -> bytes:
         return bytes(memoryview(self._buffer)[: self._filled])
@@ -179,12 +202,12 @@ class BlockSink(ABC):
 
     def _begin_block(self, block: bytes, *, is_last: bool) -> None:
         if not self._blocks:
-            self._wait(self._begin())
+            self._wait(self._begin(), self._beginning)
         self._settle(None if self._in_order else 0)
         size = len(block)
         self._uploads.begin(size)
         try:
-            work = self._noted(self._send(self._blocks, block, is_last=is_last))
+            work = self._noted(self._send(self._blocks, block, is_last=is_last), self._tasks)
             future = asyncio.run_coroutine_threadsafe(work, self._fs.loop)
         except BaseException:
             self._uploads.end(size)
@@ -200,21 +223,29 @@ class BlockSink(ABC):
         for one in done:
             one.result()
 
-    async def _noted(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _noted(self, work: Coroutine[Any, Any, T], tasks: set[asyncio.Task[Any] | None]) -> T:
         """Do some work that can be called off."""
         task = asyncio.current_task()
-        self._tasks.add(task)
+        tasks.add(task)
         try:
             return await work
         finally:
-            self._tasks.discard(task)
+            tasks.discard(task)
 
     async def _stop(self) -> None:
-        tasks = [task for task in self._tasks if task is not None]
+        # Called off at once, it might leave an upload in the storage of which nobody knows.
+        if beginning := {task for task in self._beginning if task is not None}:
+            await asyncio.wait(beginning, timeout=CONNECT_S)
+        tasks = [task for task in self._tasks | self._beginning if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._abandon()
+        await asyncio.wait_for(self._abandon(), READ_S)
 
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(self._noted(work), self._fs.loop).result()
+    def _wait(
+        self,
+        work: Coroutine[Any, Any, T],
+        tasks: set[asyncio.Task[Any] | None] | None = None,
+    ) -> T:
+        noted = self._noted(work, self._tasks if tasks is None else tasks)
+        return asyncio.run_coroutine_threadsafe(noted, self._fs.loop).result()

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from s3fs import S3FileSystem
 
-from pgvector_restore.errors import BackupExistsError
+from pgvector_restore.errors import BackupExistsError, StoreError
 from pgvector_restore.storage import WritableStore, _azure, _google, open_store
+from pgvector_restore.storage._blocks import Uploads
 from tests.storage.conftest import cloud_place
 from tests.storage.serving import gs_options, s3_options
 from tests.storage.tcp_proxy import TcpProxy
@@ -114,3 +121,103 @@ def test_block_whose_answer_was_lost_is_sent_again(
                 stream.write(data[start : start + 3 * MIB])
         with store.open("x.bin") as stream:
             assert stream.read() == data
+
+
+def test_block_that_failed_is_not_left_out(s3: S3) -> None:
+    """Even if the writer takes the error for none."""
+
+    def fail(stream: BinaryIO) -> None:
+        for _ in range(9):
+            stream.write(bytes(5 * MIB))
+
+    def write() -> None:
+        with s3.store().create("x.bin") as stream:
+            stream.write(bytes(12 * MIB))
+            s3.proxy.cut_after = 0
+            with pytest.raises(StoreError, match=r"x\.bin"):
+                fail(stream)
+            s3.proxy.cut_after = None
+
+    with pytest.raises(StoreError, match=r"x\.bin"):
+        write()
+    assert list(s3.files.find(s3.url)) == []
+    assert s3.uploads() == []
+
+
+def test_nothing_is_written_after_the_end(store: WritableStore) -> None:
+    with store.create("x.bin") as stream:
+        stream.write(b"1")
+    with pytest.raises(ValueError, match="closed"):
+        stream.write(b"2")
+
+
+def test_large_block_gets_its_turn() -> None:
+    uploads = Uploads("s3")
+    for _ in range(4):
+        uploads.begin(5 * MIB)
+    order = []
+
+    def begin(size: int) -> None:
+        uploads.begin(size)
+        order.append(size)
+
+    large = threading.Thread(target=begin, args=(10 * MIB,))
+    large.start()
+    while not uploads._turn.locked():  # it waits by then
+        pass
+    small = threading.Thread(target=begin, args=(5 * MIB,))
+    small.start()
+    uploads.end(5 * MIB)  # room for the small one, which came later
+    small.join(0.2)
+    uploads.end(5 * MIB)
+    large.join()
+    assert order == [10 * MIB]
+    uploads.end(5 * MIB)
+    small.join()
+    assert order == [10 * MIB, 5 * MIB]
+
+
+OPEN_AT_THE_END = """
+import json, sys
+from pgvector_restore import open_store
+store = open_store(sys.argv[1], storage_options=json.loads(sys.argv[2]))
+writing = store.create("open.bin")
+writing.__enter__().write(bytes(12 << 20))
+"""
+
+
+def test_program_ends_with_an_upload_still_open(s3: S3) -> None:
+    command = [sys.executable, "-W", "error", "-c", OPEN_AT_THE_END, s3.url, json.dumps(s3.options)]
+    done = subprocess.run(command, check=False, timeout=60, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert list(s3.files.find(s3.url)) == []
+
+
+def test_interrupted_before_the_upload_is_known(s3: S3) -> None:
+    """The storage has begun one, and its answer has not come yet."""
+    store = s3.store()
+
+    def interrupt() -> None:
+        while not s3.uploads():
+            pass
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        stopping.wait()
+        s3.proxy.flowing.set()
+
+    stopping = threading.Event()
+
+    def write() -> None:
+        with store.create("x.bin") as stream:
+            stream.write(bytes(5 * MIB))
+            s3.proxy.flowing.clear()
+            thread.start()
+            try:
+                stream.write(b"1")
+            finally:
+                stopping.set()
+
+    thread = threading.Thread(target=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    thread.join()
+    assert s3.uploads() == []

@@ -100,7 +100,8 @@ class BlockSink(ABC):
         self._blocks = self._sent = self._filled = 0
         self._pending: set[Future[None]] = set()
         self._tasks: set[asyncio.Task[Any] | None] = set()
-        self._beginning: set[asyncio.Task[Any] | None] = set()
+        # Those whose answer is waited for: without it nobody knows what the storage has.
+        self._answers: set[asyncio.Task[Any] | None] = set()
         #: What a write ended with: bytes may be missing since.
         self._error: BaseException | None = None
         # Filled again and again: memory that is asked for piece by piece falls to pieces.
@@ -158,9 +159,9 @@ class BlockSink(ABC):
         if self._blocks:
             self._hand_over(is_last=True)
             self._settle()
-            self._wait(self._publish())
+            self._wait(self._publish(), self._answers)
         else:
-            self._wait(self._send_whole(self._rest()))
+            self._wait(self._send_whole(self._rest()), self._answers)
 
     def was_published(self) -> bool:
         """Whether what lies there is this object: the answer that it was shown may be lost."""
@@ -202,7 +203,7 @@ class BlockSink(ABC):
 
     def _begin_block(self, block: bytes, *, is_last: bool) -> None:
         if not self._blocks:
-            self._wait(self._begin(), self._beginning)
+            self._wait(self._begin(), self._answers)
         self._settle(None if self._in_order else 0)
         size = len(block)
         self._uploads.begin(size)
@@ -233,10 +234,9 @@ class BlockSink(ABC):
             tasks.discard(task)
 
     async def _stop(self) -> None:
-        # Called off at once, it might leave an upload in the storage of which nobody knows.
-        if beginning := {task for task in self._beginning if task is not None}:
-            await asyncio.wait(beginning, timeout=CONNECT_S)
-        tasks = [task for task in self._tasks | self._beginning if task is not None]
+        if answers := {task for task in self._answers if task is not None}:
+            await asyncio.wait(answers, timeout=CONNECT_S)
+        tasks = [task for task in self._tasks | self._answers if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from pgvector_restore.storage._blocks import BlockSink, Uploads
@@ -94,7 +95,9 @@ class S3Sink(BlockSink):
         await self._call("put_object", Body=data, **self._kept, **self._condition)
 
     async def _abandon(self) -> None:
-        if self._upload is not None:
+        if self._upload is None:
+            return
+        with suppress(FileNotFoundError):  # it was put together after all
             await self._call("abort_multipart_upload", UploadId=self._upload)
 
     async def _metadata(self) -> Mapping[str, str]:

@@ -17,7 +17,8 @@ from s3fs import S3FileSystem
 
 from pgvector_restore.errors import BackupExistsError, StoreError
 from pgvector_restore.storage import WritableStore, _azure, _google, open_store
-from pgvector_restore.storage._blocks import Uploads
+from pgvector_restore.storage._blocks import BlockSink, Uploads
+from pgvector_restore.storage._s3 import S3Sink
 from tests.storage.conftest import cloud_place
 from tests.storage.serving import gs_options, s3_options
 from tests.storage.tcp_proxy import TcpProxy
@@ -127,8 +128,7 @@ def test_block_that_failed_is_not_left_out(s3: S3) -> None:
     """Even if the writer takes the error for none."""
 
     def fail(stream: BinaryIO) -> None:
-        for _ in range(9):
-            stream.write(bytes(5 * MIB))
+        stream.writelines(bytes(5 * MIB) for _ in range(9))
 
     def write() -> None:
         with s3.store().create("x.bin") as stream:
@@ -220,4 +220,38 @@ def test_interrupted_before_the_upload_is_known(s3: S3) -> None:
     with pytest.raises(KeyboardInterrupt):
         write()
     thread.join()
+    assert s3.uploads() == []
+
+
+@pytest.mark.parametrize(("size", "step"), [(0, "_send_whole"), (12 * MIB, "_publish")])
+def test_interrupted_while_it_is_shown(
+    s3: S3, size: int, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storage shows it, and its answer has not come yet."""
+    step_itself = getattr(S3Sink, step)
+
+    async def unanswered(self: BlockSink, *given: Any) -> None:
+        s3.proxy.flowing.clear()
+        await step_itself(self, *given)
+
+    monkeypatch.setattr(S3Sink, step, unanswered)
+    store = s3.store()
+
+    def interrupt() -> None:
+        while not s3.files.exists(f"{s3.url}/x.bin"):
+            pass
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        s3.proxy.flowing.set()
+
+    thread = threading.Thread(target=interrupt)
+
+    def write() -> None:
+        with store.create("x.bin") as stream:
+            stream.write(bytes(size))
+            thread.start()
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    thread.join()
+    assert list(s3.files.find(s3.url)) == []
     assert s3.uploads() == []

@@ -10,20 +10,25 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, BinaryIO
 
 import pytest
 from s3fs import S3FileSystem
 
 from pgvector_restore.errors import BackupExistsError, StoreError
-from pgvector_restore.storage import WritableStore, _azure, _google, open_store
+from pgvector_restore.model import Location
+from pgvector_restore.storage import WritableStore, _azure, _blocks, _google, open_store
 from pgvector_restore.storage._blocks import BlockSink, Uploads
 from pgvector_restore.storage._s3 import S3Sink
+from pgvector_restore.storage.new_set import NewSet
 from tests.storage.conftest import cloud_place
 from tests.storage.serving import gs_options, s3_options
 from tests.storage.tcp_proxy import TcpProxy
 
 MIB = 1 << 20
+NOW = datetime(2025, 7, 22, 1)  # noqa: DTZ001 - sets have local time
 _numbers = itertools.count(1)
 
 
@@ -255,3 +260,51 @@ def test_interrupted_while_it_is_shown(
     thread.join()
     assert list(s3.files.find(s3.url)) == []
     assert s3.uploads() == []
+
+
+def test_giving_up_is_given_up(
+    s3: S3, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A storage that is silent keeps nobody who is leaving."""
+    monkeypatch.setattr(_blocks, "READ_S", 0.2)
+
+    def write() -> None:
+        with s3.store().create("x.bin") as stream:
+            stream.write(bytes(12 * MIB))
+            s3.proxy.flowing.clear()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write()
+    assert "left in the storage: TimeoutError" in caplog.text
+
+
+def test_file_that_came_meanwhile_is_not_removed_with_a_backup(store: WritableStore) -> None:
+    new = NewSet(store, Location("global", "vector_bak", "vector_bak"), NOW)
+
+    def write() -> None:
+        with new.file("x.csv", aside=False) as file:
+            file.write(b"ours")
+            with store.create("vector_bak/x.csv") as stream:
+                stream.write(b"theirs")
+
+    with pytest.raises(BackupExistsError, match="is there already"):
+        write()
+    new.abandon()
+    with store.open("vector_bak/x.csv") as stream:
+        assert stream.read() == b"theirs"
+    assert [info.key for info in store.list()] == ["vector_bak/x.csv"]
+
+
+@pytest.mark.parametrize("store", ["gs", "az"], indirect=True)  # moto looks, and writes later
+def test_backups_of_one_second_take_one_each(store: WritableStore) -> None:
+    location = Location("global", "vector_bak", "vector_bak")
+    at_once = threading.Barrier(4)
+
+    def begin() -> str:
+        at_once.wait()
+        return NewSet(store, location, NOW).timestamp
+
+    with ThreadPoolExecutor(4) as pool:
+        found = sorted(future.result() for future in [pool.submit(begin) for _ in range(4)])
+    assert found == [f"20250722_01000{second}" for second in range(4)]

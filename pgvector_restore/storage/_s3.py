@@ -79,7 +79,9 @@ class S3Sink(BlockSink):
     async def _send(self, number: int, block: bytes, *, is_last: bool) -> None:  # noqa: ARG002
         part = number + 1
         answer = await self._call("upload_part", UploadId=self._upload, PartNumber=part, Body=block)
-        kept = {name: answer[name] for name in ("ETag", "ChecksumSHA256") if name in answer}
+        # The sum that was asked for has to be told again in the end.
+        algorithm = self._fs.s3_additional_kwargs.get("ChecksumAlgorithm")
+        kept = {name: answer[name] for name in ("ETag", f"Checksum{algorithm}") if name in answer}
         self._parts[part] = {"PartNumber": part, **kept}
 
     async def _publish(self) -> None:

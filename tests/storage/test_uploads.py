@@ -308,3 +308,23 @@ def test_backups_of_one_second_take_one_each(store: WritableStore) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = sorted(future.result() for future in [pool.submit(begin) for _ in range(4)])
     assert found == [f"20250722_01000{second}" for second in range(4)]
+
+
+@pytest.mark.parametrize("algorithm", [None, "CRC32", "SHA1", "SHA256"])
+def test_sums_of_parts_are_told_when_they_were_asked_for(
+    s3: S3, algorithm: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 puts nothing together without them; moto does not mind."""
+    publish, told = S3Sink._publish, []
+
+    async def noted(self: S3Sink) -> None:
+        told.extend(self._parts.values())
+        await publish(self)
+
+    monkeypatch.setattr(S3Sink, "_publish", noted)
+    if algorithm is not None:
+        s3.options["s3_additional_kwargs"] = {"ChecksumAlgorithm": algorithm}
+    with s3.store().create("x.bin") as stream:
+        stream.write(bytes(6 * MIB))
+    sums = [name for part in told for name in part if name.startswith("Checksum")]
+    assert sums == ([] if algorithm is None else 2 * [f"Checksum{algorithm}"])

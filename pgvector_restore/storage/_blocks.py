@@ -103,7 +103,7 @@ class BlockSink(ABC):
         # Those whose answer is waited for: without it nobody knows what the storage has.
         self._answers: set[asyncio.Task[Any] | None] = set()
         #: What a write ended with: bytes may be missing since.
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
         # Filled again and again: memory that is asked for piece by piece falls to pieces.
         self._buffer = bytearray()
 
@@ -146,7 +146,7 @@ class BlockSink(ABC):
             while view:
                 view = view[self._take(view) :]
         except BaseException as exc:
-            self._error = exc
+            self.error = exc
             raise
         return size
 
@@ -177,8 +177,8 @@ class BlockSink(ABC):
         asyncio.run_coroutine_threadsafe(self._stop(), loop).result()
 
     def _check(self) -> None:
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
 
     def _take(self, view: memoryview) -> int:
         if self._filled == len(self._buffer):

@@ -54,6 +54,8 @@ def uploaded(
         _discard(sink, what)
         if publishing and not replace and not isinstance(exc, Exception):
             _withdraw(fs, sink, path)
+        if not replace and exc.__cause__ is sink.error and isinstance(sink.error, FileExistsError):
+            raise _exists(what) from sink.error  # Google refuses the first block already
         raise
 
 

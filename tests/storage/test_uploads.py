@@ -315,7 +315,8 @@ def test_sums_of_parts_are_told_when_they_were_asked_for(
     s3: S3, algorithm: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S3 puts nothing together without them; moto does not mind."""
-    publish, told = S3Sink._publish, []
+    publish = S3Sink._publish
+    told: list[dict[str, object]] = []
 
     async def noted(self: S3Sink) -> None:
         told.extend(self._parts.values())
@@ -328,3 +329,16 @@ def test_sums_of_parts_are_told_when_they_were_asked_for(
         stream.write(bytes(6 * MIB))
     sums = [name for part in told for name in part if name.startswith("Checksum")]
     assert sums == ([] if algorithm is None else 2 * [f"Checksum{algorithm}"])
+
+
+def test_what_came_before_the_first_block_is_told_as_such(store: WritableStore) -> None:
+    def write() -> None:
+        with store.create("x.bin") as stream:
+            with store.create("x.bin") as other:
+                other.write(b"theirs")
+            stream.write(bytes(12 * MIB))
+
+    with pytest.raises(BackupExistsError, match="is there already"):
+        write()
+    with store.open("x.bin") as stream:
+        assert stream.read() == b"theirs"

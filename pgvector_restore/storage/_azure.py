@@ -224,7 +224,7 @@ class AzureSink(BlockSink):
     async def _publish(self) -> None:
         blocks = [BlobBlock(self._names[number]) for number in sorted(self._names)]
         with _plain_errors(self._path):
-            await self._blob.commit_block_list(blocks, **self._condition)
+            await self._blob.commit_block_list(blocks, metadata=self._mark, **self._condition)
 
     async def _send_whole(self, data: bytes) -> None:
         if data:
@@ -234,11 +234,9 @@ class AzureSink(BlockSink):
     async def _abandon(self) -> None:
         """Nothing: blocks cannot be removed."""
 
-    async def _is_shown(self) -> bool:
-        committed, _ = await self._blob.get_block_list("committed")
-        return [block.id for block in committed] == [
-            self._names[number] for number in sorted(self._names)
-        ]
+    async def _metadata(self) -> Mapping[str, str]:
+        found: Mapping[str, str] = (await self._blob.get_blob_properties()).metadata
+        return found
 
 
 class _Block(io.BytesIO):

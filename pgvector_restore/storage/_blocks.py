@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future, wait
 from typing import Any, TypeVar
+from uuid import uuid4
 
-from pgvector_restore.storage._protocols import Stream
+from pgvector_restore.storage._protocols import CONNECT_S, READ_S, Stream
 
 __all__ = ["BlockSink", "Uploads", "block_bytes"]
 
@@ -20,6 +22,9 @@ _BLOCK_BYTES = 5 << 20
 #: Bytes of blocks on their way at once, or two blocks if they have grown. A connection of an object
 #: storage carries less than a network does (see ``_wide``); each block costs its memory.
 _ON_THE_WAY_BYTES = 4 * _BLOCK_BYTES
+
+#: Name in the metadata of objects. Some proxies drop what has underscores, Azure refuses hyphens.
+_MARK = "pgvectorupload"
 
 
 def block_bytes(size: int, most: int | None) -> int:
@@ -45,12 +50,14 @@ class Uploads:
     def __init__(self, kind: Stream | None) -> None:
         self.kind = kind
         self._changed = threading.Condition()
+        self._turn = threading.Lock()
         self._bytes = 0
 
     def begin(self, size: int) -> None:
         """Wait until so many bytes more may be on their way."""
         limit = max(_ON_THE_WAY_BYTES, 2 * size)
-        with self._changed:
+        # One waits at a time: a large block would wait for ever behind small ones of others.
+        with self._turn, self._changed:
             self._changed.wait_for(lambda: self._bytes + size <= limit)
             self._bytes += size
 
@@ -88,9 +95,15 @@ class BlockSink(ABC):
         self._path = path
         self._most = most
         self._in_order = in_order
+        #: Metadata of the object: which upload it came by. Another one may be of the same bytes.
+        self._mark = {_MARK: uuid4().hex}
         self._blocks = self._sent = self._filled = 0
         self._pending: set[Future[None]] = set()
         self._tasks: set[asyncio.Task[Any] | None] = set()
+        # Those whose answer is waited for: without it nobody knows what the storage has.
+        self._answers: set[asyncio.Task[Any] | None] = set()
+        #: What a write ended with: bytes may be missing since.
+        self.error: BaseException | None = None
         # Filled again and again: memory that is asked for piece by piece falls to pieces.
         self._buffer = bytearray()
 
@@ -121,20 +134,20 @@ class BlockSink(ABC):
         """Have the storage forget what was uploaded."""
 
     @abstractmethod
-    async def _is_shown(self) -> bool:
-        """Whether the object of several blocks that lies there is put together from these."""
+    async def _metadata(self) -> Mapping[str, str]:
+        """Of the object that lies there."""
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
         """Take all of it; wait only where too many blocks are on their way."""
+        self._check()
         view = memoryview(data).cast("B")
         size = len(view)
-        while view:
-            if self._filled == len(self._buffer):
-                self._hand_over(is_last=False)
-            end = min(self._filled + len(view), len(self._buffer))
-            count = end - self._filled
-            self._buffer[self._filled : end] = view[:count]
-            self._filled, view = end, view[count:]
+        try:
+            while view:
+                view = view[self._take(view) :]
+        except BaseException as exc:
+            self.error = exc
+            raise
         return size
 
     def close(self) -> None:  # noqa: B027 - nothing, for all of them
@@ -142,22 +155,39 @@ class BlockSink(ABC):
 
     def publish(self) -> None:
         """Upload what is left and show the object."""
+        self._check()
         if self._blocks:
             self._hand_over(is_last=True)
             self._settle()
-            self._wait(self._publish())
+            self._wait(self._publish(), self._answers)
         else:
-            self._wait(self._send_whole(self._rest()))
+            self._wait(self._send_whole(self._rest()), self._answers)
 
     def was_published(self) -> bool:
         """Whether what lies there is this object: the answer that it was shown may be lost."""
-        if self._blocks:
-            return self._wait(self._is_shown())
-        return bool(self._fs.cat_file(self._path) == self._rest())
+        found = self._wait(self._metadata())
+        # Servers spell names as they spell those of headers.
+        return self._mark[_MARK] in [found[name] for name in found if name.lower() == _MARK]
 
     def discard(self) -> None:
         """Give it up: nothing of it is on its way any more, and nothing is shown."""
-        asyncio.run_coroutine_threadsafe(self._stop(), self._fs.loop).result()
+        if sys.is_finalizing():
+            return  # the loop stands still by now, and would not answer
+        loop = self._fs.loop  # or an error, in a forked process
+        asyncio.run_coroutine_threadsafe(self._stop(), loop).result()
+
+    def _check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def _take(self, view: memoryview) -> int:
+        if self._filled == len(self._buffer):
+            self._hand_over(is_last=False)
+        end = min(self._filled + len(view), len(self._buffer))
+        count = end - self._filled
+        self._buffer[self._filled : end] = view[:count]
+        self._filled = end
+        return count
 
     def _rest(self) -> bytes:
         return bytes(memoryview(self._buffer)[: self._filled])
@@ -173,12 +203,12 @@ class BlockSink(ABC):
 
     def _begin_block(self, block: bytes, *, is_last: bool) -> None:
         if not self._blocks:
-            self._wait(self._begin())
+            self._wait(self._begin(), self._answers)
         self._settle(None if self._in_order else 0)
         size = len(block)
         self._uploads.begin(size)
         try:
-            work = self._noted(self._send(self._blocks, block, is_last=is_last))
+            work = self._noted(self._send(self._blocks, block, is_last=is_last), self._tasks)
             future = asyncio.run_coroutine_threadsafe(work, self._fs.loop)
         except BaseException:
             self._uploads.end(size)
@@ -194,21 +224,28 @@ class BlockSink(ABC):
         for one in done:
             one.result()
 
-    async def _noted(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _noted(self, work: Coroutine[Any, Any, T], tasks: set[asyncio.Task[Any] | None]) -> T:
         """Do some work that can be called off."""
         task = asyncio.current_task()
-        self._tasks.add(task)
+        tasks.add(task)
         try:
             return await work
         finally:
-            self._tasks.discard(task)
+            tasks.discard(task)
 
     async def _stop(self) -> None:
-        tasks = [task for task in self._tasks if task is not None]
+        if answers := {task for task in self._answers if task is not None}:
+            await asyncio.wait(answers, timeout=CONNECT_S)
+        tasks = [task for task in self._tasks | self._answers if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._abandon()
+        await asyncio.wait_for(self._abandon(), READ_S)
 
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(self._noted(work), self._fs.loop).result()
+    def _wait(
+        self,
+        work: Coroutine[Any, Any, T],
+        tasks: set[asyncio.Task[Any] | None] | None = None,
+    ) -> T:
+        noted = self._noted(work, self._tasks if tasks is None else tasks)
+        return asyncio.run_coroutine_threadsafe(noted, self._fs.loop).result()

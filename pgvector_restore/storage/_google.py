@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -12,9 +13,10 @@ from functools import partial
 from itertools import islice
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import aiohttp
-from gcsfs.core import GCSFileSystem, initiate_upload, simple_upload
+from gcsfs.core import GCSFileSystem, initiate_upload
 from gcsfs.retry import HttpError, is_retriable, validate_response
 
 from pgvector_restore.backoff import pauses
@@ -85,7 +87,9 @@ class GoogleSink(BlockSink):
         self._taken = 0
 
     async def _begin(self) -> None:
-        self._session = await initiate_upload(self._fs, self._bucket, self._key, mode=self._mode)
+        self._session = await initiate_upload(
+            self._fs, self._bucket, self._key, metadata=self._mark, mode=self._mode
+        )
 
     async def _send(self, number: int, block: bytes, *, is_last: bool) -> None:  # noqa: ARG002
         total = str(self._taken + len(block)) if is_last else "*"
@@ -96,18 +100,22 @@ class GoogleSink(BlockSink):
         """Nothing: the last block has shown it."""
 
     async def _send_whole(self, data: bytes) -> None:
-        if not data:
-            await simple_upload(self._fs, self._bucket, self._key, data, mode=self._mode)
-            return
-        # gcsfs would put it between lines of a form, where a CR at its end can be taken for theirs.
+        # gcsfs would end the lines of the form with LF alone, where a CR at the end of the data can
+        # be taken for theirs.
+        edge = uuid4().hex
+        form = (
+            f"--{edge}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n"
+            f"{json.dumps({'name': self._key, 'metadata': self._mark})}\r\n"
+            f"--{edge}\r\nContent-Type: application/octet-stream\r\n\r\n"
+        )
         bucket, key = quote(self._bucket, safe=""), quote(self._key, safe="")
         await self._fs._call(  # noqa: SLF001 - its requests, in its loop
             "POST",
             f"{self._fs._location}/upload/storage/v1/b/{bucket}/o?name={key}",  # noqa: SLF001 - as it does
-            uploadType="media",
+            uploadType="multipart",
             ifGenerationMatch="0" if self._mode == "create" else None,
-            headers={"Content-Type": "application/octet-stream"},
-            data=data,
+            headers={"Content-Type": f'multipart/related; boundary="{edge}"'},
+            data=b"".join((form.encode(), data, f"\r\n--{edge}--".encode())),
         )
 
     async def _abandon(self) -> None:
@@ -116,8 +124,11 @@ class GoogleSink(BlockSink):
             session = self._session.replace("&ifGenerationMatch=0", "")
             await self._fs._call("DELETE", session)  # noqa: SLF001 - its requests, in its loop
 
-    async def _is_shown(self) -> bool:
-        return False  # a session that has ended says so itself, however often it is asked
+    async def _metadata(self) -> Mapping[str, str]:
+        found = await self._fs._call(  # noqa: SLF001 - its requests, in its loop
+            "GET", "b/{}/o/{}", self._bucket, self._key, json_out=True
+        )
+        return found.get("metadata") or {}
 
     async def _upload(self, block: bytes, total: str) -> int:
         """How many bytes of it were taken: it may be fewer."""

@@ -203,6 +203,8 @@ class WritingStream(io.RawIOBase):
 
     def write(self, data: ReadableBuffer, /) -> int:
         """Write all of it."""
+        if self.closed:
+            raise ValueError("write to a closed file")
         view = memoryview(data).cast("B")
         size = len(view)
         with translated(self._what, "write"):

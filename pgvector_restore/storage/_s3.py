@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from binascii import unhexlify
-from hashlib import md5
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from pgvector_restore.storage._blocks import BlockSink, Uploads
@@ -78,17 +78,20 @@ class S3Sink(BlockSink):
         super().__init__(fs, uploads, path, None if fs.fixed_upload_size else _MOST_PARTS)
         self._object = {"Bucket": bucket, "Key": key}
         self._condition = {} if replace else {"IfNoneMatch": "*"}
+        self._kept = {"Metadata": {**fs.s3_additional_kwargs.get("Metadata", {}), **self._mark}}
         self._upload: str | None = None
         self._parts: dict[int, dict[str, object]] = {}
 
     async def _begin(self) -> None:
-        answer = await self._call("create_multipart_upload")
+        answer = await self._call("create_multipart_upload", **self._kept)
         self._upload = answer["UploadId"]
 
     async def _send(self, number: int, block: bytes, *, is_last: bool) -> None:  # noqa: ARG002
         part = number + 1
         answer = await self._call("upload_part", UploadId=self._upload, PartNumber=part, Body=block)
-        kept = {name: answer[name] for name in ("ETag", "ChecksumSHA256") if name in answer}
+        # The sum that was asked for has to be told again in the end.
+        algorithm = self._fs.s3_additional_kwargs.get("ChecksumAlgorithm")
+        kept = {name: answer[name] for name in ("ETag", f"Checksum{algorithm}") if name in answer}
         self._parts[part] = {"PartNumber": part, **kept}
 
     async def _publish(self) -> None:
@@ -101,17 +104,17 @@ class S3Sink(BlockSink):
         )
 
     async def _send_whole(self, data: bytes) -> None:
-        await self._call("put_object", Body=data, **self._condition)
+        await self._call("put_object", Body=data, **self._kept, **self._condition)
 
     async def _abandon(self) -> None:
-        if self._upload is not None:
+        if self._upload is None:
+            return
+        with suppress(FileNotFoundError):  # it was put together after all
             await self._call("abort_multipart_upload", UploadId=self._upload)
 
-    async def _is_shown(self) -> bool:
-        tags = [str(self._parts[part]["ETag"]).strip('"') for part in sorted(self._parts)]
-        joined = md5(b"".join(map(unhexlify, tags)), usedforsecurity=False)
-        found = await self._call("head_object")
-        return bool(found["ETag"].strip('"') == f"{joined.hexdigest()}-{len(tags)}")
+    async def _metadata(self) -> Mapping[str, str]:
+        found: Mapping[str, str] = (await self._call("head_object"))["Metadata"]
+        return found
 
     async def _call(self, method: str, **given: object) -> Any:  # noqa: ANN401 - s3fs has no types
         """One request, tried again as s3fs does, with the options that it was given."""

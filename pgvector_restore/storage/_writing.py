@@ -43,13 +43,19 @@ def uploaded(
         if not replace and _is_there(fs, path):
             raise _exists(what)
         sink = sink_of(fs, uploads, path, replace=replace)
+    publishing = False
     try:
         with WritingStream(sink, what) as stream:
             yield cast("BinaryIO", stream)
+        publishing = True
         with translated(what, "write"):
             _finish(fs, sink, path, what, replace=replace)
-    except BaseException:
+    except BaseException as exc:
         _discard(sink, what)
+        if publishing and not replace and not isinstance(exc, Exception):
+            _withdraw(fs, sink, path)
+        if not replace and exc.__cause__ is sink.error and isinstance(sink.error, FileExistsError):
+            raise _exists(what) from sink.error  # Google refuses the first block already
         raise
 
 
@@ -118,6 +124,13 @@ def _discard(sink: BlockSink, what: str) -> None:
         sink.discard()
     except Exception as exc:  # noqa: BLE001 - the first error is the one to tell
         _log.warning("parts of %s were left in the storage: %s", quoted(what), type(exc).__name__)
+
+
+def _withdraw(fs: Any, sink: BlockSink, path: str) -> None:  # noqa: ANN401 - fsspec has no types
+    """Remove what was shown when its writer was interrupted already."""
+    with suppress(Exception):  # above all that it is not there
+        if sink.was_published():
+            fs.rm_file(path)
 
 
 def _flush(file: Any) -> None:  # noqa: ANN401 - fsspec has no types

@@ -111,15 +111,25 @@ class NewSet:
             aside: Take its SHA-256 in a thread beside the one that writes.
         """
         key = self._folder + name
-        with self._store.create(key) as stream:
+        with self._created(key) as stream:
             file = StoredFile(name, stream, SideHash(aside=aside))
             with closing(file):
                 yield file
-            # From here on it may come to be seen, whatever happens.
-            with self._lock:
-                self._written.append(key)
         with self._lock:
             self._files.append(file)
+
+    @contextmanager
+    def _created(self, key: str) -> Iterator[BinaryIO]:
+        try:
+            with self._store.create(key) as stream:
+                yield stream
+                # From here on it may come to be seen, whatever happens.
+                with self._lock:
+                    self._written.append(key)
+        except BackupExistsError:
+            with self._lock, suppress(ValueError):
+                self._written.remove(key)  # somebody else's, which came meanwhile
+            raise
 
     def check(self, *, read_back: bool, on_block: Callable[[], None]) -> None:
         """Compare what the storage has with what was written.
@@ -164,10 +174,8 @@ class NewSet:
             StoreError: It cannot be written, or the set does not show.
         """
         key = self._folder + self._store.layout.manifest_name(self.timestamp)
-        with self._store.create(key) as stream:
+        with self._created(key) as stream:
             stream.write(manifest.to_json())
-            with self._lock:
-                self._written.append(key)
         found = self._store.catalog_of(self.location)
         soon = self.made_at + _PUT_BACK  # until then it may be one that was begun after this one
         self._later = [one.label for one in found.sets if one.backup_date > soon]

@@ -9,6 +9,7 @@ https://cloud.google.com/storage/docs/json_api/v1/objects):
 * ``generation`` of a download: 404 where that one is not there any more.
 * ``x-goog-generation`` on what is downloaded.
 * 416 for a range that begins after the end.
+* A part of an upload that is sent again: what is there of it already is passed over.
 * 499 for an upload that is given up: it is forgotten.
 * Connections that stay open, several at a time.
 * 401 for any login: nobody has one here.
@@ -74,9 +75,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.path = self.path.replace(";", "%3B")  # no end of a name, as the emulator takes it
         connection: BufferedIOBase = self.wfile
-        self.rfile, self.wfile, kept = io.BytesIO(body), io.BytesIO(), self.rfile
+        self.wfile, kept = io.BytesIO(), self.rfile
         try:
             with self.server.working:
+                self.rfile = io.BytesIO(self._new_part(body))
                 if not self._refused(method, body):
                     Router(self).handle(method)
             connection.write(self.wfile.getbuffer())
@@ -105,6 +107,20 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = re.match(r"bytes=(\d+)-", self.headers.get("Range") or "")
         past = wanted is not None and int(wanted[1]) >= int(there["size"])
         return past and self._refuse(416, "Requested range not satisfiable")
+
+    def _new_part(self, body: bytes) -> bytes:
+        """What of a part of an upload is not there yet."""
+        part = re.fullmatch(r"bytes (\d+)-(\d+)/(.+)", self.headers.get("Content-Range") or "")
+        upload = parse_qs(urlsplit(self.path).query).get("upload_id")
+        if part is None or upload is None:
+            return body
+        there = self.storage.get_resumable_byte_count(upload[0]) - int(part[1])
+        rest = body[max(there, 0) :]
+        if len(rest) < len(body):
+            start = int(part[2]) + 1 - len(rest)
+            self.headers.replace_header("Content-Range", f"bytes {start}-{part[2]}/{part[3]}")
+            self.headers.replace_header("Content-Length", str(len(rest)))
+        return rest
 
     def _decides(self, query: dict[str, str]) -> bool:
         """Whether a request begins an upload or ends it: its parts in between are only kept."""

@@ -235,7 +235,8 @@ class AzureSink(BlockSink):
         """Nothing: blocks cannot be removed."""
 
     async def _metadata(self) -> Mapping[str, str]:
-        found: Mapping[str, str] = (await self._blob.get_blob_properties()).metadata
+        with _plain_errors(self._path):
+            found: Mapping[str, str] = (await self._blob.get_blob_properties()).metadata
         return found
 
 

@@ -53,7 +53,7 @@ def uploaded(
     except BaseException as exc:
         _discard(sink, what)
         if publishing and not replace and not isinstance(exc, Exception):
-            _withdraw(fs, sink, path)
+            _withdraw(fs, sink, path, what)
         if not replace and exc.__cause__ is sink.error and isinstance(sink.error, FileExistsError):
             raise _exists(what) from sink.error  # Google refuses the first block already
         raise
@@ -126,11 +126,17 @@ def _discard(sink: BlockSink, what: str) -> None:
         _log.warning("parts of %s were left in the storage: %s", quoted(what), type(exc).__name__)
 
 
-def _withdraw(fs: Any, sink: BlockSink, path: str) -> None:  # noqa: ANN401 - fsspec has no types
+def _withdraw(fs: Any, sink: BlockSink, path: str, what: str) -> None:  # noqa: ANN401
     """Remove what was shown when its writer was interrupted already."""
-    with suppress(Exception):  # above all that it is not there
+    try:
         if sink.was_published():
             fs.rm_file(path)
+    except FileNotFoundError:
+        pass  # as it should be
+    except Exception as exc:  # noqa: BLE001 - the interruption is what to tell
+        _log.warning(
+            "%s may be there, its writer was interrupted: %s", quoted(what), type(exc).__name__
+        )
 
 
 def _flush(file: Any) -> None:  # noqa: ANN401 - fsspec has no types

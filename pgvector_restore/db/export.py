@@ -39,6 +39,13 @@ _log = logging.getLogger(__name__)
 #: How values are printed, whatever role or database prefer.
 _PRINTED = {"IntervalStyle": "postgres", "bytea_output": "hex", "extra_float_digits": "1"}
 
+#: What the server says of a snapshot when the session that has exported it is gone.
+_NO_SNAPSHOT = (
+    psycopg.errors.InvalidParameterValue,
+    psycopg.errors.ObjectNotInPrerequisiteState,
+    psycopg.errors.UndefinedObject,
+)
+
 
 @define
 class Snapshot:
@@ -88,7 +95,10 @@ class Snapshot:
     def _join(self, conn: psycopg.Connection[Any], exported: str, *, wait: bool) -> None:
         cur = psycopg.Cursor(conn, row_factory=tuple_row)
         cur.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        cur.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported)))
+        try:
+            cur.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported)))
+        except _NO_SNAPSHOT as exc:
+            raise ConnectError("connection to the server was lost", sqlstate=exc.sqlstate) from exc
         _configure(cur, self._options)
         # Now and not with the first row: whoever waits for a table alone would make us wait.
         try:

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import Any
 
@@ -182,7 +182,13 @@ class Target:
         """
         with server_errors():
             pool = self._borrowed or self._own_pool()
-            with pool.connection() as conn:
+            with ExitStack() as stack:
+                try:
+                    conn = stack.enter_context(pool.connection())
+                except psycopg_pool.PoolTimeout:
+                    if self._params is not None:
+                        _reach(self._params).close()  # says why
+                    raise
                 yield conn
 
     @property

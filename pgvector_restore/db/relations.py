@@ -56,7 +56,9 @@ SELECT c.relkind::text, coalesce(a.amname = 'heap', false), row_security_active(
              WHERE k.contype = 'f' AND k.confrelid = c.oid AND k.conrelid <> c.oid ORDER BY 1),
        CASE WHEN c.relkind = 'r' THEN ARRAY(SELECT i.inhrelid::regclass::text FROM pg_inherits i
                                             WHERE i.inhparent = c.oid ORDER BY 1) ELSE '{}' END
-FROM pg_class c LEFT JOIN pg_am a ON a.oid = c.relam WHERE c.oid = %s
+FROM pg_class c LEFT JOIN pg_am a ON a.oid = c.relam
+WHERE c.oid = %s AND c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s)
+  AND c.relname = %s  -- it was locked by its name
 """
 
 #: Constraints, and unique indexes without one that foreign keys refer to.
@@ -212,7 +214,7 @@ def _describe(
     emptied: bool,
 ) -> Relation:
     full = f"{name.schema}.{name.name}"
-    cur.execute(_DESCRIBE, [name.oid])
+    cur.execute(_DESCRIBE, [name.oid, name.schema, name.name])
     row = cur.fetchone()
     if row is None or row[0] != name.kind:
         raise TargetChangedError(f"{full} was replaced a moment ago", hint="back up again")

@@ -17,11 +17,13 @@ from pgvector_restore import (
     CancelToken,
     ConnectError,
     TargetBusyError,
+    TargetChangedError,
     TargetMismatchError,
     open_store,
 )
 from pgvector_restore.db.embedded import EmbeddedServer
 from pgvector_restore.db.inspect import find_schema
+from pgvector_restore.db.pool import Target
 from tests.backup.kit import backup, content, files, restored
 from tests.backup.test_bad_cases import Dying
 from tests.conftest import connect, database
@@ -225,6 +227,14 @@ def test_fewer_connections_than_wanted(dsn: str, tmp_path: Path) -> None:
     assert open_store(tmp_path).catalog().incomplete == ()
 
 
+def _wait_until_somebody_waits(conn: psycopg.Connection[Any]) -> None:
+    while not conn.execute(
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        " AND datname = current_database()"
+    ).fetchone():
+        pass
+
+
 class _Altered(Dying):
     """A store; when the first file comes, somebody begins to wait for the table alone."""
 
@@ -242,11 +252,7 @@ class _Altered(Dying):
         if self.thread.ident is None:
             self.thread.start()
             with connect(self._dsn) as conn:
-                while not conn.execute(
-                    "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-                    " AND datname = current_database()"
-                ).fetchone():
-                    pass
+                _wait_until_somebody_waits(conn)
         with super().create(key, replace=replace) as stream:
             yield stream
 
@@ -282,3 +288,75 @@ def test_a_row_that_is_too_long(dsn: str, tmp_path: Path, kind: str) -> None:
     assert str(caught.value) == "public.t has a row that is too long to be sent: string buffer"
     assert caught.value.hint == "back it up without a digest, or in binary"
     assert files(tmp_path) == []
+
+
+def test_another_table_of_that_name_comes_while_it_is_waited_for(dsn: str, tmp_path: Path) -> None:
+    """As a restore with the strategy ``swap`` exchanges them; nothing is known of the new one."""
+    with connect(dsn) as conn:
+        conn.execute("CREATE TABLE t (id int)")
+    found: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            backup(tmp_path, dsn, tables="t", truncate_after=True)
+        except TargetChangedError as exc:
+            found.append(exc)
+
+    thread = threading.Thread(target=run)
+    with connect(dsn) as other, connect(dsn) as watching, other.transaction():
+        other.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+        thread.start()
+        _wait_until_somebody_waits(watching)
+        other.execute("ALTER TABLE t RENAME TO before; CREATE TABLE t AS SELECT 1 AS id")
+    thread.join()
+    assert [str(exc) for exc in found] == ["public.t was replaced a moment ago"]
+    assert files(tmp_path) == []
+    assert content(dsn, "t") == [("(1)",)]
+
+
+class _Ending(Dying):
+    """A store; when the first file comes, all sessions are ended."""
+
+    def __init__(self, root: Path, dsn: str) -> None:
+        super().__init__(root)
+        self._dsn: str | None = dsn
+
+    @contextmanager
+    def create(self, key: str, *, replace: bool = False) -> Iterator[BinaryIO]:
+        dsn, self._dsn = self._dsn, None
+        if dsn is not None:
+            with connect(dsn) as conn:
+                conn.execute(
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+        with super().create(key, replace=replace) as stream:
+            yield stream
+
+
+@pytest.mark.usefixtures("four_cores")
+@pytest.mark.parametrize("jobs", ["auto", 3])
+def test_the_connection_with_the_snapshot_is_lost(dsn: str, tmp_path: Path, jobs: Any) -> None:
+    with connect(dsn) as conn:
+        conn.execute(_MANY_ROWS)
+    with Backuper(_Ending(tmp_path, dsn), dsn) as backuper, pytest.raises(ConnectError):
+        backuper.backup(tables="t", jobs=jobs)
+    assert files(tmp_path) == []
+
+
+def test_why_there_is_no_connection(dsn: str) -> None:
+    """Though there was one a moment ago."""
+    with role(dsn) as (name, plain):
+        target = Target(plain)
+        with target.connection():
+            pass
+        with connect(dsn) as conn:
+            conn.execute(f"ALTER ROLE {name} NOLOGIN")
+            conn.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s",
+                [name],
+            )
+        target._own_pool().timeout = 0.5  # it is 30 seconds
+        with pytest.raises(ConnectError, match="is not permitted to log in"), target.connection():
+            pass
+        target.close()

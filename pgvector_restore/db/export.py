@@ -103,7 +103,7 @@ class Snapshot:
         # Now and not with the first row: whoever waits for a table alone would make us wait.
         try:
             _lock(cur, self.tables, None, wait=wait)
-        except psycopg.errors.LockNotAvailable as exc:
+        except TargetBusyError as exc:
             raise TargetBusyError(
                 "somebody waits for a table alone, which the backup holds",
                 hint="back up again when the other session is done",
@@ -201,14 +201,24 @@ def _lock(
     *,
     wait: bool = True,
 ) -> None:
-    """Nobody drops or alters them from here on; nobody writes to the one to be emptied."""
+    """Nobody drops or alters them from here on; nobody writes to the one to be emptied.
+
+    Raises:
+        TargetBusyError: Somebody else holds one for longer than may be waited.
+    """
     for table in tables:
         if table.lockable:
             mode = "EXCLUSIVE" if table.name == emptied else "ACCESS SHARE"
-            cur.execute(
-                sql.SQL("LOCK TABLE {} IN {} MODE{}").format(
-                    sql.Identifier(table.schema, table.name),
-                    sql.SQL(mode),
-                    sql.SQL("" if wait else " NOWAIT"),
-                )
+            statement = sql.SQL("LOCK TABLE {} IN {} MODE{}").format(
+                sql.Identifier(table.schema, table.name),
+                sql.SQL(mode),
+                sql.SQL("" if wait else " NOWAIT"),
             )
+            try:
+                cur.execute(statement)
+            except psycopg.errors.LockNotAvailable as exc:
+                raise TargetBusyError(
+                    f"somebody else holds a lock on {table.schema}.{table.name}",
+                    hint="wait for the other session, or raise lock_timeout_s",
+                    sqlstate=exc.sqlstate,
+                ) from exc

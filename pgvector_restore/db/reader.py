@@ -20,7 +20,7 @@ from pgvector_restore.db.relations import (
     Relation,
 )
 from pgvector_restore.db.verify import TableReader
-from pgvector_restore.errors import TargetError, TargetMismatchError
+from pgvector_restore.errors import ConnectError, TargetError, TargetMismatchError
 from pgvector_restore.target import TargetColumn
 
 __all__ = ["Reader"]
@@ -189,9 +189,9 @@ def _naming(table: Relation) -> Iterator[None]:
         try:
             with server_errors():
                 raise
+        except ConnectError:
+            raise
         except TargetError as told:
-            if told.sqlstate is None:  # the connection, not the table
-                raise
             raise type(told)(
                 f"{name} cannot be read: {told.message}", hint=told.hint, sqlstate=told.sqlstate
             ) from exc

@@ -53,7 +53,9 @@ SELECT c.relkind::text, coalesce(a.amname = 'heap', false), row_security_active(
                                      FROM pg_partition_tree(c.oid) t)
                       WHEN 'v' THEN 0 WHEN 'f' THEN 0 ELSE pg_table_size(c.oid) END::int8,
        ARRAY(SELECT DISTINCT k.conrelid::regclass::text FROM pg_constraint k
-             WHERE k.contype = 'f' AND k.confrelid = c.oid AND k.conrelid <> c.oid ORDER BY 1),
+             WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid <> c.oid
+               AND (k.confrelid = c.oid
+                    OR k.confrelid IN (SELECT relid FROM pg_partition_tree(c.oid))) ORDER BY 1),
        CASE WHEN c.relkind = 'r' THEN ARRAY(SELECT i.inhrelid::regclass::text FROM pg_inherits i
                                             WHERE i.inhparent = c.oid ORDER BY 1) ELSE '{}' END
 FROM pg_class c LEFT JOIN pg_am a ON a.oid = c.relam

@@ -10,12 +10,14 @@ from typing import Any, BinaryIO
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from pgvector_restore import (
     Backuper,
     BackupReport,
     CancelToken,
     ConnectError,
+    OptionError,
     TargetBusyError,
     TargetChangedError,
     TargetMismatchError,
@@ -360,3 +362,13 @@ def test_why_there_is_no_connection(dsn: str) -> None:
         with pytest.raises(ConnectError, match="is not permitted to log in"), target.connection():
             pass
         target.close()
+
+
+@pytest.mark.parametrize("name", ["a\u202eb", "a\u3000b", "a\u00adb"])
+def test_names_that_do_not_show(dsn: str, tmp_path: Path, name: str) -> None:
+    """No store has a file of such a name."""
+    with connect(dsn) as conn:
+        conn.execute(sql.SQL("CREATE TABLE {} (id int)").format(sql.Identifier(name)))
+    with pytest.raises(OptionError, match="cannot be a file's name"):
+        backup(tmp_path, dsn, tables=name)
+    assert files(tmp_path) == []

@@ -39,7 +39,7 @@ _TID_RANGE_VERSION = 140_000
 _FIND = """
 SELECT c.relname::text, c.oid::int8, c.relkind::text,
        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'),
-       has_table_privilege(c.oid, 'TRUNCATE')
+       has_table_privilege(c.oid, 'TRUNCATE'), pg_is_in_recovery()
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = ANY (%s)
 """
@@ -174,13 +174,18 @@ def find_relations(
                 f"schema {quoted(schema)} has no table {quoted(name)}",
                 hint="name the schema it is in, or the tables there are",
             )
-        oid, kind, readable, may_truncate = found[name]
+        oid, kind, readable, may_truncate, is_standby = found[name]
         if kind not in _READABLE:
             raise TargetMismatchError(f"{schema}.{name} is no table that rows can be read from")
         if not readable:
             raise TargetMismatchError(
                 f"role lacks SELECT on {schema}.{name}",
                 hint="a backup needs USAGE on the schema and SELECT on its tables",
+            )
+        if name == emptied and is_standby:
+            raise TargetMismatchError(
+                f"{schema}.{name} cannot be emptied: the server is a standby",
+                hint="connect to the primary server",
             )
         if name == emptied and not may_truncate:
             raise TargetMismatchError(

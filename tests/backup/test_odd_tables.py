@@ -23,12 +23,13 @@ from pgvector_restore import (
     TargetMismatchError,
     open_store,
 )
+from pgvector_restore.db import embedded
 from pgvector_restore.db.embedded import EmbeddedServer
 from pgvector_restore.db.inspect import find_schema
 from pgvector_restore.db.pool import Target
 from tests.backup.kit import backup, content, files, restored
 from tests.backup.test_bad_cases import Dying
-from tests.conftest import connect, database
+from tests.conftest import SETTINGS, connect, database
 from tests.restore.roles import role
 
 
@@ -372,3 +373,24 @@ def test_names_that_do_not_show(dsn: str, tmp_path: Path, name: str) -> None:
     with pytest.raises(OptionError, match="cannot be a file's name"):
         backup(tmp_path, dsn, tables=name)
     assert files(tmp_path) == []
+
+
+def test_a_standby(place: Path, tmp_path: Path) -> None:
+    """It is read as any other server, over several connections too; nothing can be emptied."""
+    data_dir = place / "standby"
+    server = embedded.start(data_dir, version=18, settings=SETTINGS)
+    with connect(server.conninfo) as conn:
+        conn.execute(_MANY_ROWS)
+    embedded.stop(data_dir)
+    (data_dir / "standby.signal").touch()
+    server = embedded.start(data_dir, version=18, settings=SETTINGS)
+    try:
+        for kind in ("csv", "binary"):
+            assert backup(tmp_path, server.conninfo, tables="t", jobs=2, format=kind).rows == 2000
+        before = files(tmp_path)
+        with pytest.raises(TargetMismatchError) as caught:
+            backup(tmp_path, server.conninfo, tables="t", truncate_after=True)
+        assert str(caught.value) == "public.t cannot be emptied: the server is a standby"
+        assert files(tmp_path) == before
+    finally:
+        embedded.stop(data_dir)

@@ -209,17 +209,18 @@ def _find_tables(
 
 
 def _foreign_keys(cur: _Cursor, oid: int, *, kept: bool = False) -> tuple[ForeignKey, ...]:
-    """Those the server checks; or only those that all rows keep."""
-    # Before version 18 it checks all, and has no column that says so.
+    """All, or only those that all rows keep."""
+    # Before version 18 no column says whether the server checks a key: it checks all.
     cur.execute(
         """
-        SELECT a.attname, n.nspname, c.relname, f.attname FROM pg_constraint k
+        SELECT a.attname, n.nspname, c.relname, f.attname,
+               coalesce((to_jsonb(k) ->> 'conenforced')::bool, true)
+        FROM pg_constraint k
         JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
         JOIN pg_class c ON c.oid = k.confrelid
         JOIN pg_namespace n ON n.oid = c.relnamespace
         JOIN pg_attribute f ON f.attrelid = k.confrelid AND f.attnum = k.confkey[1]
         WHERE k.contype = 'f' AND k.conrelid = %s AND cardinality(k.conkey) = 1
-          AND coalesce(to_jsonb(k) ->> 'conenforced', 'true') = 'true'
           AND (k.convalidated OR NOT %s)
         ORDER BY a.attname, k.oid
         """,

@@ -102,15 +102,16 @@ def check_form(snapshot: Snapshot, form: FileFormat) -> None:
     """Look for what could not be restored from that form.
 
     Raises:
-        TargetMismatchError: In binary objects such as tables are numbers, which are other objects,
-            or none, in another database. In CSV a mark at the start is none of the file's text.
+        TargetMismatchError: A type whose values come back from text only; a column's name that
+            begins with what is no text at the start of a CSV file.
     """
     for table in snapshot.tables:
         full = f"{table.schema}.{table.name}"
-        if form == "binary" and table.numbered:
+        if form == "binary" and table.text_only:
+            column, type_name = table.text_only[0]
             raise TargetMismatchError(
-                f"column {quoted(table.numbered[0])} of {full} has objects of this database,"
-                " which are only numbers in binary",
+                f"column {quoted(column)} of {full} has values of type {type_name}, which another"
+                " database would not get back from binary",
                 hint="back it up as csv",
             )
         if form == "csv" and table.columns[0].name.startswith("\ufeff"):

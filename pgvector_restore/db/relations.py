@@ -87,8 +87,9 @@ JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
 WHERE k.conrelid = %s AND k.contype = 'n' AND NOT k.convalidated
 """
 
-#: Columns with objects of the database, which in binary are numbers without a name.
-_OBJECTS = """
+#: Columns with values that another database does not get back from binary, and their type. Those of
+#: regclass, regtype and so on are numbers of objects there; an empty tsquery is taken by no server.
+_TEXT_ONLY = """
 WITH RECURSIVE part (name, number, oid) AS (
     SELECT attname, attnum, atttypid FROM pg_attribute
     WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
@@ -103,10 +104,9 @@ WITH RECURSIVE part (name, number, oid) AS (
     ) inner_type
     WHERE inner_type.oid <> 0
 )
-SELECT name::text FROM part JOIN pg_type t ON t.oid = part.oid
-WHERE t.typnamespace = 'pg_catalog'::regnamespace
-  AND t.typname ~ '^reg'  -- regclass, regtype, regconfig and so on, and no others
-GROUP BY name, number ORDER BY number
+SELECT name::text, t.typname::text FROM part JOIN pg_type t ON t.oid = part.oid
+WHERE t.typnamespace = 'pg_catalog'::regnamespace AND t.typname ~ '^reg|^tsquery$'
+ORDER BY number, t.typname
 """
 
 
@@ -151,8 +151,8 @@ class Relation(RelationName):
     referenced_by: tuple[str, ...] = ()
     #: Other tables that inherit from it, a partitioned one's left out.
     inherited_by: tuple[str, ...] = ()
-    #: Columns whose binary form holds numbers that only this database knows.
-    numbered: tuple[str, ...] = ()
+    #: Columns with values that another database does not get back from binary, and their type.
+    text_only: tuple[tuple[str, str], ...] = ()
     #: Code of strangers that emptying it would run, where that is asked for.
     truncate_code: tuple[AttachedCode, ...] = ()
 
@@ -242,8 +242,8 @@ def _describe(
     cur.execute(_NULLS_STAND, [name.oid])
     nulls = {row[0] for row in cur.fetchall()}
     kept = tuple(evolve(c, not_null=c.not_null and c.name not in nulls) for c in kept)
-    cur.execute(_OBJECTS, [name.oid])
-    numbered = tuple(row[0] for row in cur.fetchall())
+    cur.execute(_TEXT_ONLY, [name.oid])
+    text_only = tuple(cur.fetchall())
     cur.execute(_KEYS, {"oid": name.oid})
     keys = [(kind, tuple(names)) for kind, names in cur.fetchall()]
     in_stretches = is_heap and facts.server_version >= _TID_RANGE_VERSION
@@ -262,6 +262,6 @@ def _describe(
         indexes=indexes,
         referenced_by=tuple(referenced_by),
         inherited_by=tuple(inherited_by),
-        numbered=numbered,
+        text_only=text_only,
         truncate_code=tuple(one for one in code if "TRUNCATE" in one.events and one.strangers),
     )

@@ -108,24 +108,31 @@ def test_numbers_with_more_digits_than_python_reads(server: EmbeddedServer, tmp_
     _there_and_back(server, tmp_path, ddl, "t")
 
 
-def test_objects_of_the_database_are_no_numbers(dsn: str, tmp_path: Path) -> None:
+def test_what_no_other_database_gets_back_from_binary(dsn: str, tmp_path: Path) -> None:
+    """Numbers of objects, and what the server itself refuses to read."""
     with connect(dsn) as conn:
         conn.execute(
-            "CREATE TYPE pair AS (a int, b regtype);"
+            "CREATE TYPE pair AS (a int, b regtype); CREATE DOMAIN sought AS tsquery;"
             "CREATE TABLE t (id oid, plain regclass); CREATE TABLE u (many pair[]);"
+            "CREATE TABLE w (q sought); INSERT INTO w VALUES ('');"
             "INSERT INTO t VALUES (1, 't')"
         )
-    for table, column in (("t", "plain"), ("u", "many")):
+    for table, column, kind in (
+        ("t", "plain", "regclass"),
+        ("u", "many", "regtype"),
+        ("w", "q", "tsquery"),
+    ):
         with pytest.raises(TargetMismatchError) as caught:
             backup(tmp_path, dsn, tables=table, format="binary")
         assert str(caught.value) == (
-            f'column "{column}" of public.{table} has objects of this database,'
-            " which are only numbers in binary"
+            f'column "{column}" of public.{table} has values of type {kind},'
+            " which another database would not get back from binary"
         )
     assert files(tmp_path) == []
-    report = backup(tmp_path, dsn, tables="t")
+    report = backup(tmp_path, dsn, tables="t,w")
     restored(tmp_path, dsn, report.label)
     assert content(dsn, "t") == [("(1,t)",)]
+    assert content(dsn, "w") == [('("")',)]
 
 
 def test_a_column_that_begins_with_a_byte_order_mark(

@@ -12,7 +12,14 @@ from pgvector_restore.storage import Layout
 from pgvector_restore.storage.compression import CODEC_BY_SUFFIX, codec_named
 from pgvector_restore.storage.discover import check_task_id
 
-__all__ = ["check_emptied", "check_form", "location_of", "suffix_of", "table_to_empty"]
+__all__ = [
+    "check_code",
+    "check_emptied",
+    "check_form",
+    "location_of",
+    "suffix_of",
+    "table_to_empty",
+]
 
 
 def location_of(layout: Layout, task_id: str | None) -> Location:
@@ -95,6 +102,22 @@ def check_emptied(snapshot: Snapshot, emptied: str | None) -> None:
                 f"emptying {full} would run code of {', '.join(table.truncate_code[0].strangers)}:"
                 f" {table.truncate_code[0]}",
                 hint="empty it as the table's owner",
+            )
+
+
+def check_code(snapshot: Snapshot, *, allowed: bool) -> None:
+    """Nothing that somebody has written runs because a table is read, unless that is allowed.
+
+    Raises:
+        TargetMismatchError: It would.
+    """
+    for table in () if allowed else snapshot.tables:
+        for code in table.reading_code:
+            who = " or ".join(map(quoted, code.strangers))
+            raise TargetMismatchError(
+                f"{code}, would run as {quoted(snapshot.facts.role)}, and {who} may have written"
+                " it",
+                hint=f"back up as {who}, or look at the code and use allow_attached_code",
             )
 
 

@@ -61,6 +61,9 @@ class BackupOptions:
     #: Empty the embedding table once the backup is published and has been read back. Others cannot
     #: write to it from before the snapshot until then.
     truncate_after: bool = field(default=False, validator=flag)
+    #: Read tables to which a role that we have no reason to trust has attached code that reading
+    #: them runs, with our rights.
+    allow_attached_code: bool = field(default=False, validator=flag)
     #: Seconds to wait for somebody else's lock on a table, 0.001 to 2,000,000 (23 days).
     lock_timeout_s: float = field(default=30.0, validator=between(0.001, 2_000_000, float))
     #: Seconds one statement may take, 0.001 to 2,000,000; ``None``: any number, whatever limit the

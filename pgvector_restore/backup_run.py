@@ -10,6 +10,7 @@ from datetime import datetime
 from attrs import define, field, frozen
 
 from pgvector_restore.backup_checks import (
+    check_code,
     check_emptied,
     check_form,
     location_of,
@@ -120,6 +121,7 @@ class BackupRun:
             with snapshot_of(
                 self._target, names, options, emptied=emptied, cancel=self._cancel
             ) as snapshot:
+                check_code(snapshot, allowed=options.allow_attached_code)
                 check_emptied(snapshot, emptied)
                 check_form(snapshot, options.format)
                 published = self._publish(snapshot, location, suffix)

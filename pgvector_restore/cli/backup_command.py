@@ -65,6 +65,11 @@ __all__ = ["backup_command"]
     " can write to it meanwhile.",
 )
 @click.option(
+    "--allow-attached-code",
+    is_flag=True,
+    help="Run code that reading the tables runs, of roles nobody vouches for.",
+)
+@click.option(
     "--lock-timeout",
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True, max=2_000_000),
@@ -100,6 +105,7 @@ def backup_command(
         jobs=given["jobs"],
         digest=not given["no_digest"],
         truncate_after=given["truncate_after"],
+        allow_attached_code=given["allow_attached_code"],
         lock_timeout_s=given["lock_timeout"],
         statement_timeout_s=given["statement_timeout"],
     )

@@ -32,6 +32,8 @@ _READABLE = {
     "f": "foreign table",
 }
 _LOCKABLE = ("r", "p", "v")
+#: A view's query is a rule of it.
+_QUERY = ("v", "rule")
 
 #: The first version that reads a stretch of pages without looking at the others.
 _TID_RANGE_VERSION = 140_000
@@ -153,6 +155,8 @@ class Relation(RelationName):
     inherited_by: tuple[str, ...] = ()
     #: Columns with values that another database does not get back from binary, and their type.
     text_only: tuple[tuple[str, str], ...] = ()
+    #: Code of strangers that reading it would run.
+    reading_code: tuple[AttachedCode, ...] = ()
     #: Code of strangers that emptying it would run, where that is asked for.
     truncate_code: tuple[AttachedCode, ...] = ()
 
@@ -247,7 +251,8 @@ def _describe(
     cur.execute(_KEYS, {"oid": name.oid})
     keys = [(kind, tuple(names)) for kind, names in cur.fetchall()]
     in_stretches = is_heap and facts.server_version >= _TID_RANGE_VERSION
-    code = find_attached_code(cur, name.oid) if emptied and name.kind in ("r", "p") else ()
+    code = [one for one in find_attached_code(cur, name.oid) if one.strangers]
+    reading = [one for one in code if one.untrusted_reading or (name.kind, one.kind) == _QUERY]
     return Relation(
         name.schema,
         name.name,
@@ -263,5 +268,6 @@ def _describe(
         referenced_by=tuple(referenced_by),
         inherited_by=tuple(inherited_by),
         text_only=text_only,
-        truncate_code=tuple(one for one in code if "TRUNCATE" in one.events and one.strangers),
+        reading_code=tuple(reading),
+        truncate_code=tuple(one for one in code if emptied and "TRUNCATE" in one.events),
     )

@@ -35,7 +35,7 @@ RESTORE_OPTIONS = (
     *("mode", "strategy", "tables", "schema", "create_tables", "check_log", "check_manifest"),
     *("lock_timeout_s", "statement_timeout_s", "wire", "jobs", "keep_previous", "verify"),
 )
-#: Options of a backup: all there are.
+#: Options of a backup. Not among them: ``allow_attached_code``, as above.
 BACKUP_OPTIONS = (
     *("task_id", "format", "compress", "tables", "schema", "jobs", "digest", "truncate_after"),
     *("lock_timeout_s", "statement_timeout_s"),

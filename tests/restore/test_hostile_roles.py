@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pgvector_restore import Restorer, TargetMismatchError, open_store
+from pgvector_restore import Backuper, Restorer, TargetMismatchError, open_store
 from pgvector_restore.db.embedded import EmbeddedServer
 from pgvector_restore.schema import COLLECTION, EMBEDDING
 from tests.restore.content import count, execute, query, snapshot
@@ -86,6 +86,39 @@ def test_a_plan_refuses_and_runs_nothing(
     statements, phrase = CODE[kind]
     execute(low.own, grab(low) + statements)
     assert phrase in refusal(low, write_set(tmp_path), mode="replace", strategy=strategy)
+
+
+@pytest.mark.parametrize("form", ["csv", "binary"])
+@pytest.mark.parametrize("kind", [k for k in CODE if not CODE[k][1].startswith("check ")])
+def test_a_backup_refuses_and_runs_nothing(low: Low, tmp_path: Path, kind: str, form: str) -> None:
+    """It only reads; but to empty a table its transaction may write."""
+    statements, phrase = CODE[kind]
+    execute(low.own, grab(low) + statements)
+    options: dict[str, Any] = {"truncate_after": True, "format": form}
+    with Backuper(open_store(tmp_path), low.dsn) as backuper:
+        with pytest.raises(TargetMismatchError) as caught:
+            backuper.backup(**options)
+        assert str(caught.value) == (
+            f'{phrase}, would run as "postgres", and "{low.name}" may have written it'
+        )
+        assert caught.value.hint == (
+            f'back up as "{low.name}", or look at the code and use allow_attached_code'
+        )
+        assert not is_super(low)
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+        assert backuper.backup(**options, allow_attached_code=True).tables
+
+
+def test_a_backup_refuses_the_query_of_a_view(low: Low, tmp_path: Path) -> None:
+    execute(
+        low.own,
+        f"{grab(low)} CREATE VIEW v AS SELECT public.calm(1) AS one;"
+        "CREATE VIEW fine AS SELECT abs(-1) AS one",
+    )
+    with Backuper(open_store(tmp_path), low.dsn) as backuper:
+        with pytest.raises(TargetMismatchError, match=r"rule _RETURN of public\.v, which calls"):
+            backuper.backup(tables="v")
+        assert backuper.backup(tables="fine").rows == 1
 
 
 def test_json_value_checks_a_domain(server: EmbeddedServer, low: Low, tmp_path: Path) -> None:

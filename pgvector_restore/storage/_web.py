@@ -5,9 +5,9 @@ from __future__ import annotations
 import http.client
 import io
 import logging
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, BinaryIO, Literal, cast
 
 from pgvector_restore.errors import BackupNotFoundError, StoreError, quoted
@@ -72,6 +72,7 @@ class WebStore(ReadOnlyStore):
         self._site = Site(place, self._options)
         # A server that refuses several requests at once is not asked for that again.
         self._spreads = True
+        self._spreading = threading.Semaphore()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -139,18 +140,24 @@ class WebStore(ReadOnlyStore):
             return io.BytesIO()
         body = Body(answer, key, start, end)
         is_told = answer.status == http.client.PARTIAL_CONTENT or start == 0
-        if body.size is None or not self._spreads or not is_told or not can_spread(answer):
+        size = body.size
+        if size is None or not is_told or not can_spread(answer):
             return body
-        ranges = partial(
-            Ranges,
-            answer.url,
+        until = size if end is None else min(end, size)
+        return WideWebBody(body, start, until, lambda: self._ranges(answer, size))
+
+    def _ranges(self, answer: Any, size: int) -> Ranges | None:  # noqa: ANN401 - urllib has no better type
+        """Requests for the rest of a file, which wait in memory: for one file at a time."""
+        if not self._spreads or not self._spreading.acquire(blocking=False):
+            return None
+        return Ranges(
+            answer,
             self._site.headers_for(answer.url),
-            answer.headers,
-            body.size,
+            size,
             self._site.timeout_s,
-            self._refused,
+            refused=self._refused,
+            closed=self._spreading.release,
         )
-        return WideWebBody(body, start, body.size if end is None else min(end, body.size), ranges)
 
     def _refused(self) -> None:
         _log.info("%s does not take several requests for a file at once", self.url)

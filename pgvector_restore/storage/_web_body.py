@@ -83,17 +83,19 @@ class WideWebBody:
         body: The answer.
         start: Its first byte.
         end: Byte after its last one.
-        ranges: Makes what asks for other ranges of the same version.
+        ranges: Makes what asks for other ranges of the same version; ``None``: not now.
     """
 
-    def __init__(self, body: Body, start: int, end: int, ranges: Callable[[], Ranges]) -> None:
+    def __init__(
+        self, body: Body, start: int, end: int, ranges: Callable[[], Ranges | None]
+    ) -> None:
         self._body = body
         self._make = ranges
         self._ranges: Ranges | None = None
         self._spread = Spread(start, end)
-        self._trial: Future[bytes] | None = None
+        self._trial: Future[memoryview] | None = None
         self._is_wide = False
-        self._pieces: deque[Future[bytes]] = deque()
+        self._pieces: deque[Future[memoryview]] = deque()
         self._rest = memoryview(b"")
 
     def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401 - any buffer
@@ -104,13 +106,16 @@ class WideWebBody:
         count = self._body.readinto(buffer)
         is_slow = self._spread.is_slow(count, time.monotonic() - began)
         if self._ranges is None or self._trial is None:
-            if is_slow:
-                self._ranges = self._make()
-                self._trial = self._ranges.ask(self._spread.at, self._spread.at + 1)
-        elif self._trial.done() and self._trial.exception() is None:
-            self._is_wide = True
-            self._body.close()
-            self._ask(self._ranges)
+            if is_slow and (ranges := self._make()) is not None:
+                self._ranges = ranges
+                self._trial = ranges.ask(self._spread.at, self._spread.at + 1)
+        elif self._trial.done():
+            if self._trial.exception() is not None:
+                self._ranges.close()
+            else:
+                self._is_wide = True
+                self._body.close()
+                self._ask(self._ranges)
         return count
 
     def close(self) -> None:
@@ -121,8 +126,10 @@ class WideWebBody:
 
     def _next(self, view: memoryview) -> int:
         if not self._rest and self._pieces and self._ranges is not None:
+            used, self._rest = self._rest, memoryview(b"")
+            self._ranges.give_back(used)
             # Taken off when it has come: nothing is passed over after an error.
-            self._rest = memoryview(self._pieces[0].result())
+            self._rest = self._pieces[0].result()
             self._pieces.popleft()
             self._ask(self._ranges)
         count = min(len(view), len(self._rest))

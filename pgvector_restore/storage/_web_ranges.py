@@ -24,44 +24,55 @@ class Ranges:
     What comes is of the version that is named, or an error.
 
     Args:
-        url: The file, where an answer came from.
+        answer: Of the file: where it came from, and the version it is of.
         headers: Sent along.
-        version: Headers of that answer.
         size: Bytes of the file.
         timeout_s: Seconds without a byte.
         refused: Called when the server does not want to be asked in this way.
+        closed: Called once, when nothing more will be asked for.
     """
 
     def __init__(
         self,
-        url: str,
+        answer: http.client.HTTPResponse,
         headers: Mapping[str, str],
-        version: Message,
         size: int,
         timeout_s: float,
+        *,
         refused: Callable[[], None],
+        closed: Callable[[], None],
     ) -> None:
-        parts = urlsplit(url)
+        parts = urlsplit(answer.url)
         self._scheme, self._host, self._port = parts.scheme, parts.hostname or "", parts.port
         self._target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-        self._headers = {**headers, "If-Range": _condition(version) or ""}
-        self._version = version
+        self._headers = {**headers, "If-Range": _condition(answer.headers) or ""}
+        self._version: Message = answer.headers
         self._size = size
         self._timeout_s = timeout_s
         self._refused = refused
+        self._when_closed = closed
         self._idle: list[http.client.HTTPConnection] = []
         self._sockets: set[socket.socket] = set()
         self._closed = False
         self._changing = threading.Lock()
+        self._buffers: list[bytearray] = []
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="pgvector_restore read")
 
-    def ask(self, start: int, end: int) -> Future[bytes]:
+    def ask(self, start: int, end: int) -> Future[memoryview]:
         """Ask for a range, of which all comes."""
         return self._pool.submit(self._fetch, start, end)
 
+    def give_back(self, data: memoryview) -> None:
+        """Say that a range has been used: the next one takes its memory."""
+        if isinstance(data.obj, bytearray):
+            with self._changing:
+                self._buffers.append(data.obj)
+
     def close(self) -> None:
-        """Let go of all that is on its way; nobody waits for it."""
+        """Let go of all that is on its way; nobody waits for it. Harmless when it is."""
         with self._changing:
+            if self._closed:
+                return
             self._closed = True
             idle, self._idle = self._idle, []
             for one in self._sockets:
@@ -71,8 +82,9 @@ class Ranges:
         for connection in idle:
             connection.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._when_closed()
 
-    def _fetch(self, start: int, end: int) -> bytes:
+    def _fetch(self, start: int, end: int) -> memoryview:
         with self._changing:
             kept = self._idle.pop() if self._idle else None
         if kept is not None:
@@ -80,7 +92,7 @@ class Ranges:
                 return self._asked(kept, start, end)
         return self._asked(self._connection(), start, end)
 
-    def _asked(self, connection: http.client.HTTPConnection, start: int, end: int) -> bytes:
+    def _asked(self, connection: http.client.HTTPConnection, start: int, end: int) -> memoryview:
         known = None
         try:
             if connection.sock is None:
@@ -103,7 +115,7 @@ class Ranges:
                 self._sockets.discard(known)
         return data
 
-    def _body_of(self, answer: http.client.HTTPResponse, start: int, end: int) -> bytes:
+    def _body_of(self, answer: http.client.HTTPResponse, start: int, end: int) -> memoryview:
         with answer:
             if answer.status != http.client.PARTIAL_CONTENT:
                 is_same = answer.status != http.client.OK or self._is_same(answer.headers)
@@ -116,12 +128,20 @@ class Ranges:
             if answer.headers.get("Content-Range", "").strip().lower() != wanted:
                 self._refused()
                 raise ConnectionError("another range than was asked for")
-            data = answer.read(end - start)
+            data, filled = self._room(end - start), 0
+            while count := answer.readinto(data[filled:]):
+                filled += count
             # Its end is looked for as well, or the connection is of no more use after chunks.
-            data += answer.read(1)
-        if len(data) != end - start:
-            raise ConnectionError(f"{end - start} bytes were asked for, {len(data)} came")
+            if filled != end - start or answer.read(1):
+                raise ConnectionError(f"not the {end - start} bytes that were asked for")
         return data
+
+    def _room(self, size: int) -> memoryview:
+        with self._changing:
+            buffer = self._buffers.pop() if self._buffers else bytearray()
+        if len(buffer) < size:
+            buffer = bytearray(size)
+        return memoryview(buffer)[:size]
 
     def _is_same(self, headers: Message) -> bool:
         """Whether an answer is of the version that is read, as far as it tells."""

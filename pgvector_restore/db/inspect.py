@@ -76,7 +76,9 @@ def find_schema(cur: _Cursor, wanted: str | None, tables: Sequence[str]) -> str:
     row = cur.fetchone()
     found = row[0] if row is not None else first
     if found is None:
-        raise TargetMismatchError("no schema of the search path exists", hint="name the schema")
+        raise TargetMismatchError(
+            "no schema of the search path exists, or may be used", hint="name the schema"
+        )
     return str(found)
 
 

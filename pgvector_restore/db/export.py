@@ -27,7 +27,7 @@ from pgvector_restore.db.relations import (
     find_relations,
 )
 from pgvector_restore.db.server import server_facts
-from pgvector_restore.db.session import begin_reading, configure_session
+from pgvector_restore.db.session import begin_reading, configure_session, set_lock_timeout
 from pgvector_restore.errors import ConnectError, TargetBusyError
 from pgvector_restore.failpoints import reach
 from pgvector_restore.target import TargetFacts
@@ -38,6 +38,10 @@ _log = logging.getLogger(__name__)
 
 #: How values are printed, whatever role or database prefer.
 _PRINTED = {"IntervalStyle": "postgres", "bytea_output": "hex", "extra_float_digits": "1"}
+
+#: Seconds that another connection waits for its locks: some restores that wait for the tables try
+#: for a quarter of a second at a time.
+_JOIN_S = 1.0
 
 #: What the server says of a snapshot when the session that has exported it is gone.
 _NO_SNAPSHOT = (
@@ -64,12 +68,13 @@ class Snapshot:
     def readers(self, count: int, *, fewer: bool) -> Iterator[list[Reader]]:
         """Connections that see the snapshot, at most so many; they take their locks at once.
 
+        There are fewer where somebody has asked for one of the tables alone meanwhile.
+
         Args:
             count: How many.
-            fewer: Go on with those there are rather than raise, or wait for anything.
+            fewer: Where the server gives no other connection, go on with those there are.
 
         Raises:
-            TargetBusyError: Somebody has asked for one of the tables alone meanwhile.
             ConnectError: The server gives no other connection.
         """
         with ExitStack() as stack, server_errors():
@@ -79,36 +84,31 @@ class Snapshot:
                 (exported,) = self._cur.fetchone() or ("",)
                 try:
                     while len(readers) < count:
-                        readers.append(stack.enter_context(self._another(exported, wait=not fewer)))
+                        readers.append(stack.enter_context(self._another(exported)))
                 except (ConnectError, TargetBusyError) as exc:
-                    if not fewer:
+                    if isinstance(exc, ConnectError) and not fewer:
                         raise
                     _log.info("reading over %d connections: %s", len(readers), exc)
             yield readers
 
     @contextmanager
-    def _another(self, exported: str, *, wait: bool) -> Iterator[Reader]:
+    def _another(self, exported: str) -> Iterator[Reader]:
         with self._target.fresh() as conn, conn.transaction():
-            self._join(conn, exported, wait=wait)
+            cur = psycopg.Cursor(conn, row_factory=tuple_row)
+            cur.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            try:
+                cur.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported)))
+            except _NO_SNAPSHOT as exc:
+                raise ConnectError(
+                    "connection to the server was lost", sqlstate=exc.sqlstate
+                ) from exc
+            _configure(cur, self._options)
+            # Now and not with the first row. Whoever has asked for a table alone waits for the
+            # leading connection, and we would wait for him.
+            set_lock_timeout(cur, min(self._options.lock_timeout_s, _JOIN_S))
+            _lock(cur, self.tables, None)
+            set_lock_timeout(cur, self._options.lock_timeout_s)
             yield Reader(conn)
-
-    def _join(self, conn: psycopg.Connection[Any], exported: str, *, wait: bool) -> None:
-        cur = psycopg.Cursor(conn, row_factory=tuple_row)
-        cur.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        try:
-            cur.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported)))
-        except _NO_SNAPSHOT as exc:
-            raise ConnectError("connection to the server was lost", sqlstate=exc.sqlstate) from exc
-        _configure(cur, self._options)
-        # Now and not with the first row: whoever waits for a table alone would make us wait.
-        try:
-            _lock(cur, self.tables, None, wait=wait)
-        except TargetBusyError as exc:
-            raise TargetBusyError(
-                "somebody waits for a table alone, which the backup holds",
-                hint="back up again when the other session is done",
-                sqlstate=exc.sqlstate,
-            ) from exc
 
     def truncate(self, table: Relation) -> None:
         """Empty a table that was locked for it; done with the end of the snapshot.
@@ -194,13 +194,7 @@ def _configure(cur: psycopg.Cursor[Any], options: BackupOptions) -> None:
     cur.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
 
 
-def _lock(
-    cur: psycopg.Cursor[Any],
-    tables: Sequence[RelationName],
-    emptied: str | None,
-    *,
-    wait: bool = True,
-) -> None:
+def _lock(cur: psycopg.Cursor[Any], tables: Sequence[RelationName], emptied: str | None) -> None:
     """Nobody drops or alters them from here on; nobody writes to the one to be emptied.
 
     Raises:
@@ -209,10 +203,8 @@ def _lock(
     for table in tables:
         if table.lockable:
             mode = "EXCLUSIVE" if table.name == emptied else "ACCESS SHARE"
-            statement = sql.SQL("LOCK TABLE {} IN {} MODE{}").format(
-                sql.Identifier(table.schema, table.name),
-                sql.SQL(mode),
-                sql.SQL("" if wait else " NOWAIT"),
+            statement = sql.SQL("LOCK TABLE {} IN {} MODE").format(
+                sql.Identifier(table.schema, table.name), sql.SQL(mode)
             )
             try:
                 cur.execute(statement)

@@ -7,7 +7,13 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-__all__ = ["begin_reading", "close_search_path", "configure_session", "lift_limits"]
+__all__ = [
+    "begin_reading",
+    "close_search_path",
+    "configure_session",
+    "lift_limits",
+    "set_lock_timeout",
+]
 
 #: Names are qualified, policies raise instead of hiding rows, and no limit that was meant for an
 #: application's statements ends a restore (``pg_restore`` sets them to 0 as well).
@@ -60,6 +66,11 @@ def begin_reading(cur: psycopg.Cursor[Any]) -> None:
     first query for the end of all others.
     """
     cur.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY")
+
+
+def set_lock_timeout(cur: psycopg.Cursor[Any], seconds: float) -> None:
+    """How long a statement waits for a lock, up to the end of the transaction."""
+    cur.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_milliseconds(seconds))))
 
 
 def lift_limits(cur: psycopg.Cursor[Any]) -> None:

@@ -42,6 +42,8 @@ class ObjectInfo:
     version: str | None = None
     #: Last modification, seconds since the epoch, where the storage tells.
     mtime: float | None = None
+    #: Key of the file that is read instead, where it is a link to one.
+    link: str | None = None
 
 
 @frozen

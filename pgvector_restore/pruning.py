@@ -126,8 +126,7 @@ class _Run:
     #: What could not be removed, and the first error.
     failed: list[BackupSet | IncompleteSet] = field(factory=list)
     first: StoreError | None = None
-    #: Sets that are gone, and failures without any success between.
-    _gone: int = 0
+    #: Failures without any success between.
     _in_a_row: int = 0
 
     def remove(self, decision: Decision) -> Decision:
@@ -150,7 +149,6 @@ class _Run:
             whole = all(_is_there(self.store, info) for info in objects)
             how = "not removed" if whole else "removed in part, unfinished now"
             return evolve(decision, keep=True, reasons=(f"{how}: {exc}",))
-        self._gone += 1
         self._in_a_row = 0
         return decision
 
@@ -169,9 +167,7 @@ class _Run:
 
     def _go_on(self) -> bool:
         if self.cancel is not None and self.cancel.cancelled:
-            raise CancelledError(
-                f"cancelled: what was removed before that is gone, {self._gone} of the sets"
-            )
+            raise CancelledError("cancelled: what was removed before that is gone")
         return self._in_a_row < _MOST_FAILURES
 
     def _untried(self, decision: Decision) -> Decision:

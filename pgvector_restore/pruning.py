@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -37,8 +38,10 @@ _LEFTOVER_AGE_S = 86_400.0
 #: further ahead was made with a wrong clock.
 _AHEAD = timedelta(hours=26)
 
-#: So many failures in a row are the storage's, not those of single sets: the rest is not tried.
+#: So many failures in a row are those of a folder, or of the storage, not of single sets: the rest
+#: there is not tried.
 _MOST_FAILURES = 3
+_MOST_FAILURES_IN_ALL = 10
 
 
 def prune(  # noqa: PLR0913 - a choice of sets, and how to go about it
@@ -126,12 +129,13 @@ class _Run:
     #: What could not be removed, and the first error.
     failed: list[BackupSet | IncompleteSet] = field(factory=list)
     first: StoreError | None = None
-    #: Failures without any success between.
-    _in_a_row: int = 0
+    #: Failures without any success between, by folder and in all.
+    _at: Counter[str] = field(factory=Counter)
+    _in_all: int = 0
 
     def remove(self, decision: Decision) -> Decision:
         """Remove a set that is to go."""
-        if decision.keep or not self._go_on():
+        if decision.keep or not self._go_on(decision.backup):
             return decision if decision.keep else self._untried(decision)
         backup = decision.backup
         objects = [backup.manifest] if backup.manifest is not None else []
@@ -149,12 +153,12 @@ class _Run:
             whole = all(_is_there(self.store, info) for info in objects)
             how = "not removed" if whole else "removed in part, unfinished now"
             return evolve(decision, keep=True, reasons=(f"{how}: {exc}",))
-        self._in_a_row = 0
+        self._note(backup, None)
         return decision
 
     def sweep(self, one: Leftover) -> Leftover:
         """Remove what is unfinished, if it is to go."""
-        if one.keep or not self._go_on():
+        if one.keep or not self._go_on(one.found):
             return one if one.keep else evolve(one, keep=True, reason=_UNTRIED)
         try:
             for info in one.objects:
@@ -162,24 +166,30 @@ class _Run:
         except StoreError as exc:
             self._note(one.found, exc)
             return evolve(one, keep=True, reason=f"not removed: {exc}")
-        self._in_a_row = 0
+        self._note(one.found, None)
         return one
 
-    def _go_on(self) -> bool:
+    def _go_on(self, one: BackupSet | IncompleteSet) -> bool:
         if self.cancel is not None and self.cancel.cancelled:
             raise CancelledError("cancelled: what was removed before that is gone")
-        return self._in_a_row < _MOST_FAILURES
+        here = self._at[one.location.key]
+        return here < _MOST_FAILURES and self._in_all < _MOST_FAILURES_IN_ALL
 
     def _untried(self, decision: Decision) -> Decision:
         return evolve(decision, keep=True, reasons=(_UNTRIED,))
 
-    def _note(self, one: BackupSet | IncompleteSet, exc: StoreError) -> None:
+    def _note(self, one: BackupSet | IncompleteSet, exc: StoreError | None) -> None:
+        place = one.location.key
+        if exc is None:
+            self._at[place] = self._in_all = 0
+            return
         self.failed.append(one)
         self.first = self.first or exc
-        self._in_a_row += 1
+        self._at[place] += 1
+        self._in_all += 1
 
 
-_UNTRIED = f"not tried after {_MOST_FAILURES} failures in a row"
+_UNTRIED = "not tried after failures in a row"
 
 
 def _writable(store: BackupStore) -> WritableStore:

@@ -483,10 +483,40 @@ def test_a_storage_that_refuses_everything(
     assert [one.label for one in report.failed] == [f"vector_bak/{one}" for one in stamps[:3]]
     assert len(tried) == 6  # and the marks
     untried = [one.reasons for one in report.decisions[1:4]] + [(report.leftovers[0].reason,)]
-    assert untried == [("not tried after 3 failures in a row",)] * 4
+    assert untried == [("not tried after failures in a row",)] * 4
     assert report.bytes_removed == 0
     assert keys(root) == before
     assert len(store.catalog().sets) == 7
+
+
+def test_a_folder_that_refuses_everything_does_not_keep_the_others(
+    root: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamps = [f"202601{day:02}_000000" for day in range(1, 8)]
+    for stamp in stamps[:4]:
+        write(stamp, "task_1/vector_bak")
+    for stamp in stamps[4:]:
+        write(stamp)
+    store, before = open_store(str(root)), keys(root)
+    _refusing(monkeypatch, store, lambda key: key.startswith("task_1/") and key.endswith(".csv"))
+    with pytest.raises(PruneError, match=rf"task_1/{stamps[0]}, task_1/{stamps[1]}, task_1/"):
+        prune(store, KeepRules(last=1, per_location=False), now=NOW)
+    assert keys(root) == {key for key in before if "task_1" in key or stamps[-1] in key}
+
+
+def test_a_storage_that_has_died_is_left_alone(
+    root: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(7):
+        for stamp in (_A, _B, _C):
+            write(stamp, f"task_{number}/vector_bak")
+    store = open_store(str(root))
+    _refusing(monkeypatch, store, lambda key: key.endswith(".csv"))
+    with pytest.raises(PruneError, match=r"and 7 more: no permission") as caught:
+        prune(store, _LAST, now=NOW)
+    report = caught.value.report
+    assert isinstance(report, PruneReport)
+    assert (len(report.failed), len(report.decisions)) == (10, 21)
 
 
 def test_what_is_unfinished_and_cannot_be_removed(

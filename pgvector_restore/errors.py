@@ -119,13 +119,11 @@ class _Report(Protocol):
 class PruneError(StoreError):
     """Some of what was to go could not be removed; ``report`` is a :class:`PruneReport`."""
 
-    def __init__(self, message: str, *, hint: str | None = None, report: _Report) -> None:
-        super().__init__(message, hint=hint)
-        self.report = report
+    report: _Report | None = None
 
     def to_dict(self) -> dict[str, object]:
         """JSON-ready form."""
-        return super().to_dict() | {"report": self.report.to_dict()}
+        return super().to_dict() | ({"report": self.report.to_dict()} if self.report else {})
 
 
 class StoreChangedError(StoreError):

@@ -21,7 +21,7 @@ from pgvector_restore.errors import (
     PruneError,
     StoreError,
 )
-from pgvector_restore.keeping import Decision, KeepRules, decide
+from pgvector_restore.keeping import Decision, KeepRules, decide, labels_of
 from pgvector_restore.leftovers import judge_leftover
 from pgvector_restore.model import BackupSet, Catalog, IncompleteSet, ObjectInfo
 from pgvector_restore.prune_report import Leftover, PruneReport
@@ -112,11 +112,12 @@ def prune(  # noqa: PLR0913 - a choice of sets, and how to go about it
     if run.first is not None:
         labels = ", ".join(one.label for one in report.failed[:_MOST_FAILURES])
         more = len(report.failed) - _MOST_FAILURES
-        raise PruneError(
+        error = PruneError(
             f"could not remove {labels}{f' and {more} more' if more > 0 else ''}: {run.first}",
             hint=run.first.hint,
-            report=report,
-        ) from run.first
+        )
+        error.report = report
+        raise error from run.first
     return report
 
 
@@ -209,7 +210,8 @@ def check_label(catalog: Catalog, label: str) -> None:
     """
     if label.rpartition("/")[2] == "latest":
         raise OptionError(f"{label} names another set each time: the newest is kept anyway")
-    catalog.get(label)
+    if not any(label.removeprefix("./") in labels_of(one) for one in catalog.sets):
+        catalog.get(label)  # which says what is there instead
 
 
 def _problem(store: BackupStore, backup: BackupSet, clock: float) -> str | None:

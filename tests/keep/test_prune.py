@@ -234,6 +234,14 @@ def test_labels_to_keep(root: Path, write: Write) -> None:
         run(root, KeepRules(last=1, labels=("vector_bak/latest",)))
 
 
+def test_a_label_of_two_sets_keeps_both(root: Path, write: Write) -> None:
+    for folder in ("task_1/vector_bak", "task_1/global_vector_bak"):
+        for stamp in (_A, _B, _C):
+            write(stamp, folder)
+    report = run(root, KeepRules(last=1, labels=(f"task_1/{_A}",)))
+    assert [one.backup.timestamp for one in report.removed] == [_B, _B]
+
+
 def test_what_is_read_stays(root: Path, write: Write) -> None:
     write(_A)
     write(_B)

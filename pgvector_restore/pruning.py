@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
 
 from attrs import define, evolve, field
 
@@ -15,7 +14,6 @@ from pgvector_restore.cancel import CancelToken
 from pgvector_restore.errors import (
     BackupInUseError,
     BackupNotFoundError,
-    BadManifestError,
     CancelledError,
     OptionError,
     PruneError,
@@ -26,6 +24,7 @@ from pgvector_restore.leftovers import judge_leftover
 from pgvector_restore.model import BackupSet, Catalog, IncompleteSet, ObjectInfo
 from pgvector_restore.prune_report import Leftover, PruneReport
 from pgvector_restore.storage import BackupStore, WritableStore
+from pgvector_restore.validity import problems_of
 
 __all__ = ["check_label", "prune"]
 
@@ -33,10 +32,6 @@ _log = logging.getLogger(__name__)
 
 #: Seconds after which what is unfinished is taken for given up, unless asked otherwise: a day.
 _LEFTOVER_AGE_S = 86_400.0
-
-#: Labels have the local time of some machine, and zones lie 26 hours apart at the most. A set from
-#: further ahead was made with a wrong clock.
-_AHEAD = timedelta(hours=26)
 
 #: So many failures in a row are those of a folder, or of the storage, not of single sets: the rest
 #: there is not tried.
@@ -94,7 +89,7 @@ def prune(  # noqa: PLR0913 - a choice of sets, and how to go about it
     catalog = store.catalog(task_id=task_id, global_only=global_only)
     for label in rules.labels:
         check_label(catalog, label)
-    decisions = decide(catalog.sets, rules, lambda one: _problem(store, one, clock))
+    decisions = decide(catalog.sets, rules, problems_of(store, catalog.sets, clock, cancel).get)
     decisions = _with_links(decisions)
     then = clock - leftover_age_s
     leftovers = tuple(judge_leftover(store, one, catalog, then) for one in catalog.incomplete)
@@ -214,21 +209,6 @@ def check_label(catalog: Catalog, label: str) -> None:
         catalog.get(label)  # which says what is there instead
 
 
-def _problem(store: BackupStore, backup: BackupSet, clock: float) -> str | None:
-    """Why a set is not valid, as far as names, sizes and its manifest tell."""
-    if backup.backup_date - _AHEAD > datetime.fromtimestamp(clock):  # noqa: DTZ006 - local as well
-        return "its time lies ahead of the clock"
-    for file in backup.files:
-        for info in file.objects:
-            if not info.size_bytes:  # without rows there is a header still
-                return f"{_name(info)} is empty"
-    try:
-        store.read_manifest(backup)
-    except (BadManifestError, BackupNotFoundError) as exc:
-        return str(exc)
-    return None
-
-
 def _with_links(decisions: Sequence[Decision]) -> tuple[Decision, ...]:
     """The decisions, with sets kept that others need: their files are links to those."""
     needed: dict[str, str] = {}
@@ -285,7 +265,3 @@ def _is_there(store: BackupStore, info: ObjectInfo) -> bool:
         found = store.list(info.key, max_depth=info.key.count("/") + 1)
         return any(one.key == info.key for one in found)
     return False
-
-
-def _name(info: ObjectInfo) -> str:
-    return info.key.rpartition("/")[2]

@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("plan", "columns", "crew", "sums", "row_sums"),
     ("new_tables", "plain_csv"),
     ("strategy", "feed", "tracking", "quarantine", "spill", "estimate", "grants", "preflight"),
-    ("opening", "leftovers"),
+    ("opening", "leftovers", "validity"),
     ("binary_feed", "copy_place"),
     ("surveying", "file_reader"),
     ("surveyed",),

@@ -68,7 +68,8 @@ _AZURE = Protocol(
 )
 # fsspec's own, over paramiko, trusts any host and is not made for several threads.
 # sshfs trusts any host unless told otherwise; asyncssh reads an empty tuple as ~/.ssh/known_hosts.
-# A host that answers no keepalive for a minute is given up.
+# A host that answers no keepalive for a minute is given up. A window of 2 MiB, asyncssh's own, lets
+# 40 MB/s through where an answer takes 20 ms; with 8 MiB it was 80.
 _SFTP = Protocol(
     "SFTP",
     extra="sftp",
@@ -79,6 +80,7 @@ _SFTP = Protocol(
         "connect_timeout": CONNECT_S,
         "keepalive_interval": READ_S // 4,
         "keepalive_count_max": 3,
+        "window": 8 << 20,
     },
     writes="rename",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -12,6 +13,11 @@ from pgvector_restore.storage._reading import STALL_S, AheadSource
 __all__ = ["SftpSink", "has_ended", "in_loop", "rename", "sftp_source"]
 
 T = TypeVar("T")
+
+#: Reads of a file that are on their way, 2 MiB and many requests each. With one of them a
+#: connection is idle after each for as long as an answer takes: 34 of 40 MB/s were left over 20 ms.
+#: What may come without a word of ours has to be more than that (``window`` in ``_protocols``).
+_AT_ONCE = 2
 
 
 async def _bounded(fs: Any, work: Awaitable[T]) -> T:  # noqa: ANN401 - sshfs has no types
@@ -38,18 +44,47 @@ def in_loop(fs: Any, work: Awaitable[T]) -> T:  # noqa: ANN401 - sshfs has no ty
     return asyncio.run_coroutine_threadsafe(_bounded(fs, work), fs.loop).result()
 
 
-def sftp_source(fs: Any, file: Any) -> AheadSource:  # noqa: ANN401 - sshfs has no types
-    """The rest of an open file."""
+def sftp_source(
+    fs: Any,  # noqa: ANN401 - sshfs has no types
+    file: Any,  # noqa: ANN401 - the same
+    start: int,
+    end: int | None,
+) -> AheadSource:
+    """The rest of an open file.
+
+    Args:
+        fs: The file system.
+        file: The open file.
+        start: First byte wanted.
+        end: Byte after the last; ``None``: where the file ends.
+    """
     inner = _taken(file)
-    reading: list[asyncio.Future[bytes]] = []
+    reading: deque[tuple[int, asyncio.Future[bytes]]] = deque()
+    asked = came = start
 
     async def read(size: int) -> bytes:
-        # Not to be cancelled: the requests it is made of would go on, with nobody to hear of them.
-        reading[:] = [asyncio.ensure_future(inner.read(size))]
-        return await _bounded(fs, asyncio.shield(reading[0]))
+        nonlocal asked, came
+        while len(reading) < _AT_ONCE and (end is None or asked < end):
+            count = size if end is None else min(size, end - asked)
+            # Not to be cancelled: the requests it is made of would go on, with nobody to hear of
+            # them.
+            reading.append((count, asyncio.ensure_future(inner.read(count, asked))))
+            asked += count
+        if not reading:
+            return b""
+        count, first = reading[0]
+        data = await _bounded(fs, asyncio.shield(first))
+        reading.popleft()
+        came += len(data)
+        if len(data) < count:  # the end, or less than was asked for: what follows starts elsewhere
+            others = asyncio.gather(*(one for _, one in reading), return_exceptions=True)
+            await _bounded(fs, asyncio.shield(others))
+            reading.clear()
+            asked = came
+        return data
 
     def close() -> None:
-        fs.loop.create_task(_close_quietly(fs, inner, *reading))
+        fs.loop.create_task(_close_quietly(fs, inner, *(one for _, one in reading)))
 
     return AheadSource(fs.loop, read, close)
 
@@ -63,8 +98,7 @@ def _taken(file: Any) -> Any:  # noqa: ANN401 - sshfs has no types
 async def _close_quietly(fs: Any, inner: Any, *reading: Awaitable[bytes]) -> None:  # noqa: ANN401
     """Close a file that is no longer read, after what it was asked for last."""
     with suppress(Exception):  # with the connection it has gone
-        for work in reading:
-            await _bounded(fs, work)
+        await _bounded(fs, asyncio.gather(*reading, return_exceptions=True))
         await inner.close()
 
 

@@ -45,7 +45,7 @@ def source_of(
         # Its open() hands every caller the same object with the same position.
         return io.BytesIO(fs.cat_file(path, start=start, end=end)), None
     file = opened(fs, path, start)
-    return sftp_source(fs, file) if kind == "sftp" else PlainSource(file), None
+    return sftp_source(fs, file, start, end) if kind == "sftp" else PlainSource(file), None
 
 
 def sink_of(

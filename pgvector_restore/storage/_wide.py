@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
-__all__ = ["WideBody"]
+__all__ = ["AT_ONCE", "Spread", "WideBody"]
 
 #: Bytes of an answer that are waited for before it is judged, and how many a second are enough. A
 #: restore takes in some 250 MB/s; Amazon's guide to the performance of S3 ("Horizontal scaling and
@@ -17,15 +17,51 @@ _ENOUGH_BYTES_PER_S = 100e6
 #: Bytes of a request after that, and how many of them there are at once, of which those that came
 #: too early wait in memory.
 _PIECE_BYTES = 4 << 20
-_AT_ONCE = 4
+AT_ONCE = 4
 
 _Fetch = Callable[[int, int], Coroutine[None, None, bytes]]
+
+
+class Spread:
+    """What of an answer is still to come, and which requests are to bring it.
+
+    Only time that is spent waiting for bytes counts: who reads slowly gets one answer as before.
+
+    Args:
+        start: Where the answer starts.
+        end: Byte after its last one.
+    """
+
+    def __init__(self, start: int, end: int) -> None:
+        #: First byte that has neither come nor been asked for.
+        self.at = start
+        self._end = end
+        self._judged = 0
+        self._waited_s = 0.0
+
+    def is_slow(self, count: int, waited_s: float) -> bool:
+        """Note bytes that have come of the answer; whether several requests are worth it now."""
+        self.at += count
+        self._judged += count
+        self._waited_s += waited_s
+        if self._judged < _JUDGED_BYTES:
+            return False
+        is_slow = self._judged < _ENOUGH_BYTES_PER_S * self._waited_s
+        self._judged, self._waited_s = 0, 0.0
+        return is_slow and self._end - self.at > _PIECE_BYTES
+
+    def ranges(self, under_way: int) -> Iterator[tuple[int, int]]:
+        """Those that are to be asked for while so many others are on their way."""
+        for _ in range(under_way, AT_ONCE):
+            if self.at >= self._end:
+                break
+            start, self.at = self.at, min(self.at + _PIECE_BYTES, self._end)
+            yield start, self.at
 
 
 class WideBody:
     """The body of an answer, and of several requests at once for the rest of it if it is slow.
 
-    Only time that is spent waiting for bytes counts: who reads slowly gets one answer as before.
     To be used in the loop of the file system.
 
     Args:
@@ -48,10 +84,7 @@ class WideBody:
         self._read = read
         self._close = close
         self._fetch = fetch
-        self._at = start
-        self._end = end
-        self._judged = 0
-        self._waited_s = 0.0
+        self._spread = Spread(start, end)
         self._is_wide = False
         self._pieces: deque[asyncio.Task[bytes]] = deque()
         self._rest = memoryview(b"")
@@ -62,11 +95,11 @@ class WideBody:
             return await self._next(size)
         began = time.monotonic()
         data = await self._read(size)
-        self._waited_s += time.monotonic() - began
-        self._judged += len(data)
-        self._at += len(data)
-        if self._judged >= _JUDGED_BYTES:
-            self._judge()
+        is_slow = self._spread.is_slow(len(data), time.monotonic() - began)
+        if is_slow and self._fetch is not None:
+            self._is_wide = True
+            self._close()
+            self._ask(self._fetch)
         return data
 
     def close(self) -> None:
@@ -75,28 +108,19 @@ class WideBody:
         for piece in self._pieces:
             piece.cancel()
 
-    def _judge(self) -> None:
-        is_slow = self._judged < _ENOUGH_BYTES_PER_S * self._waited_s
-        self._judged, self._waited_s = 0, 0.0
-        if is_slow and self._fetch is not None and self._end - self._at > _PIECE_BYTES:
-            self._is_wide = True
-            self._close()
-            self._ask()
-
     async def _next(self, size: int) -> bytes:
-        if not self._rest and self._pieces:
+        if not self._rest and self._pieces and self._fetch is not None:
             # Taken off when it has come: what is called off is still to be seen by close().
             self._rest = memoryview(await self._pieces[0])
             self._pieces.popleft()
-            self._ask()
+            self._ask(self._fetch)
         data, self._rest = self._rest[:size], self._rest[size:]
         return bytes(data)
 
-    def _ask(self) -> None:
+    def _ask(self, fetch: _Fetch) -> None:
         """Have as many requests on their way as there may be."""
-        while self._fetch is not None and len(self._pieces) < _AT_ONCE and self._at < self._end:
-            start, self._at = self._at, min(self._at + _PIECE_BYTES, self._end)
-            piece = asyncio.ensure_future(_whole(self._fetch, start, self._at))
+        for start, end in self._spread.ranges(len(self._pieces)):
+            piece = asyncio.ensure_future(_whole(fetch, start, end))
             piece.add_done_callback(_heard)
             self._pieces.append(piece)
 

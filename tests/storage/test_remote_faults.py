@@ -17,6 +17,7 @@ from typing import Any
 
 import asyncssh
 import pytest
+from asyncssh import SFTPClientFile
 from s3fs import S3FileSystem
 
 from pgvector_restore.errors import (
@@ -296,6 +297,24 @@ def test_slow_answer_that_is_not_read_to_its_end(cloud: Remote, cut: int) -> Non
         with store.open("x.bin") as stream:
             assert stream.read(size) == DATA[:size]
     assert read(store, "x.bin", 34 << 20) == (DATA * 3)[34 << 20 :]
+
+
+def test_sftp_server_that_gives_less_than_was_asked_for(
+    sftp: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may: what was asked for behind that is asked for again."""
+    reading = SFTPClientFile.read
+
+    async def less(self: Any, size: int = -1, offset: int | None = None) -> Any:
+        return await reading(self, min(size, 1_000_003), offset)
+
+    monkeypatch.setattr(SFTPClientFile, "read", less)
+    store = sftp.store()
+    put(store, "x.bin", DATA)
+    for start, end in ((0, None), (5, 3 << 20), (1, len(DATA) + 9)):
+        with store.open("x.bin", start, end) as stream:
+            found, wanted = stream.read(), DATA[start:end]
+        assert (len(found), hash(found)) == (len(wanted), hash(wanted))
 
 
 def test_upload_that_breaks_leaves_nothing(remote: Remote, s3_files: Any, s3_bucket: str) -> None:

@@ -26,14 +26,27 @@ class WebServer(ThreadingHTTPServer):
         self.login: str | None = None
         #: Whether a range is answered by that range.
         self.ranges = True
+        #: Headers of answers with a body, beside or in place of the usual ones; ``None``: left out.
+        self.headers: dict[str, str | None] = {}
+        #: The same for answers to a range that has an end.
+        self.part_headers: dict[str, str | None] = {}
+        #: Status of those answers; 200: all of the file.
+        self.part_status: int | None = None
+        #: Status of requests for a head alone.
+        self.head_status: int | None = None
         #: After so many bytes of each body the connection ends; ``None``: at its end.
         self.cut_after: int | None = None
         #: So many requests are refused for the moment.
         self.busy = 0
+        self.busy_headers: dict[str, str] = {}
         #: Seconds before each body.
         self.wait_s = 0.0
         #: Method, path and range of every request.
         self.requests: list[tuple[str, str, str | None]] = []
+        #: Who asked, with the port: one for each connection.
+        self.clients: set[Any] = set()
+        #: Values of ``Authorization`` that came.
+        self.logins: list[str | None] = []
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing: clients that go away are what is tried."""
@@ -73,11 +86,18 @@ class _Handler(SimpleHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
+        server = self.server
         wanted = self.headers.get("Range")
-        self.server.requests.append((self.command, self.path, wanted))
-        if self.server.busy:
-            self.server.busy -= 1
-            self.send_error(HTTPStatus.SERVICE_UNAVAILABLE)
+        server.requests.append((self.command, self.path, wanted))
+        server.clients.add(self.client_address)
+        server.logins.append(self.headers.get("Authorization"))
+        if self.command == "HEAD" and server.head_status:
+            self.send_error(server.head_status)
+            return
+        if server.busy:
+            server.busy -= 1
+            self.send_response(HTTPStatus.SERVICE_UNAVAILABLE)
+            self._send_headers({"Content-Length": "0", **server.busy_headers})
             return
         if self.server.login is not None:
             token = base64.b64encode(self.server.login.encode()).decode()
@@ -91,9 +111,25 @@ class _Handler(SimpleHTTPRequestHandler):
                 with head:
                     self.wfile.write(head.read() if self.command == "GET" else b"")
             return
+        self._send_file(path, wanted)
+
+    def _send_file(self, path: Path, wanted: str | None) -> None:
+        server = self.server
         data, found = path.read_bytes(), path.stat()
-        start, end, status = 0, len(data), HTTPStatus.OK
-        if wanted and self.server.ranges and self.command == "GET":
+        etag = f'"{found.st_mtime_ns:x}-{found.st_size:x}"'
+        usual: dict[str, str | None] = {
+            "ETag": etag,
+            "Last-Modified": self.date_time_string(found.st_mtime),
+            **server.headers,
+        }
+        start, end, status = 0, len(data), int(HTTPStatus.OK)
+        is_part = bool(wanted and not wanted.endswith("-"))
+        as_told = self.headers.get("If-Range") in {None, usual["ETag"], usual["Last-Modified"]}
+        if is_part and server.part_status not in {None, HTTPStatus.OK}:
+            self.send_error(server.part_status or 0)
+            return
+        ranges = server.ranges and not (is_part and server.part_status == HTTPStatus.OK)
+        if wanted and ranges and as_told and self.command == "GET":
             match = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted)
             assert match
             start = int(match[1])
@@ -102,15 +138,18 @@ class _Handler(SimpleHTTPRequestHandler):
             if start >= len(data):
                 self.send_error(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
                 return
+            usual["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
         self.send_response(status)
-        self.send_header("Content-Length", str(end - start))
-        self.send_header("ETag", f'"{found.st_mtime_ns:x}-{found.st_size:x}"')
-        self.send_header("Last-Modified", self.date_time_string(found.st_mtime))
-        if status == HTTPStatus.PARTIAL_CONTENT:
-            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
-        self.end_headers()
+        parts = server.part_headers if is_part else {}
+        self._send_headers({"Content-Length": str(end - start), **usual, **parts})
         if self.command == "GET":
             self._send(data[start:end])
+
+    def _send_headers(self, headers: dict[str, str | None]) -> None:
+        for name, value in headers.items():
+            if value is not None:
+                self.send_header(name, value)
+        self.end_headers()
 
     def _send(self, body: bytes) -> None:
         time.sleep(self.server.wait_s)

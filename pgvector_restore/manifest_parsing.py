@@ -70,8 +70,11 @@ class _TwiceError(ValueError):
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _TwiceError(next(key for place, key in enumerate(keys) if key in keys[:place]))
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _TwiceError(key)
+            seen.add(key)
     return found
 
 

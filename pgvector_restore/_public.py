@@ -25,6 +25,7 @@ from pgvector_restore.errors import (
     OptionError,
     OutcomeUnknownError,
     PgvectorRestoreError,
+    PruneError,
     RowCountError,
     RowRejectedError,
     StoreChangedError,
@@ -70,7 +71,8 @@ from pgvector_restore.model import (
 from pgvector_restore.options import RestoreOptions
 from pgvector_restore.plan import RestorePlan, TablePlan
 from pgvector_restore.progress import LoggingProgress, ProgressEvent, ServerStep, TqdmProgress
-from pgvector_restore.pruning import Leftover, PruneReport, prune
+from pgvector_restore.prune_report import Leftover, PruneReport
+from pgvector_restore.pruning import prune
 from pgvector_restore.report import RestoreReport, TableReport, format_size
 from pgvector_restore.restorer import Restorer
 from pgvector_restore.settings import environment_target, resolve_target
@@ -132,6 +134,7 @@ __all__ = [
     "OutcomeUnknownError",
     "PgvectorRestoreError",
     "ProgressEvent",
+    "PruneError",
     "PruneReport",
     "RepairCount",
     "RepeatedKey",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -14,7 +14,6 @@ from pgvector_restore.copy_report import CopiedFile, CopyReport
 from pgvector_restore.errors import (
     BackupExistsError,
     BackupInUseError,
-    BackupNotFoundError,
     BadManifestError,
     CancelledError,
     OptionError,
@@ -143,7 +142,9 @@ class _Copy:
         for _ in range(_LOOKS):
             there = self._place.listed()
             if self._place.has_set(there):
-                return tuple(self._compare(piece, there[piece.key]) for piece in pieces)
+                if self._backup.manifest is not None:  # the smallest first
+                    self._compare(BackupFile("", self._backup.manifest), there)
+                return tuple(self._compare(piece, there) for piece in pieces)
             again = self._place.mark(there)
             if again is not None:
                 break
@@ -159,7 +160,8 @@ class _Copy:
         self._place.unmark()
         return files
 
-    def _compare(self, piece: BackupFile, info: ObjectInfo) -> CopiedFile:
+    def _compare(self, piece: BackupFile, there: Mapping[str, ObjectInfo]) -> CopiedFile:
+        info = there[piece.key]
         ours = self._digest(self._source, piece.info)
         if info.size_bytes != piece.size_bytes or ours != self._digest(self._destination, info):
             raise self._place.exists(f"{piece.name} differs")
@@ -265,11 +267,11 @@ class _Copy:
         if info is None or not speaks:
             return ()
         try:
-            if any(
-                True for _ in self._destination.list(info.key, max_depth=info.key.count("/") + 1)
-            ):
-                return ()
-            self._write(BackupFile("", info))
-        except (StoreError, BackupNotFoundError) as exc:
-            return (f"the backup log was not copied: {exc}",)
+            if self._place.look(info.key) is None:
+                # A copy that was killed while it wrote the log has left half of it.
+                half = info.key + self._destination.layout.partial_suffix
+                self._write(BackupFile("", info), replace=self._place.look(half) is not None)
+        except (StoreError, CancelledError) as exc:  # the set is there, whatever becomes of its log
+            why = "called off" if isinstance(exc, CancelledError) else str(exc)
+            return (f"the backup log was not copied: {why}",)
         return ()

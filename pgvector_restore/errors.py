@@ -10,6 +10,7 @@
     │   ├── BackupInUseError                        3
     │   ├── BackupNotFoundError                     3   FileNotFoundError
     │   ├── IncompleteBackupError                   3
+    │   ├── PruneError                              3
     │   └── StoreChangedError                       3
     ├── BadDataError                                4   ValueError
     │   ├── BadHeaderError                          4
@@ -38,6 +39,7 @@ Nothing is decided by the text of a message.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from pgvector_restore.base_error import PgvectorRestoreError
 
@@ -59,6 +61,7 @@ __all__ = [
     "OptionError",
     "OutcomeUnknownError",
     "PgvectorRestoreError",
+    "PruneError",
     "RowCountError",
     "RowRejectedError",
     "StoreChangedError",
@@ -107,6 +110,20 @@ class BackupNotFoundError(StoreError, FileNotFoundError):
 
 class IncompleteBackupError(StoreError):
     """The named set is there in part only; the message says what is missing."""
+
+
+class _Report(Protocol):
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+class PruneError(StoreError):
+    """Some of what was to go could not be removed; ``report`` is a :class:`PruneReport`."""
+
+    report: _Report | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-ready form."""
+        return super().to_dict() | ({"report": self.report.to_dict()} if self.report else {})
 
 
 class StoreChangedError(StoreError):

@@ -11,7 +11,7 @@ from attrs import Attribute, asdict, field, fields, frozen
 from pgvector_restore.errors import OptionError
 from pgvector_restore.model import BackupSet
 
-__all__ = ["Decision", "KeepRules", "decide"]
+__all__ = ["Decision", "KeepRules", "decide", "labels_of"]
 
 #: No calendar needs more, and a number beyond it is a slip.
 _MAX = 100_000
@@ -154,10 +154,10 @@ def _kept(group: Sequence[BackupSet], rules: KeepRules) -> Iterable[tuple[Backup
         recent = (one for one in group if newest - one.backup_date <= span)
         yield from ((one, f"within {rules.within_days} days") for one in recent)
     named = {label.removeprefix("./") for label in rules.labels}  # as Catalog.get reads them
-    yield from ((one, "named") for one in group if _labels(one) & named)
+    yield from ((one, "named") for one in group if labels_of(one) & named)
 
 
-def _labels(one: BackupSet) -> set[str]:
+def labels_of(one: BackupSet) -> set[str]:
     """All ways to name a set."""
     return {f"{name}/{one.timestamp}" if name else one.timestamp for name in one.location.names}
 

@@ -8,7 +8,12 @@ from typing import Literal
 
 from attrs import evolve, field, frozen
 
-from pgvector_restore.errors import BackupNotFoundError, IncompleteBackupError, quoted
+from pgvector_restore.errors import (
+    BackupNotFoundError,
+    IncompleteBackupError,
+    OptionError,
+    quoted,
+)
 from pgvector_restore.names import check_place
 
 LocationKind = Literal["global", "task"]
@@ -42,6 +47,8 @@ class ObjectInfo:
     version: str | None = None
     #: Last modification, seconds since the epoch, where the storage tells.
     mtime: float | None = None
+    #: Key of the file that is read instead, where it is a link to one.
+    link: str | None = None
 
 
 @frozen
@@ -229,7 +236,7 @@ class Catalog:
         A set that lies in the root has its timestamp alone as a label.
 
         Raises:
-            OptionError: A text that can be no label.
+            OptionError: A text that can be no label, or the label of two sets.
             BackupNotFoundError: No such set; the hint names what comes closest.
             IncompleteBackupError: The set is there in part; the message says what is missing.
         """
@@ -237,9 +244,14 @@ class Catalog:
         name, _, stamp = label.removeprefix("./").rpartition("/")
         if stamp == "latest":
             return self.latest(name or None)
-        for candidate in self.sets:
-            if candidate.timestamp == stamp and name in candidate.location.names:
-                return candidate
+        found = [s for s in self.sets if s.timestamp == stamp and name in s.location.names]
+        if len(found) > 1:
+            raise OptionError(
+                f"{quoted(label)} names {len(found)} backup sets",
+                hint=f"there are {', '.join(f'{s.location.key}/{stamp}' for s in found)}",
+            )
+        if found:
+            return found[0]
         for leftover in self.incomplete:
             if stamp and leftover.timestamp == stamp and name in leftover.location.names:
                 raise IncompleteBackupError(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import closing
+from itertools import zip_longest
 
-from pgvector_restore.errors import BadManifestError, OptionError
+from pgvector_restore.errors import BadManifestError, OptionError, quoted, shown
 from pgvector_restore.feed import read_header, read_start
 from pgvector_restore.manifest import Manifest, ManifestTable
 from pgvector_restore.model import DEFAULT_LIMITS, BackupFile, BackupSet, UnpackLimits
@@ -15,7 +16,7 @@ from pgvector_restore.rows.fields import Field
 from pgvector_restore.storage import BackupStore
 from pgvector_restore.sums import FileSum
 
-__all__ = ["copied_batches", "header_of", "read_manifest", "start_of"]
+__all__ = ["check_header", "copied_batches", "header_of", "read_manifest", "start_of"]
 
 
 def read_manifest(store: BackupStore, backup: BackupSet, *, use: bool) -> Manifest | None:
@@ -47,10 +48,11 @@ def header_of(
 
     Raises:
         BadHeaderError: There is none, or it is no list of names.
-        BadManifestError: A file in binary that no manifest describes.
+        BadManifestError: A file in binary that no manifest describes, or a header with other
+            columns than the manifest.
     """
     if file.format == "csv":
-        return read_header(store, file, max_record_bytes, limits)
+        return check_header(read_header(store, file, max_record_bytes, limits), file, described)
     return Header(tuple(c.name for c in _described(file, described).columns), crlf=False)
 
 
@@ -66,7 +68,8 @@ def start_of(
     ``None``: the file has no record. No fields: the first one is malformed.
     """
     if file.format == "csv":
-        return read_start(store, file, max_record_bytes, limits)
+        own, first_record = read_start(store, file, max_record_bytes, limits)
+        return check_header(own, file, described), first_record
     header = header_of(store, file, described, max_record_bytes, limits)
     width = len(header.names)
     for piece in file.pieces:
@@ -77,6 +80,26 @@ def start_of(
                 cells = cells_of(first, range(width))
                 return header, tuple(column[0] for column in cells)
     return header, None
+
+
+def check_header(header: Header, file: BackupFile, described: ManifestTable | None) -> Header:
+    """The header, if the manifest has the same columns in the same order.
+
+    Raises:
+        BadManifestError: It has not.
+    """
+    if described is not None:
+        names = tuple(column.name for column in described.columns)
+        for place, (said, there) in enumerate(zip_longest(names, header.names), 1):
+            if said != there:
+                told, found = ("none" if one is None else quoted(one) for one in (said, there))
+                raise BadManifestError(
+                    f"manifest: column {place} of {shown(described.name)} is {told},"
+                    f" in the header it is {found}",
+                    hint="files or manifest were changed after the backup; take another set",
+                    file=file.name,
+                )
+    return header
 
 
 def _described(file: BackupFile, described: ManifestTable | None) -> ManifestTable:

@@ -3,99 +3,40 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field
 
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.errors import (
     BackupInUseError,
     BackupNotFoundError,
-    BadManifestError,
     CancelledError,
     OptionError,
+    PruneError,
+    StoreError,
 )
-from pgvector_restore.keeping import Decision, KeepRules, decide
-from pgvector_restore.model import BackupSet, Catalog, IncompleteSet, ObjectInfo, parse_timestamp
+from pgvector_restore.keeping import Decision, KeepRules, decide, labels_of
+from pgvector_restore.leftovers import judge_leftover
+from pgvector_restore.model import BackupSet, Catalog, IncompleteSet, ObjectInfo
+from pgvector_restore.prune_report import Leftover, PruneReport
 from pgvector_restore.storage import BackupStore, WritableStore
+from pgvector_restore.validity import problems_of
 
-__all__ = ["Leftover", "PruneReport", "check_label", "prune"]
+__all__ = ["check_label", "prune"]
 
 _log = logging.getLogger(__name__)
 
 #: Seconds after which what is unfinished is taken for given up, unless asked otherwise: a day.
 _LEFTOVER_AGE_S = 86_400.0
 
-#: Manifests asked for at once over a network, where each takes its time to come.
-_AT_ONCE = 8
-
-
-@frozen
-class Leftover:
-    """What was left unfinished, and what becomes of it."""
-
-    #: As the catalog shows it.
-    found: IncompleteSet
-    #: Objects that go, or would go.
-    objects: tuple[ObjectInfo, ...]
-    #: It stays.
-    keep: bool
-    #: Why.
-    reason: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form."""
-        return {
-            "label": self.found.label,
-            "objects": [info.key for info in self.objects],
-            "size_bytes": sum(info.size_bytes for info in self.objects),
-            "keep": self.keep,
-            "reason": self.reason,
-        }
-
-
-@frozen
-class PruneReport:
-    """What was removed, or would be, and why."""
-
-    #: The store, as people may see it.
-    store: str
-    #: The rules.
-    rules: KeepRules
-    #: Nothing was removed; this is what would be.
-    dry_run: bool
-    #: Complete sets, newest first.
-    decisions: tuple[Decision, ...]
-    #: What is unfinished.
-    leftovers: tuple[Leftover, ...]
-
-    @property
-    def removed(self) -> tuple[Decision, ...]:
-        """Sets that went, or would go."""
-        return tuple(one for one in self.decisions if not one.keep)
-
-    @property
-    def bytes_removed(self) -> int:
-        """Stored bytes that went, or would go."""
-        swept = (info for one in self.leftovers if not one.keep for info in one.objects)
-        return sum(one.backup.size_bytes for one in self.removed) + sum(
-            info.size_bytes for info in swept
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form."""
-        return {
-            "store": self.store,
-            "rules": self.rules.to_dict(),
-            "dry_run": self.dry_run,
-            "bytes_removed": self.bytes_removed,
-            "sets": [one.to_dict() for one in self.decisions],
-            "leftovers": [one.to_dict() for one in self.leftovers],
-        }
+#: So many failures in a row are those of a folder, or of the storage, not of single sets: the rest
+#: there is not tried.
+_MOST_FAILURES = 3
+_MOST_FAILURES_IN_ALL = 10
 
 
 def prune(  # noqa: PLR0913 - a choice of sets, and how to go about it
@@ -112,8 +53,11 @@ def prune(  # noqa: PLR0913 - a choice of sets, and how to go about it
     """Remove the sets that no rule keeps, and what was left unfinished long enough ago.
 
     The newest valid set of each location is never removed, nor one that is being read
-    (:meth:`BackupStore.hold`) or written. Unfinished are files that are still named so and sets
-    whose writer has left its mark; a set that only lacks a file stays, for people to look at.
+    (:meth:`BackupStore.hold`) or written, nor one whose files are those of a set that stays: links
+    in a local folder. A set whose time lies ahead counts for no rule and stays.
+
+    Unfinished are files that are still named so and sets whose writer has left its mark; a set that
+    only lacks a file stays, for people to look at.
 
     A set is removed in an order that leaves nothing which looks like one: marked as unfinished,
     then its manifest goes, then its files, then the mark.
@@ -133,35 +77,115 @@ def prune(  # noqa: PLR0913 - a choice of sets, and how to go about it
 
     Raises:
         OptionError: A read-only store, a label to keep that is not there.
-        StoreError: Something could not be removed; what went before it is gone.
+        PruneError: Something could not be removed; all that could be is gone, and its ``report``
+            tells what became of each set.
+        StoreError: The store cannot be listed, or a manifest cannot be read; nothing is removed.
         CancelledError: It was called off; what went before is gone.
     """
     if not leftover_age_s >= 0:  # NaN is not either
         raise OptionError(f"leftover_age_s must be 0 or more, it is {leftover_age_s}")
     writable = None if dry_run else _writable(store)
+    clock = time.time() if now is None else now
     catalog = store.catalog(task_id=task_id, global_only=global_only)
     for label in rules.labels:
         check_label(catalog, label)
-    decisions = decide(catalog.sets, rules, _problems(store, catalog.sets, cancel).get)
-    then = (time.time() if now is None else now) - leftover_age_s
-    leftovers = tuple(_leftover(store, one, catalog, then) for one in catalog.incomplete)
-    if writable is not None:
-        # The oldest first: ended in the middle, the newest are still there.
-        gone = []
-        for decision in reversed(decisions):
-            _check(cancel)
-            gone.append(_remove(writable, decision))
-        decisions = tuple(reversed(gone))
-        for one in leftovers:
-            if not one.keep:
-                _check(cancel)
-                _delete(writable, one.objects)
-    return PruneReport(store.url, rules, dry_run, decisions, leftovers)
+    decisions = decide(catalog.sets, rules, problems_of(store, catalog.sets, clock, cancel).get)
+    decisions = _with_links(decisions)
+    then = clock - leftover_age_s
+    leftovers = tuple(judge_leftover(store, one, catalog, then) for one in catalog.incomplete)
+    if writable is None:
+        return PruneReport(store.url, rules, dry_run, decisions, leftovers)
+    run = _Run(writable, cancel)
+    # The oldest first: ended in the middle, the newest are still there. Links before what they
+    # lead to: a link to nothing is no file any more.
+    oldest_first = decisions[::-1]
+    order = sorted(oldest_first, key=lambda one: not _links(one.backup))
+    done = {one.backup: run.remove(one) for one in order}
+    decisions = tuple(done[one.backup] for one in decisions)
+    swept = tuple(run.sweep(one) for one in leftovers)
+    report = PruneReport(store.url, rules, dry_run, decisions, swept, tuple(run.failed))
+    if run.first is not None:
+        labels = ", ".join(one.label for one in report.failed[:_MOST_FAILURES])
+        more = len(report.failed) - _MOST_FAILURES
+        error = PruneError(
+            f"could not remove {labels}{f' and {more} more' if more > 0 else ''}: {run.first}",
+            hint=run.first.hint,
+        )
+        error.report = report
+        raise error from run.first
+    return report
 
 
-def _check(cancel: CancelToken | None) -> None:
-    if cancel is not None and cancel.cancelled:
-        raise CancelledError("cancelled: what was removed before that is gone")
+@define
+class _Run:
+    """Removing, one thing after the other."""
+
+    store: WritableStore
+    cancel: CancelToken | None
+    #: What could not be removed, and the first error.
+    failed: list[BackupSet | IncompleteSet] = field(factory=list)
+    first: StoreError | None = None
+    #: Failures without any success between, by folder and in all.
+    _at: Counter[str] = field(factory=Counter)
+    _in_all: int = 0
+
+    def remove(self, decision: Decision) -> Decision:
+        """Remove a set that is to go."""
+        if decision.keep or not self._go_on(decision.backup):
+            return decision if decision.keep else self._untried(decision)
+        backup = decision.backup
+        objects = [backup.manifest] if backup.manifest is not None else []
+        objects += [info for file in backup.files for info in file.objects]
+        try:
+            _remove(self.store, backup, objects)
+        except BackupInUseError as exc:
+            _log.info("%s", exc)
+            return evolve(decision, keep=True, reasons=("it is being read",))
+        except BackupNotFoundError as exc:
+            _log.info("%s", exc)
+            return evolve(decision, keep=True, reasons=("somebody else is removing it",))
+        except StoreError as exc:
+            self._note(backup, exc)
+            whole = all(_is_there(self.store, info) for info in objects)
+            how = "not removed" if whole else "removed in part, unfinished now"
+            return evolve(decision, keep=True, reasons=(f"{how}: {exc}",))
+        self._note(backup, None)
+        return decision
+
+    def sweep(self, one: Leftover) -> Leftover:
+        """Remove what is unfinished, if it is to go."""
+        if one.keep or not self._go_on(one.found):
+            return one if one.keep else evolve(one, keep=True, reason=_UNTRIED)
+        try:
+            for info in one.objects:
+                _delete(self.store, info)
+        except StoreError as exc:
+            self._note(one.found, exc)
+            return evolve(one, keep=True, reason=f"not removed: {exc}")
+        self._note(one.found, None)
+        return one
+
+    def _go_on(self, one: BackupSet | IncompleteSet) -> bool:
+        if self.cancel is not None and self.cancel.cancelled:
+            raise CancelledError("cancelled: what was removed before that is gone")
+        here = self._at[one.location.key]
+        return here < _MOST_FAILURES and self._in_all < _MOST_FAILURES_IN_ALL
+
+    def _untried(self, decision: Decision) -> Decision:
+        return evolve(decision, keep=True, reasons=(_UNTRIED,))
+
+    def _note(self, one: BackupSet | IncompleteSet, exc: StoreError | None) -> None:
+        place = one.location.key
+        if exc is None:
+            self._at[place] = self._in_all = 0
+            return
+        self.failed.append(one)
+        self.first = self.first or exc
+        self._at[place] += 1
+        self._in_all += 1
+
+
+_UNTRIED = "not tried after failures in a row"
 
 
 def _writable(store: BackupStore) -> WritableStore:
@@ -181,105 +205,63 @@ def check_label(catalog: Catalog, label: str) -> None:
     """
     if label.rpartition("/")[2] == "latest":
         raise OptionError(f"{label} names another set each time: the newest is kept anyway")
-    catalog.get(label)
+    if not any(label.removeprefix("./") in labels_of(one) for one in catalog.sets):
+        catalog.get(label)  # which says what is there instead
 
 
-def _problems(
-    store: BackupStore, sets: Sequence[BackupSet], cancel: CancelToken | None
-) -> dict[BackupSet, str | None]:
-    """Why sets are not valid; over a network several are looked at at once."""
-    threads = ThreadPoolExecutor(1 if store.is_local else _AT_ONCE, "pgvector_restore prune")
-    try:
-        futures = [threads.submit(_problem, store, one) for one in sets]
-        found = {}
-        for one, future in zip(sets, futures, strict=True):
-            _check(cancel)
-            found[one] = future.result()
-        return found
-    finally:
-        threads.shutdown(cancel_futures=True)
+def _with_links(decisions: Sequence[Decision]) -> tuple[Decision, ...]:
+    """The decisions, with sets kept that others need: their files are links to those."""
+    needed: dict[str, str] = {}
+    for one in decisions:
+        if one.keep:
+            needed |= dict.fromkeys(_links(one.backup), one.backup.label)
+    if not needed:
+        return tuple(decisions)
+    found = []
+    for one in decisions:
+        keys = [info.key for file in one.backup.files for info in file.objects]
+        by = next((needed[key] for key in keys if key in needed), None)
+        why = (f"{by} has links to its files",)
+        found.append(one if one.keep or by is None else evolve(one, keep=True, reasons=why))
+    return tuple(found)
 
 
-def _problem(store: BackupStore, backup: BackupSet) -> str | None:
-    """Why a set is not valid, as far as names, sizes and its manifest tell."""
-    for file in backup.files:
-        for info in file.objects:
-            if not info.size_bytes:  # without rows there is a header still
-                return f"{_name(info)} is empty"
-    try:
-        store.read_manifest(backup)
-    except (BadManifestError, BackupNotFoundError) as exc:
-        return str(exc)
-    return None
+def _links(backup: BackupSet) -> list[str]:
+    """Keys that files of a set are links to."""
+    return [i.link for file in backup.files for i in file.objects if i.link is not None]
 
 
-def _remove(store: WritableStore, decision: Decision) -> Decision:
-    if decision.keep:
-        return decision
-    backup = decision.backup
+def _remove(store: WritableStore, backup: BackupSet, objects: Sequence[ObjectInfo]) -> None:
     folder = f"{backup.location.key}/" if backup.location.key else ""
     marker = folder + store.layout.marker_name(backup.timestamp)
-    try:
-        with store.hold(backup, alone=True):
+    with store.hold(backup, alone=True):
+        try:
             with store.create(marker, replace=True):
                 pass  # empty: on a full disk there is room for nothing else
-            manifest = [backup.manifest] if backup.manifest is not None else []
-            files = [info for file in backup.files for info in file.objects]
-            _delete(store, [*manifest, *files])
-            store.delete(marker)
-    except BackupInUseError as exc:
-        _log.info("%s", exc)
-        return evolve(decision, keep=True, reasons=("it is being read",))
-    except BackupNotFoundError as exc:
-        _log.info("%s", exc)
-        return evolve(decision, keep=True, reasons=("somebody else is removing it",))
-    return decision
-
-
-def _delete(store: WritableStore, objects: Iterable[ObjectInfo]) -> None:
-    for info in objects:
+        except BackupNotFoundError as exc:  # of the mark, not of the set
+            raise StoreError(exc.message, hint=exc.hint) from exc
         try:
-            store.delete(info.key)
-        except BackupNotFoundError:  # noqa: PERF203 - somebody else was faster
-            _log.info("%s had gone", info.key)
+            for info in objects:
+                _delete(store, info)
+        except StoreError:
+            with suppress(StoreError):  # as long as the set is whole it needs no mark
+                if all(_is_there(store, info) for info in objects):
+                    store.delete(marker)
+            raise
+        with suppress(BackupNotFoundError):
+            store.delete(marker)
 
 
-def _leftover(store: BackupStore, found: IncompleteSet, catalog: Catalog, then: float) -> Leftover:
-    layout = store.layout
-    marked = any(layout.parse_manifest_name(_name(i)) == (found.timestamp, False)
-                 for i in found.objects)  # fmt: skip
-    beside = any(
-        one.location == found.location and one.timestamp == found.timestamp for one in catalog.sets
-    )
-    partial = tuple(i for i in found.objects if i.key.endswith(layout.partial_suffix))
-    # Beside a complete set a mark is only what its writer had no time to take away.
-    objects = _marker_last(found.objects, partial) if marked and not beside else partial
-    if not objects:
-        return Leftover(found, (), keep=True, reason=f"look at it: {found.reason}")
-    newest = _newest(found, found.objects if marked else objects)
-    if newest is None or newest > then:
-        return Leftover(found, objects, keep=True, reason="it may still be written")
-    return Leftover(found, objects, keep=False, reason=found.reason)
-
-
-def _marker_last(
-    objects: Sequence[ObjectInfo], partial: Sequence[ObjectInfo]
-) -> tuple[ObjectInfo, ...]:
-    """An end in the middle leaves the mark, so that what is left is no set."""
-    return (*(info for info in objects if info not in partial), *partial)
-
-
-def _newest(found: IncompleteSet, objects: Sequence[ObjectInfo]) -> float | None:
-    """When it was last changed; by its name where the storage does not tell."""
-    times = [info.mtime for info in objects if info.mtime is not None]
-    if times:
-        return max(times)
-    moment = parse_timestamp(found.timestamp)
+def _delete(store: WritableStore, info: ObjectInfo) -> None:
     try:
-        return moment.timestamp() if moment is not None else None
-    except (ValueError, OverflowError, OSError):  # systems count from 1970, some not far back
-        return -math.inf
+        store.delete(info.key)
+    except BackupNotFoundError:  # somebody else was faster
+        _log.info("%s had gone", info.key)
 
 
-def _name(info: ObjectInfo) -> str:
-    return info.key.rpartition("/")[2]
+def _is_there(store: BackupStore, info: ObjectInfo) -> bool:
+    """Whether an object is there still; one that nobody can tell of may be gone."""
+    with suppress(StoreError):
+        found = store.list(info.key, max_depth=info.key.count("/") + 1)
+        return any(one.key == info.key for one in found)
+    return False

@@ -12,7 +12,7 @@ from pgvector_restore.inspection import Orphan, RepeatedKey, RepeatedKeys
 from pgvector_restore.links import Links, links_of
 from pgvector_restore.manifest import Manifest, ManifestTable
 from pgvector_restore.model import BackupFile, BackupSet, UnpackLimits
-from pgvector_restore.opening import copied_batches, header_of
+from pgvector_restore.opening import check_header, copied_batches, header_of
 from pgvector_restore.rows.copied import cells_of
 from pgvector_restore.rows.csv import CsvReader, Fields
 from pgvector_restore.rows.fields import Field
@@ -95,6 +95,7 @@ class FileReading:
                 self._look_at_keys(fields)
             self.final_newline_missing = reader.final_newline_missing
         self._compare(found, self.file)
+        check_header(reader.header, self.file, self.described)
 
     def _read_binary(self, stack: ExitStack) -> None:
         header = header_of(self.call.store, self.file, self.described, self.call.max_record_bytes)

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from pgvector_restore._version import __version__
-from pgvector_restore.cli import documents, output
+from pgvector_restore.cli import documents, listing, output
 from pgvector_restore.cli.backup_command import backup_command
 from pgvector_restore.cli.console import print_lines
 from pgvector_restore.cli.copy_command import copy_command
+from pgvector_restore.cli.counts import read_counts
 from pgvector_restore.cli.database import Database, embedded_group, find_database
 from pgvector_restore.cli.inspect_command import inspect_command
 from pgvector_restore.cli.options import (
@@ -71,11 +72,12 @@ def list_command(
         raise click.UsageError("--task and --global-only exclude each other")
     opened = open_store(store)
     catalog = opened.catalog(task_id=task, global_only=global_only)
-    logs = documents.read_logs(opened, catalog)
+    shown = catalog.sets if as_json else listing.shown_sets(catalog, show_all=show_all)
+    counts = read_counts(opened, catalog, shown)
     if as_json:
-        print_document({"ok": True, **documents.catalog_document(opened.url, catalog, logs)})
+        print_document({"ok": True, **documents.catalog_document(opened.url, catalog, counts)})
     else:
-        output.print_catalog(opened.url, catalog, logs, show_all=show_all)
+        listing.print_catalog(opened.url, catalog, counts, show_all=show_all)
 
 
 @app.command("plan", epilog=EXIT_CODES)

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attrs import asdict, frozen
 
+from pgvector_restore.cli.counts import Counts
 from pgvector_restore.db import embedded
 from pgvector_restore.db.embedded import EmbeddedServer
 from pgvector_restore.db.neighbours import Neighbour
 from pgvector_restore.db.pool import TargetLike, public_conninfo
-from pgvector_restore.errors import PgvectorRestoreError, StoreError
+from pgvector_restore.errors import PgvectorRestoreError
 from pgvector_restore.model import BackupFile, BackupSet, Catalog, Location
 from pgvector_restore.report import RestoreReport, format_size
 from pgvector_restore.restorer import Restorer
-from pgvector_restore.storage import BackupLog, BackupStore
 
-#: Logs of the locations that have one.
-Logs = Mapping[Location, BackupLog]
-
-#: A log is a request of its own to the storage: more of them would be slower than the listing.
-_MAX_LOGS = 50
 #: Rows shown beside the first one.
 _NEIGHBOURS = 3
 
@@ -70,25 +64,13 @@ def look_at(
     return Result(report, public_conninfo(target), server, neighbours, failed)
 
 
-def read_logs(store: BackupStore, catalog: Catalog) -> Logs:
-    """The backup logs, unless there are too many; one that cannot be read is left out."""
-    logs: dict[Location, BackupLog] = {}
-    if len(catalog.locations) <= _MAX_LOGS:
-        for location in catalog.locations:
-            with suppress(StoreError):
-                log = store.read_log(location)
-                if log is not None:
-                    logs[location] = log
-    return logs
-
-
-def catalog_document(url: str, catalog: Catalog, logs: Logs) -> dict[str, object]:
+def catalog_document(url: str, catalog: Catalog, counts: Counts) -> dict[str, object]:
     """A catalog, JSON-ready."""
     sets = sets_by_location(catalog.sets)
     return {
         "store": url,
         "locations": [
-            _location_document(location, sets.get(location, ()), logs.get(location))
+            _location_document(location, sets.get(location, ()), counts)
             for location in catalog.locations
         ],
         "incomplete": [
@@ -110,7 +92,7 @@ def catalog_document(url: str, catalog: Catalog, logs: Logs) -> dict[str, object
 
 
 def _location_document(
-    location: Location, sets: Sequence[BackupSet], log: BackupLog | None
+    location: Location, sets: Sequence[BackupSet], counts: Counts
 ) -> dict[str, object]:
     about: dict[str, object] = {"type": location.kind}
     if location.task_id is not None:
@@ -124,15 +106,15 @@ def _location_document(
                 "timestamp": one.timestamp,
                 "backup_date": one.backup_date.isoformat(sep=" "),
                 "size_bytes": one.size_bytes,
-                "files": [_file_document(file, log) for file in one.files],
+                "manifest_error": counts.problem(one),
+                "files": [_file_document(file, counts.rows(one, file)) for file in one.files],
             }
             for one in sets
         ],
     }
 
 
-def _file_document(file: BackupFile, log: BackupLog | None) -> dict[str, object]:
-    rows = log.rows_of(file.name) if log is not None else None
+def _file_document(file: BackupFile, rows: int | None) -> dict[str, object]:
     return {
         "table": file.table,
         "name": file.name,

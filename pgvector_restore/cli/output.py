@@ -3,106 +3,26 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable
 
 from rich.cells import cell_len
 from rich.text import Text
 
 from pgvector_restore.backup_report import BackupReport
 from pgvector_restore.cli.console import PlainConsole, calm_table, counted, print_lines
-from pgvector_restore.cli.documents import Logs, Result, sets_by_location
+from pgvector_restore.cli.counts import read_counts
+from pgvector_restore.cli.documents import Result, sets_by_location
+from pgvector_restore.cli.listing import MAX_LOCATIONS, print_location, shown_of
 from pgvector_restore.cli.text import printable, safe
 from pgvector_restore.db import embedded
 from pgvector_restore.db.embedded import EmbeddedServer
-from pgvector_restore.errors import StoreError
-from pgvector_restore.model import BackupSet, Catalog, IncompleteSet, Location
+from pgvector_restore.model import BackupSet, Catalog
 from pgvector_restore.plan import RestorePlan, TablePlan
 from pgvector_restore.report import RestoreReport, TableReport, format_size
-from pgvector_restore.storage import BackupLog, BackupStore
+from pgvector_restore.storage import BackupStore
 
-#: What a screen takes in. The rest is counted; ``list --all`` shows it.
-_MAX_LOCATIONS = 20
-_MAX_SETS = 10
 #: Characters of a document beside its key.
 _TEXT_CHARS = 60
-
-
-def print_catalog(url: str, catalog: Catalog, logs: Logs, *, show_all: bool) -> None:
-    """The backup sets of a store, location by location."""
-    if not catalog.locations:
-        print_lines(
-            f"no backups in {url}",
-            "Is this the folder that holds vector_bak, or the folders of tasks?",
-        )
-        return
-    console = PlainConsole(err=False)
-    sets = sets_by_location(catalog.sets)
-    shown = catalog.locations if show_all else catalog.locations[:_MAX_LOCATIONS]
-    for location in shown:
-        own = sets.get(location, ())
-        _print_location(console, location, own, logs.get(location), None if show_all else _MAX_SETS)
-    if more := len(catalog.locations) - len(shown):
-        print_lines(f"… and {counted(more, 'location')} more: --all shows them", "")
-    _print_incomplete(console, catalog.incomplete, None if show_all else _MAX_SETS)
-    total = format_size(sum(one.size_bytes for one in catalog.sets))
-    print_lines(
-        f"{counted(len(catalog.sets), 'backup set')} at "
-        f"{counted(len(catalog.locations), 'location')}, {total}; "
-        f"{len(catalog.incomplete)} incomplete"
-    )
-
-
-def _print_location(
-    console: PlainConsole,
-    location: Location,
-    sets: Sequence[BackupSet],
-    log: BackupLog | None,
-    most: int | None,
-    restored: BackupSet | None = None,
-) -> None:
-    has_log = "with log" if location.log else "without log"
-    print_lines(f"{location.relative_path}  ({location.kind}, {has_log})")
-    if not sets:
-        print_lines("  no complete backup set", "")
-        return
-    shown = list(sets[:most])
-    if restored is not None and restored not in shown:
-        shown[-1] = restored
-    files = [file.table for file in sets[0].files]
-    table = calm_table(
-        "backup set", "date", *[f">{name}" for name in _short(files)], ">total", ">rows"
-    )
-    for one in shown:
-        is_it = one == restored
-        rows = [log.rows_of(file.name) if log else None for file in one.files]
-        table.add_row(
-            safe(one.label) + (" *" if is_it else ""),
-            f"{one.backup_date:%Y-%m-%d %H:%M}",
-            *[format_size(file.size_bytes) for file in one.files],
-            format_size(one.size_bytes),
-            " + ".join("?" if n is None else f"{n:,}" for n in rows) if any(rows) else "",
-            style="bold" if is_it else None,
-        )
-    console.print(table)
-    notes = ["  * restored"] if restored is not None else []
-    if more := len(sets) - len(shown):
-        notes.append(f"  … and {more:,} more")
-    print_lines(*notes, "")
-
-
-def _print_incomplete(
-    console: PlainConsole, incomplete: Sequence[IncompleteSet], most: int | None
-) -> None:
-    if not incomplete:
-        return
-    print_lines("incomplete, cannot be restored")
-    table = calm_table("backup set", "why")
-    for one in incomplete[:most]:
-        table.add_row(safe(one.label), safe(one.reason))
-    console.print(table)
-    more = len(incomplete) - len(incomplete[:most])
-    print_lines(*([f"  … and {more:,} more: --all shows them"] if more else []), "")
 
 
 def print_plan(plan: RestorePlan, *, err: bool = False) -> None:
@@ -187,7 +107,7 @@ def _print_source(
     sets = sets_by_location(catalog.sets)
     print_lines(f"backups in {store.url}")
     table = calm_table("location", "kind", ">sets", "newest", ">size")
-    for location in catalog.locations[:_MAX_LOCATIONS]:
+    for location in catalog.locations[:MAX_LOCATIONS]:
         own = sets.get(location, ())
         table.add_row(
             safe(location.relative_path),
@@ -197,12 +117,11 @@ def _print_source(
             format_size(sum(one.size_bytes for one in own)),
         )
     console.print(table)
-    more = len(catalog.locations) - _MAX_LOCATIONS
+    more = len(catalog.locations) - MAX_LOCATIONS
     print_lines(*([f"  … and {more:,} more"] if more > 0 else []), "")
-    log = None
-    with suppress(StoreError):
-        log = store.read_log(backup.location)
-    _print_location(console, backup.location, sets[backup.location], log, _MAX_SETS, backup)
+    own = sets[backup.location]
+    counts = read_counts(store, catalog, shown_of(own, backup))
+    print_location(console, backup.location, own, counts, backup)
 
 
 def _numbers(table: TableReport) -> tuple[str, ...]:
@@ -282,13 +201,6 @@ def print_server(server: EmbeddedServer | None) -> None:
         f"  connect  {_psql(server.conninfo)}",
         "  end it   pgvector-restore embedded stop",
     )
-
-
-def _short(names: Sequence[str]) -> list[str]:
-    """Table names without what all of them begin with: ``collection``, ``embedding``."""
-    low, high = min(names), max(names)
-    same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), 0)
-    return [safe(name[low.rfind("_", 0, same) + 1 :]) for name in names]
 
 
 def _psql(conninfo: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 
 import click
 
@@ -16,9 +17,11 @@ from pgvector_restore.cli.options import (
 )
 from pgvector_restore.cli.text import print_document
 from pgvector_restore.cli.watch import watching
-from pgvector_restore.errors import CancelledError
+from pgvector_restore.errors import CancelledError, PruneError
 from pgvector_restore.keeping import KeepRules
-from pgvector_restore.pruning import PruneReport, prune
+from pgvector_restore.model import BackupSet, IncompleteSet
+from pgvector_restore.prune_report import PruneReport
+from pgvector_restore.pruning import prune
 from pgvector_restore.report import format_size
 from pgvector_restore.storage import open_store
 
@@ -100,7 +103,12 @@ def prune_command(  # noqa: PLR0913 - one per option of the command line
 
     if not dry_run and not yes and sys.stdin.isatty() and sys.stderr.isatty():
         _ask(run(dry=True))
-    report = run(dry=dry_run)
+    try:
+        report = run(dry=dry_run)
+    except PruneError as exc:
+        if not as_json and isinstance(exc.report, PruneReport):
+            print_lines(*_lines(exc.report))
+        raise
     if as_json:
         print_document({"ok": True, **report.to_dict()})
     else:
@@ -123,12 +131,20 @@ def _ask(report: PruneReport) -> None:
 def _lines(report: PruneReport) -> list[str]:
     lines = []
     goes = "would go" if report.dry_run else "removed"
+
+    def deed(one: BackupSet | IncompleteSet, *, keep: bool) -> str:
+        return "failed" if one in report.failed else "keep" if keep else goes
+
+    labels = Counter(one.backup.label for one in report.decisions)
     for one in report.decisions:
-        what = "keep" if one.keep else goes
+        what = deed(one.backup, keep=one.keep)
+        label = one.backup.label
+        if labels[label] > 1:  # a task's sets in two folders
+            label = f"{one.backup.location.key}/{one.backup.timestamp}"
         size = format_size(one.backup.size_bytes)
-        lines.append(f"{what:<9} {one.backup.label}  {size}  {', '.join(one.reasons)}")
+        lines.append(f"{what:<9} {label}  {size}  {', '.join(one.reasons)}")
     for left in report.leftovers:
-        what = "keep" if left.keep else goes
+        what = deed(left.found, keep=left.keep)
         lines.append(f"{what:<9} {left.found.label}  unfinished  {left.reason}")
     swept = sum(not one.keep for one in report.leftovers)
     total = f"{len(report.removed)} of {len(report.decisions)} sets, {swept} unfinished"

@@ -233,12 +233,14 @@ class LocalStore(WritableStore):
             ) from exc
 
     def _describe(self, root: str, key: str, entry: os.DirEntry[str]) -> ObjectInfo | None:
+        link = None
         try:
             if entry.is_symlink() or _is_junction(entry):
-                found = _linked(root, key)
-                if found is None:
+                linked = _linked(root, key)
+                if linked is None:
                     _skipped(key)
                     return None
+                link, found = linked
             else:
                 found = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
@@ -248,7 +250,7 @@ class LocalStore(WritableStore):
             raise StoreError(f"cannot read {name}: {exc.strerror}") from exc
         if not stat.S_ISREG(found.st_mode):
             return None
-        return ObjectInfo(key, found.st_size, None, found.st_mtime)
+        return ObjectInfo(key, found.st_size, None, found.st_mtime, link)
 
 
 def _is_junction(entry: os.DirEntry[str]) -> bool:
@@ -269,14 +271,16 @@ def _inside(root: str, key: str) -> str | None:
     return path if path.startswith(os.path.join(root, "")) else None
 
 
-def _linked(root: str, key: str) -> os.stat_result | None:
-    """The regular file inside of the root a link leads to, or ``None``."""
+def _linked(root: str, key: str) -> tuple[str, os.stat_result] | None:
+    """Key and facts of the regular file inside of the root a link leads to, or ``None``."""
     try:
         path = _inside(root, key)
         found = os.stat(path, follow_symlinks=False) if path else None
     except OSError:  # dangling, or a circle
         return None
-    return found if found and stat.S_ISREG(found.st_mode) else None
+    if path is None or found is None or not stat.S_ISREG(found.st_mode):
+        return None
+    return os.path.relpath(path, root).replace(os.sep, "/"), found
 
 
 def _skipped(key: str) -> None:

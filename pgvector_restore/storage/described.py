@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from pgvector_restore.errors import BadManifestError
+from pgvector_restore.errors import BadManifestError, quoted, shown
 from pgvector_restore.manifest import Manifest
 from pgvector_restore.model import BackupFile, BackupSet, IncompleteSet, ObjectInfo
 from pgvector_restore.storage._folder import Folder, is_moment, name_of
@@ -153,20 +153,31 @@ def check_described(manifest: Manifest, backup: BackupSet, name: str) -> None:
         raise BadManifestError(
             f"manifest is of the backup {manifest.timestamp}", file=name, hint=_HINT
         )
-    listed = {name_of(info): info for file in backup.files for info in file.objects}
-    for file in (file for table in manifest.tables for file in table.files):
-        info = listed.pop(file.name, None)
-        if info is None:
-            raise BadManifestError(
-                f"manifest names {file.name}, which is not there",
-                hint="a part of the backup was deleted or not copied; take another set",
-                file=name,
-            )
-        if info.size_bytes != file.size_bytes:
-            raise BadManifestError(
-                f"{file.name} has {info.size_bytes} bytes, the manifest says {file.size_bytes}",
-                hint=_HINT,
-                file=name,
-            )
+    listed = {name_of(info): (file, info) for file in backup.files for info in file.objects}
+    for table in manifest.tables:
+        for said in table.files:
+            found = listed.pop(said.name, None)
+            if found is None:
+                raise BadManifestError(
+                    f"manifest names {shown(said.name)}, which is not there",
+                    hint="a part of the backup was deleted or not copied; take another set",
+                    file=name,
+                )
+            file, info = found
+            for wrong, what in (
+                (file.table != table.name, f"for the table {quoted(table.name)}"),
+                (file.format != manifest.format, f"as {manifest.format}"),
+                (file.codec != manifest.codec, f"as {shown(manifest.codec or 'not compressed')}"),
+            ):
+                if wrong:
+                    raise BadManifestError(
+                        f"manifest names {said.name} {what}", hint=_HINT, file=name
+                    )
+            if info.size_bytes != said.size_bytes:
+                raise BadManifestError(
+                    f"{said.name} has {info.size_bytes} bytes, the manifest says {said.size_bytes}",
+                    hint=_HINT,
+                    file=name,
+                )
     if listed:
         raise BadManifestError(f"manifest does not name {', '.join(listed)}", hint=_HINT, file=name)

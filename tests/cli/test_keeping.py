@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -113,3 +114,49 @@ def test_half_a_log_is_shown_and_swept(root: Path) -> None:
         "removed: 0 of 3 sets, 1 unfinished, 2.0 B",
     ]
     assert not half.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are another matter there")
+def test_prune_tells_what_could_not_be_removed(root: Path) -> None:
+    locked = root / "task_1" / "vector_bak"
+    shutil.copytree(root / "vector_bak", locked)
+    mark = locked / f"manifest_{_STAMPS[0]}.tmp"
+    mark.mkdir()  # no file can take its place, whoever tries
+    found = call("prune", str(root), "--keep-last", "1")
+    assert found.returncode == 3
+    assert found.stderr.startswith(f"error: could not remove task_1/{_STAMPS[0]}: ")
+    lines = found.stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["keep", f"vector_bak/{_STAMPS[2]}"], ["keep", f"task_1/{_STAMPS[2]}"],
+        ["removed", f"vector_bak/{_STAMPS[1]}"], ["removed", f"task_1/{_STAMPS[1]}"],
+        ["removed", f"vector_bak/{_STAMPS[0]}"], ["failed", f"task_1/{_STAMPS[0]}"],
+        ["removed:", "3"],
+    ]  # fmt: skip
+    assert "not removed: " in lines[5]
+    assert lines[6] == "removed: 3 of 6 sets, 0 unfinished, 18.0 B"
+    found = call("prune", str(root), "--keep-last", "1", "--json")
+    document: dict[str, Any] = json.loads(found.stdout)
+    assert (document["ok"], document["error"]["type"]) == (False, "PruneError")
+    assert document["error"]["report"]["failed"] == [f"task_1/{_STAMPS[0]}"]
+    mark.rmdir()
+    assert call("prune", str(root), "--keep-last", "1").returncode == 0
+    assert len(left(root)) == 4
+
+
+def test_prune_tells_two_folders_of_a_task_apart(root: Path) -> None:
+    for name in ("vector_bak", "global_vector_bak"):
+        shutil.copytree(root / "vector_bak", root / "task_1" / name)
+    told = call("prune", str(root), "--keep-last", "3", "--task", "task_1")
+    assert [line.split()[1] for line in told.stdout.splitlines()[:2]] == [
+        f"task_1/global_vector_bak/{_STAMPS[2]}",
+        f"task_1/vector_bak/{_STAMPS[2]}",
+    ]
+    rest = call(
+        *("prune", str(root), "--keep-last", "1", "--task", "task_1"),
+        *("--keep", f"task_1/vector_bak/{_STAMPS[0]}"),
+    )
+    assert rest.returncode == 0
+    assert sorted(path.parent.name for path in (root / "task_1").rglob(f"*_{_STAMPS[0]}.csv")) == [
+        "vector_bak",
+        "vector_bak",
+    ]

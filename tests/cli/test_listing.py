@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pgvector_restore.cli.counts import Counts
 from pgvector_restore.cli.documents import catalog_document
-from pgvector_restore.cli.output import print_catalog
+from pgvector_restore.cli.listing import print_catalog
 from pgvector_restore.cli.text import print_document
+from pgvector_restore.manifest import Manifest, ManifestColumn, ManifestFile, ManifestTable
 from pgvector_restore.model import (
     BackupFile,
     BackupSet,
@@ -15,6 +19,7 @@ from pgvector_restore.model import (
     Location,
     ObjectInfo,
 )
+from pgvector_restore.schema import COLLECTION, EMBEDDING
 from tests.cli.conftest import STORE, run_command
 
 SETS = (
@@ -130,8 +135,8 @@ def test_hostile_names_in_a_listing(capsys: pytest.CaptureFixture[str]) -> None:
     backup = BackupSet(place, "20250722_010318", files)
     left = IncompleteSet(place, "20250722_010318", (info,), f"{HOSTILE} missing")
     catalog = Catalog((place,), (backup,), (left,))
-    print_catalog(HOSTILE, catalog, {}, show_all=False)
-    print_document(catalog_document(HOSTILE, catalog, {}))
+    print_catalog(HOSTILE, catalog, Counts(), show_all=False)
+    print_document(catalog_document(HOSTILE, catalog, Counts()))
     shown = capsys.readouterr().out
     assert "owned" in shown
     assert not set(shown) & DRIVES_TERMINALS
@@ -155,3 +160,98 @@ def test_markup_is_no_markup(tmp_path: Path) -> None:
     (tmp_path / "[bold]x:smile:").mkdir()
     done = run_command("list", tmp_path / "[bold]x:smile:")
     assert "[bold]x:smile:" in done.out
+
+
+def described(root: Path, *stamps: str, table: str | None = None) -> None:
+    """Sets with a manifest of 2 and 3 rows, and without a log."""
+    folder = root / "vector_bak"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = (COLLECTION, EMBEDDING) if table is None else (table,)
+    column = (ManifestColumn("id", "uuid"),)
+    for stamp in stamps:
+        tables = []
+        for rows, name in enumerate(names, 2):
+            file = ManifestFile(f"{name}_{stamp}.csv", 3, "0" * 64, rows)
+            tables.append(ManifestTable(name, "public", rows, None, column, (file,)))
+            (folder / file.name).write_text("id\n")
+        at = "2026-01-01T00:00:00+00:00"
+        manifest = Manifest(stamp, "csv", None, at, "0.1.0", 180004, None, tuple(tables))
+        (folder / f"manifest_{stamp}.json").write_bytes(manifest.to_json())
+
+
+def _rows_of(document: dict[str, Any]) -> list[list[int | None]]:
+    (place,) = document["locations"]
+    return [[file["rows"] for file in one["files"]] for one in place["sets"]]
+
+
+def test_rows_without_a_log_are_those_of_the_manifest(tmp_path: Path) -> None:
+    described(tmp_path, "20260101_000000", "20260102_000000", "20260103_000000")
+    folder = tmp_path / "vector_bak"
+    (folder / "manifest_20260102_000000.json").write_text("{")
+    (folder / "manifest_20260101_000000.json").unlink()
+    done = run_command("list", tmp_path)
+    assert (done.code, done.err) == (0, "")
+    lines = [line for line in done.out.splitlines() if line.startswith(" vector_bak/")]
+    assert [line.endswith("2 + 3") for line in lines] == [True, False, False]
+    why = "manifest is no JSON document (manifest_20260102_000000.json)"
+    assert f"  warning: vector_bak/20260102_000000: {why}\n" in done.out
+    document = run_command("list", tmp_path, "--json").document
+    assert _rows_of(document) == [[2, 3], [None, None], [None, None]]
+    (place,) = document["locations"]
+    assert [one["manifest_error"] for one in place["sets"]] == [None, why, None]
+
+
+def test_rows_of_the_log_need_no_manifest(tmp_path: Path) -> None:
+    described(tmp_path, "20260101_000000", "20260102_000000")
+    folder = tmp_path / "vector_bak"
+    lines = [f"✓ {name}: 7 rows -> {name}_20260102_000000.csv (1 B)\n"
+             for name in (COLLECTION, EMBEDDING)]  # fmt: skip
+    (folder / "vector_backup_log.txt").write_text("".join(lines), encoding="utf-8")
+    (folder / "manifest_20260102_000000.json").write_text("{")  # not looked at
+    document = run_command("list", tmp_path, "--json").document
+    assert _rows_of(document) == [[7, 7], [2, 3]]
+
+
+def test_many_manifests_are_not_all_read(tmp_path: Path) -> None:
+    stamps = [f"202601{day:02}_{hour:02}0000" for day in range(1, 6) for hour in range(12)]
+    described(tmp_path, *stamps)
+    rows = _rows_of(run_command("list", tmp_path, "--json").document)
+    assert rows == [[2, 3]] * 50 + [[None, None]] * 10
+    assert "rows are shown of the newest sets only" in run_command("list", tmp_path, "--all").out
+    few = run_command("list", tmp_path).out
+    assert few.count("2 + 3") == 10
+    assert "newest sets only" not in few
+
+
+def test_sets_of_different_tables_have_no_columns_of_theirs(tmp_path: Path) -> None:
+    described(tmp_path, "20260101_000000")
+    described(tmp_path, "20260102_000000", table="docs")
+    out = run_command("list", tmp_path, COLUMNS="100").out
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[1] == ["backup", "set", "date", "tables", "total", "rows"]
+    assert lines[3] == [
+        *("vector_bak/20260102_000000", "2026-01-02", "00:00", "1", "3.0", "B", "2"),
+    ]
+    assert lines[4][3:] == ["2", "6.0", "B", "2", "+", "3"]
+
+
+def test_sets_of_many_tables(tmp_path: Path) -> None:
+    names = [f"docs_{number}" for number in range(6)]
+    described(tmp_path, "20260101_000000", table=names[0])
+    folder = tmp_path / "vector_bak"
+    path = folder / "manifest_20260101_000000.json"
+    found = json.loads(path.read_bytes())
+    (first,) = found["tables"]
+    found["tables"] = [
+        {
+            **first,
+            "name": name,
+            "files": [{**first["files"][0], "name": f"{name}_20260101_000000.csv"}],
+        }
+        for name in names
+    ]
+    path.write_text(json.dumps(found))
+    for name in names:
+        (folder / f"{name}_20260101_000000.csv").write_text("id\n")
+    lines = run_command("list", tmp_path).out.splitlines()
+    assert lines[3].split()[3:] == ["6", "18.0", "B", "12"]

@@ -22,6 +22,7 @@ from pgvector_restore import (
     open_store,
     pieces,
 )
+from pgvector_restore.cli.counts import Counts
 from pgvector_restore.cli.documents import catalog_document
 from pgvector_restore.storage import compression, unpack
 from tests.faults.packs import ALL, COMPRESSED, GZIP, PLAIN, ZSTD, Pack
@@ -267,7 +268,7 @@ def test_documents_name_the_codec(tmp_path: Path) -> None:
     catalog = store.catalog()
     found: BackupSet = catalog.latest()
     assert [file.codec for file in found.files] == ["gzip", "gzip"]
-    document: Any = catalog_document(store.url, catalog, {})
+    document: Any = catalog_document(store.url, catalog, Counts())
     assert [f["codec"] for f in document["locations"][0]["sets"][0]["files"]] == ["gzip", "gzip"]
     (tmp_path / "vector_bak" / GZIP.collection_file).unlink()
     PLAIN.write(tmp_path, collection=collection_bytes())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pgvector_restore.manifest import Manifest, ManifestColumn, ManifestFile, ManifestTable
+from pgvector_restore.model import FileFormat
 from tests.storage.conftest import s3_bucket, s3_files, s3_server
 
 __all__ = ["s3_bucket", "s3_files", "s3_server"]
@@ -45,8 +46,11 @@ def described(stamp: str, files: Sequence[str], contents: Sequence[bytes]) -> Ma
     for name, data in zip(files, contents, strict=True):
         file = ManifestFile(name, len(data), hashlib.sha256(data).hexdigest(), 1)
         tables.setdefault(name.partition(f"_{stamp}")[0], []).append(file)
+    binary, packed = ".pgcopy" in files[0], Path(files[0]).suffix
+    codec = {".gz": "gzip", ".zst": "zstd"}.get(packed)
+    form: FileFormat = "binary" if binary else "csv"
     return Manifest(
-        stamp, "csv", None, "2026-01-01T00:00:00+00:00", "0.1.0", 180004, "0.8.5",
+        stamp, form, codec, "2026-01-01T00:00:00+00:00", "0.1.0", 180004, "0.8.5",
         tuple(
             ManifestTable(table, "public", len(found), None, columns, tuple(found))
             for table, found in tables.items()

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -254,3 +257,111 @@ def test_onto_itself_with_a_slash_more(root: Path, write: Write) -> None:
     for one, other in (("itself", "itself/"), ("itself/", "itself")):
         with pytest.raises(OptionError, match="is source and destination"):
             copy_set(open_store(f"memory://{one}"), _LABEL, open_store(f"memory://{other}"))
+
+
+def test_another_manifest_is_another_set(root: Path, there: Path, write: Write) -> None:
+    keys = write(_A, manifest=True)
+    source, destination = open_store(str(root)), open_store(str(there))
+    copy_set(source, _LABEL, destination)
+    good = (there / keys[2]).read_bytes()
+    for other in (b"{}", good.replace(b"180004", b"170004")):
+        (there / keys[2]).write_bytes(other)
+        with pytest.raises(BackupExistsError, match=f"manifest_{_A}.json differs"):
+            copy_set(source, _LABEL, destination)
+        assert (there / keys[2]).read_bytes() == other
+
+
+def _write_log(root: Path) -> Path:
+    text = f"✓ langchain_pg_embedding: 3 rows -> langchain_pg_embedding_{_A}.csv (1.0 KB)\n"
+    log = root / "vector_bak/vector_backup_log.txt"
+    log.write_text(text, encoding="utf-8")
+    return log
+
+
+def test_called_off_when_only_the_log_is_left(root: Path, there: Path, write: Write) -> None:
+    write(_A)
+    _write_log(root)
+    source, token = open_store(str(root)), CancelToken()
+    total = 2 * source.catalog().latest().size_bytes
+
+    def call_off(event: ProgressEvent) -> None:
+        if event.bytes_done == total:
+            token.cancel()
+
+    destination = open_store(str(there))
+    report = copy_set(source, _LABEL, destination, progress=call_off, cancel=token)
+    assert report.warnings == ("the backup log was not copied: called off",)
+    assert [one.label for one in destination.catalog().sets] == [_LABEL]
+    assert destination.catalog().incomplete == ()
+
+
+def test_half_a_log_is_written_anew(root: Path, there: Path, write: Write) -> None:
+    write(_A)
+    log = _write_log(root)
+    half = there / "vector_bak/vector_backup_log.txt.tmp"
+    half.parent.mkdir(parents=True)
+    half.write_text("ha")
+    report = copy_set(open_store(str(root)), _LABEL, open_store(str(there)))
+    assert report.warnings == ()
+    assert files(there) == files(root)
+    assert log.is_file()
+
+
+#: A copy that ends itself at its n-th step: a block, and before and after a file gets its name, is
+#: begun or is removed.
+_KILLED = """
+import os, signal, sys
+from pgvector_restore import copy_set, copying, open_store
+from pgvector_restore.storage import _local
+
+copying._BLOCK_BYTES = 20_000
+left = int(sys.argv[3])
+
+def step(*_):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def around(name, place):
+    before = getattr(place, name)
+    def call(*args, **options):
+        step()
+        found = before(*args, **options)
+        step()
+        return found
+    setattr(place, name, call)
+
+around("put_in_place", _local)
+around("partial_file", _local)
+around("delete", _local.LocalStore)
+copy_set(open_store(sys.argv[1]), "latest", open_store(sys.argv[2]), progress=step)
+print("done")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+@pytest.mark.parametrize("moment", range(1, 38, 3))
+@pytest.mark.parametrize("manifest", [False, True])
+def test_killed_anywhere_and_again(
+    root: Path, there: Path, write: Write, moment: int, *, manifest: bool
+) -> None:
+    keys = write(_A, manifest=manifest)
+    if not manifest:
+        _write_log(root)
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED, str(root), str(there), str(moment)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) in ((-signal.SIGKILL, ""), (0, "done\n")), done.stderr
+    there.mkdir(exist_ok=True)
+    destination = open_store(str(there))
+    if destination.catalog().sets:  # what is shown is whole
+        assert files(there).items() >= {key: (root / key).read_bytes() for key in keys}.items()
+    else:
+        assert done.returncode != 0
+    copy_set(open_store(str(root)), _LABEL, destination)
+    assert files(there) == files(root)

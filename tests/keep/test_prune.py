@@ -5,8 +5,9 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,15 +20,17 @@ from pgvector_restore.errors import (
     BackupNotFoundError,
     CancelledError,
     OptionError,
+    PruneError,
     StoreError,
 )
 from pgvector_restore.inspecting import inspect_set
 from pgvector_restore.keeping import KeepRules
 from pgvector_restore.model import ObjectInfo
 from pgvector_restore.progress import ProgressEvent
-from pgvector_restore.pruning import PruneReport, prune
+from pgvector_restore.prune_report import PruneReport
+from pgvector_restore.pruning import prune
 from pgvector_restore.restorer import Restorer
-from pgvector_restore.storage import BackupStore, open_store
+from pgvector_restore.storage import BackupStore, WritableStore, open_store
 from pgvector_restore.storage._local import LocalStore
 from pgvector_restore.storage._paths import local_place
 from pgvector_restore.storage._wrapping import WrappingStore
@@ -234,6 +237,14 @@ def test_labels_to_keep(root: Path, write: Write) -> None:
         run(root, KeepRules(last=1, labels=("vector_bak/latest",)))
 
 
+def test_a_label_of_two_sets_keeps_both(root: Path, write: Write) -> None:
+    for folder in ("task_1/vector_bak", "task_1/global_vector_bak"):
+        for stamp in (_A, _B, _C):
+            write(stamp, folder)
+    report = run(root, KeepRules(last=1, labels=(f"task_1/{_A}",)))
+    assert [one.backup.timestamp for one in report.removed] == [_B, _B]
+
+
 def test_what_is_read_stays(root: Path, write: Write) -> None:
     write(_A)
     write(_B)
@@ -408,6 +419,165 @@ def test_called_off_between_two_sets(root: Path, write: Write, looks: int, remov
         prune(open_store(str(root)), _LAST, now=NOW, cancel=_After(looks))
     # Once all were looked at, the oldest goes first, and no set is left in part.
     assert keys(root) == {key for keys_of in made[removed:] for key in keys_of}
+
+
+def _refusing(
+    patch: pytest.MonkeyPatch, store: BackupStore, refused: Callable[[str], bool]
+) -> None:
+    """Makes a store refuse to remove some keys."""
+    assert isinstance(store, WritableStore)
+    delete = store.delete
+
+    def refuse(key: str) -> None:
+        if refused(key):
+            raise StoreError(f"no permission to write {key}")
+        delete(key)
+
+    patch.setattr(store, "delete", refuse)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "number"), [(False, 0), (False, 1), (True, 0), (True, 1), (True, 2)]
+)
+def test_one_file_that_cannot_be_removed(
+    root: Path, write: Write, monkeypatch: pytest.MonkeyPatch, number: int, *, manifest: bool
+) -> None:
+    stay = write(_C, manifest=manifest)
+    write(_B, manifest=manifest)
+    made = write(_A, manifest=manifest)
+    order = [*made[2:], *made[:2]]  # the manifest goes first
+    store, bad = open_store(str(root)), order[number]
+    _refusing(monkeypatch, store, lambda key: key == bad)
+    with pytest.raises(PruneError) as caught:
+        prune(store, _LAST, now=NOW)
+    assert str(caught.value) == (f"could not remove vector_bak/{_A}: no permission to write {bad}")
+    report = caught.value.report
+    assert isinstance(report, PruneReport)
+    assert [one.label for one in report.failed] == [f"vector_bak/{_A}"]
+    how = "removed in part, unfinished now" if number else "not removed"
+    assert [(one.keep, one.reasons[0]) for one in report.decisions] == [
+        (True, "last 1 of 1"),
+        (False, "no rule keeps it"),
+        (True, f"{how}: no permission to write {bad}"),
+    ]
+    assert caught.value.to_dict()["report"] == report.to_dict()
+    left = order[number:] + ([f"vector_bak/manifest_{_A}.tmp"] if number else [])
+    assert keys(root) == {*stay, *left}
+    catalog = store.catalog()
+    shown = [_C] if number else [_C, _A]  # whole as before
+    assert [one.timestamp for one in catalog.sets] == shown
+    assert len(catalog.incomplete) == (number > 0)
+    monkeypatch.undo()
+    prune(open_store(str(root)), _LAST, now=4e9)
+    assert keys(root) == set(stay)
+
+
+def test_a_storage_that_refuses_everything(
+    root: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamps = [f"202601{day:02}_000000" for day in range(1, 8)]
+    for stamp in stamps:
+        write(stamp)
+    write("20251231_000000", marker=True, age_s=2 * DAY)
+    store, before = open_store(str(root)), keys(root)
+    tried: list[str] = []
+
+    def refused(key: str) -> bool:
+        tried.append(key)
+        return key.endswith(".csv")
+
+    _refusing(monkeypatch, store, refused)
+    with pytest.raises(PruneError) as caught:
+        prune(store, _LAST, now=NOW)
+    report = caught.value.report
+    assert isinstance(report, PruneReport)
+    assert [one.label for one in report.failed] == [f"vector_bak/{one}" for one in stamps[:3]]
+    assert len(tried) == 6  # and the marks
+    untried = [one.reasons for one in report.decisions[1:4]] + [(report.leftovers[0].reason,)]
+    assert untried == [("not tried after failures in a row",)] * 4
+    assert report.bytes_removed == 0
+    assert keys(root) == before
+    assert len(store.catalog().sets) == 7
+
+
+def test_a_folder_that_refuses_everything_does_not_keep_the_others(
+    root: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamps = [f"202601{day:02}_000000" for day in range(1, 8)]
+    for stamp in stamps[:4]:
+        write(stamp, "task_1/vector_bak")
+    for stamp in stamps[4:]:
+        write(stamp)
+    store, before = open_store(str(root)), keys(root)
+    _refusing(monkeypatch, store, lambda key: key.startswith("task_1/") and key.endswith(".csv"))
+    with pytest.raises(PruneError, match=rf"task_1/{stamps[0]}, task_1/{stamps[1]}, task_1/"):
+        prune(store, KeepRules(last=1, per_location=False), now=NOW)
+    assert keys(root) == {key for key in before if "task_1" in key or stamps[-1] in key}
+
+
+def test_a_storage_that_has_died_is_left_alone(
+    root: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(7):
+        for stamp in (_A, _B, _C):
+            write(stamp, f"task_{number}/vector_bak")
+    store = open_store(str(root))
+    _refusing(monkeypatch, store, lambda key: key.endswith(".csv"))
+    with pytest.raises(PruneError, match=r"and 7 more: no permission") as caught:
+        prune(store, _LAST, now=NOW)
+    report = caught.value.report
+    assert isinstance(report, PruneReport)
+    assert (len(report.failed), len(report.decisions)) == (10, 21)
+
+
+def test_what_is_unfinished_and_cannot_be_removed(
+    root: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stay = write(_C)
+    stay += write(_A, marker=True, age_s=2 * DAY)
+    write(_B, marker=True, age_s=2 * DAY)
+    store = open_store(str(root))
+    _refusing(monkeypatch, store, lambda key: _A in key)
+    with pytest.raises(PruneError, match=f"could not remove vector_bak/{_A}: no permission"):
+        prune(store, KeepRules(), now=NOW)
+    assert keys(root) == set(stay)
+
+
+def test_a_set_that_lies_ahead_counts_for_nothing(root: Path, write: Write) -> None:
+    day = f"{datetime.fromtimestamp(NOW):%Y%m%d}"  # noqa: DTZ006 - as labels have it
+    soon = f"{datetime.fromtimestamp(NOW + 25 * 3600):%Y%m%d_%H%M%S}"  # noqa: DTZ006
+    far = f"{datetime.fromtimestamp(NOW + 27 * 3600):%Y%m%d_%H%M%S}"  # noqa: DTZ006
+    stay = write("20990101_000000") + write(far) + write(f"{day}_000000")
+    write(_A)
+    for rules in (_LAST, KeepRules(within_days=7)):
+        report = run(root, rules)
+        for one in report.decisions[:2]:
+            assert one.reasons == ("not valid: its time lies ahead of the clock",)
+        assert report.decisions[2].keep
+        assert keys(root) == set(stay)
+    stay = [*stay[:4], *write(soon)]  # in another time zone
+    assert [one.backup.timestamp for one in run(root).removed] == [f"{day}_000000"]
+    assert keys(root) == set(stay)
+
+
+def test_files_that_a_set_which_stays_has_links_to(root: Path, write: Write) -> None:
+    write(_A)
+    stay = write(_B) + write(_C)
+    for key, old in zip(stay[2:], stay[:2], strict=True):
+        (root / key).unlink()
+        (root / key).symlink_to(Path(old).name)
+    report = run(root)
+    assert [(one.keep, one.reasons[-1]) for one in report.decisions] == [
+        (True, "newest valid set of its location"),
+        (True, f"vector_bak/{_C} has links to its files"),
+        (False, "no rule keeps it"),
+    ]
+    assert keys(root) == set(stay)
+    assert [one.timestamp for one in open_store(str(root)).catalog().sets] == [_C, _B]
+    newest = write("20260104_000000")
+    assert len(run(root).removed) == 2
+    assert keys(root) == set(newest)
+    assert not any(path.is_symlink() for path in root.rglob("*"))
 
 
 class _Distant(WrappingStore):

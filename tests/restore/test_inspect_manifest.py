@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from pgvector_restore import InspectReport, inspect_set, open_store, surveying
+from pgvector_restore import (
+    BadManifestError,
+    InspectReport,
+    Restorer,
+    inspect_set,
+    open_store,
+    surveying,
+)
 from pgvector_restore.schema import COLLECTION, EMBEDDING
+from tests.conftest import connect
 from tests.described import STAMP, change_file, change_manifest, folder_of, write_described
 from tests.restore.content import execute
 
@@ -177,6 +186,45 @@ def test_a_manifest_that_is_damaged(g2_dsn: str, tmp_path: Path) -> None:
     assert report.manifest_error["type"] == "BadManifestError"
     assert "manifest is no JSON document" in str(report)
     assert all(file.ok for file in report.files)
+
+
+def _drop_last(columns: list[Any]) -> None:
+    del columns[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda columns: columns.reverse(),
+            'column 1 of {} is "cmetadata", in the header it is "id"',
+        ),
+        (_drop_last, 'column 5 of {} is none, in the header it is "cmetadata"'),
+        (
+            lambda columns: columns.append({"name": "more", "type_name": "text"}),
+            'column 6 of {} is "more", in the header it is none',
+        ),
+    ],
+)
+def test_a_manifest_of_other_columns(
+    g2_dsn: str, tmp_path: Path, change: Callable[[list[Any]], None], message: str
+) -> None:
+    execute(g2_dsn, _FILL)
+    write_described(tmp_path, g2_dsn, form="csv")
+    change_manifest(tmp_path, lambda document: change(document["tables"][1]["columns"]))
+    execute(g2_dsn, "DELETE FROM langchain_pg_embedding WHERE id = 'row-1'")
+    expected = f"manifest: {message.format(EMBEDDING)} ({EMBEDDING}_{STAMP}.csv)"
+    found = inspect(tmp_path).file(EMBEDDING)
+    assert found.error is not None
+    assert (found.error["type"], found.error["message"]) == ("BadManifestError", expected)
+    assert found.records == 12
+    with Restorer(open_store(tmp_path), g2_dsn) as restorer:
+        for call in (restorer.plan, restorer.restore, restorer.verify):
+            with pytest.raises(BadManifestError) as caught:
+                call()
+            assert str(caught.value) == expected
+    with connect(g2_dsn) as conn:
+        assert conn.execute("SELECT count(*) FROM langchain_pg_embedding").fetchall() == [(11,)]
 
 
 def test_a_binary_set_whose_manifest_lies_on_sizes(g2_dsn: str, tmp_path: Path) -> None:

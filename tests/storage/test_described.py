@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from pgvector_restore.errors import BadManifestError, IncompleteBackupError, OptionError
 from pgvector_restore.manifest import Manifest, ManifestColumn, ManifestFile, ManifestTable
@@ -152,6 +153,18 @@ def test_binary_beside_a_set_of_others(written: Written) -> None:
     assert [info.key.rpartition("/")[2] for info in catalog.incomplete[0].objects] == _parts(2)
 
 
+def _renamed(described: Manifest, name: str) -> Manifest:
+    first, *others = described.tables
+    return evolve(described, tables=(evolve(first, name=name), *others))
+
+
+def _swapped(described: Manifest) -> Manifest:
+    one, other = described.tables
+    return evolve(
+        described, tables=(evolve(one, files=other.files), evolve(other, files=one.files))
+    )
+
+
 @pytest.mark.parametrize(
     ("described", "message"),
     [
@@ -159,6 +172,10 @@ def test_binary_beside_a_set_of_others(written: Written) -> None:
         (manifest(_CSV[0]), f"manifest does not name {_CSV[1]}"),
         (manifest(*_CSV, f"x_{_STAMP}.csv"), f"manifest names x_{_STAMP}.csv, which is not there"),
         (manifest(*_CSV, timestamp="20261125_003001"), "manifest is of the backup 20261125_003001"),
+        (_renamed(manifest(*_CSV), "a\nb"), f'manifest names {_CSV[0]} for the table "a\\nb"'),
+        (_swapped(manifest(*_CSV)), f'manifest names {_CSV[1]} for the table "{_CSV[0][:-20]}"'),
+        (evolve(manifest(*_CSV), format="binary"), f"manifest names {_CSV[0]} as binary"),
+        (evolve(manifest(*_CSV), codec="gzip"), f"manifest names {_CSV[0]} as gzip"),
     ],
 )
 def test_manifest_that_lies(written: Written, described: Manifest | bytes, message: str) -> None:

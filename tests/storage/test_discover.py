@@ -56,6 +56,18 @@ def test_log_belongs_to_its_folder() -> None:
     assert without.location.log is None
 
 
+def test_a_label_of_two_sets_names_none() -> None:
+    places = ("task_1/global_vector_bak", "task_1/vector_bak")
+    catalog = _catalog([key for place in places for key in _pair(place, _T1)])
+    with pytest.raises(OptionError) as caught:
+        catalog.get(f"task_1/{_T1}")
+    assert caught.value.message == f'"task_1/{_T1}" names 2 backup sets'
+    assert caught.value.hint == f"there are {places[0]}/{_T1}, {places[1]}/{_T1}"
+    for place in places:
+        assert catalog.get(f"{place}/{_T1}").location.key == place
+    assert catalog.get("task_1/latest").timestamp == _T1
+
+
 def test_log_alone_is_no_location() -> None:
     assert _catalog(["vector_bak/vector_backup_log.txt"]) == Catalog((), (), ())
 

@@ -96,7 +96,7 @@ def _set(path: str, value: object) -> Any:
         ("version", 0, "manifest is not one of this tool"),
         ("version", 2, "manifest has version 2, this tool reads up to 1"),
         ("format", "parquet", "manifest: format must be csv or binary, not 'parquet'"),
-        ("timestamp", None, "manifest: timestamp must be text, not None"),
+        ("timestamp", None, "manifest: timestamp must be like [0-9]{8}_[0-9]{6}, not None"),
         ("tables", [], "manifest: tables must be a list that is not empty, not []"),
         ("tables", [1], "manifest: tables must be a list of objects, not [1]"),
         ("server_version", -1, "manifest: server_version must be a whole number, not -1"),
@@ -104,8 +104,8 @@ def _set(path: str, value: object) -> Any:
         ("tables.0.rows", 4, "manifest: docs has 4 rows, its files have 3"),
         ("tables.0.digest", "x", "manifest: tables[0].digest must be like [0-9a-f]{32}, not 'x'"),
         ("tables.0.name", "\ud800", "manifest: tables[0].name must be text without lone"),
-        ("tables.0.primary_key", "id", "manifest: tables[0].primary_key must be a list of texts"),
-        ("tables.0.unique", ["id"], "manifest: tables[0].unique must be a list of lists of texts"),
+        ("tables.0.primary_key", "id", "manifest: tables[0].primary_key must be a list of names"),
+        ("tables.0.unique", ["id"], "manifest: tables[0].unique must be a list of lists of names"),
         ("tables.0.columns", [], "manifest: tables[0].columns must be a list that is not empty"),
         (
             "tables.0.columns.1.name", "id",
@@ -123,6 +123,25 @@ def _set(path: str, value: object) -> Any:
             "tables.0.files.1.name", "docs_20261125_003000.part00001.pgcopy.zst",
             'manifest: files has "docs_20261125_003000.part00001.pgcopy.zst" more than once',
         ),
+        ("timestamp", "2026-11-25", "manifest: timestamp must be like [0-9]{8}_[0-9]{6}, not"),
+        ("tables.0.name", "", "manifest: tables[0].name must be a name, not ''"),
+        ("tables.0.name", "x" * 256, "manifest: tables[0].name must be a name, not 'xxx"),
+        ("tables.0.schema", "a\0", r"manifest: tables[0].schema must be a name, not 'a\x00'"),
+        ("tables.0.columns.0.name", "a\0", "manifest: tables[0].columns[0].name must be a name"),
+        ("tables.0.primary_key", ["a\0"], "manifest: tables[0].primary_key must be a list of"),
+        ("tables.0.primary_key", ["id", "id"], "manifest: tables[0].primary_key must be a list"),
+        ("tables.0.columns.0.type_name", "x" * 256, "manifest: tables[0].columns[0].type_name"),
+        ("tables.0.unique", [["\ud800"]], "manifest: tables[0].unique must be a list of lists of"),
+        ("tables.0.unique", [[]], "manifest: tables[0].unique must be a list of lists of names"),
+        *(
+            ("tables.0.files.0.name", name,
+             "manifest: tables[0].files[0].name must be the name of a file, not ")
+            for name in ("../x", "/etc/passwd", "..", "a\\b", "a\nb", "a\x1b[2J")
+        ),
+        (
+            "tables.0.foreign_keys.0.parent", "",
+            "manifest: tables[0].foreign_keys[0].parent must be a name, not ''",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(path: str, value: object, message: str) -> None:
@@ -139,6 +158,24 @@ def test_what_is_wrong_is_named(path: str, value: object, message: str) -> None:
 def test_what_is_no_manifest(data: bytes) -> None:
     with pytest.raises(BadManifestError, match="manifest is n"):
         parse_manifest(data, _FILE)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (b'"rows": 3', b'"rows": 9, "rows": 3', "manifest: 'rows' is there twice"),
+        (b'"sha256": ', b'"sha256": "", "sha256": ', "manifest: 'sha256' is there twice"),
+        (b'"codec": ', b'"later": {"a": 1, "a": 1}, "codec": ', "manifest: 'a' is there twice"),
+        (b'"codec": ', b'"later": NaN, "codec": ', "manifest is no JSON document"),
+        (b'"codec": ', b'"later": -Infinity, "codec": ', "manifest is no JSON document"),
+    ],
+)
+def test_what_readers_would_read_differently(before: bytes, after: bytes, message: str) -> None:
+    data = MANIFEST.to_json().replace(before, after, 1)
+    assert data != MANIFEST.to_json()
+    with pytest.raises(BadManifestError) as caught:
+        parse_manifest(data, _FILE)
+    assert str(caught.value) == f"{message} ({_FILE})"
 
 
 @given(st.data())

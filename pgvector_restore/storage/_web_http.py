@@ -164,10 +164,17 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         secret: Headers for that.
     """
 
-    http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
-
     def __init__(self, secret: Mapping[str, str]) -> None:
         self._secret = secret
+
+    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:  # noqa: ANN401 - as urllib has it
+        """Go there, if it is an address."""
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except ValueError:
+            raise urllib.error.HTTPError(req.full_url, code, msg, headers, fp) from None
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
     def redirect_request(
         self,

@@ -6,6 +6,7 @@ import base64
 import http.client
 import re
 import ssl
+import string
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -68,7 +69,7 @@ class Site:
         #: URL of the folder, without login and query.
         self.root = urlunsplit((parts.scheme, host, f"{path}/", "", ""))
         #: Goes along with every request, with its question mark.
-        self.query = f"?{quote(parts.query, safe=f'{_SAFE}?')}" if parts.query else ""
+        self.query = f"?{quote(parts.query, safe=string.punctuation)}" if parts.query else ""
         #: Headers for the named host alone.
         self.secret = _secret_headers(options, parts)
         #: Seconds without a byte after which it is given up.

@@ -128,6 +128,14 @@ def test_range_that_is_shorter_than_was_asked_for(server: WebServer) -> None:
         read(f"{server.url}/data", start=5)
 
 
+def test_body_that_is_longer_than_its_range(server: WebServer) -> None:
+    server.answers["/data/x.csv"] = (
+        b"HTTP/1.1 206 Partial Content\r\nContent-Length: 9\r\n"
+        b"Content-Range: bytes 5-7/8\r\n\r\nabcdefghi"
+    )
+    assert read(f"{server.url}/data", start=5) == b"abc"
+
+
 @pytest.mark.parametrize("cut", [False, True])
 def test_body_in_chunks(server: WebServer, *, cut: bool) -> None:
     chunks = b"".join(b"100\r\n%b\r\n" % (bytes([number]) * 256) for number in range(40))

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pgvector_restore.backup_options import BackupOptions
 from pgvector_restore.db.export import Snapshot
 from pgvector_restore.errors import OptionError, TargetMismatchError, quoted
-from pgvector_restore.model import Location
+from pgvector_restore.model import FileFormat, Location
 from pgvector_restore.storage import Layout
 from pgvector_restore.storage.compression import CODEC_BY_SUFFIX, codec_named
 from pgvector_restore.storage.discover import check_task_id
 
-__all__ = ["check_emptied", "location_of", "suffix_of", "table_to_empty"]
+__all__ = ["check_emptied", "check_form", "location_of", "suffix_of", "table_to_empty"]
 
 
 def location_of(layout: Layout, task_id: str | None) -> Location:
@@ -84,9 +84,39 @@ def check_emptied(snapshot: Snapshot, emptied: str | None) -> None:
             raise TargetMismatchError(
                 f"{full} cannot be emptied: {', '.join(table.referenced_by)} refers to it"
             )
+        if table.inherited_by:
+            raise TargetMismatchError(
+                f"{full} cannot be emptied: {', '.join(table.inherited_by)} inherits from it",
+                hint="emptying it would empty those too, and columns of their own are not backed"
+                " up",
+            )
         if table.truncate_code:
             raise TargetMismatchError(
                 f"emptying {full} would run code of {', '.join(table.truncate_code[0].strangers)}:"
                 f" {table.truncate_code[0]}",
                 hint="empty it as the table's owner",
+            )
+
+
+def check_form(snapshot: Snapshot, form: FileFormat) -> None:
+    """Look for what could not be restored from that form.
+
+    Raises:
+        TargetMismatchError: A type whose values come back from text only; a column's name that
+            begins with what is no text at the start of a CSV file.
+    """
+    for table in snapshot.tables:
+        full = f"{table.schema}.{table.name}"
+        if form == "binary" and table.text_only:
+            column, type_name = table.text_only[0]
+            raise TargetMismatchError(
+                f"column {quoted(column)} of {full} has values of type {type_name}, which another"
+                " database would not get back from binary",
+                hint="back it up as csv",
+            )
+        if form == "csv" and table.columns[0].name.startswith("\ufeff"):
+            raise TargetMismatchError(
+                f"the first column of {full} begins with a byte order mark, which readers of csv"
+                " leave out",
+                hint="back it up in binary",
             )

@@ -52,8 +52,8 @@ class BackupOptions:
     )
     #: Their schema; ``None``: where the connection's search path finds them.
     schema: str | None = field(default=None, validator=check_schema)
-    #: Connections that read at the same time, 1 to 64. ``auto``: as many as cores, 4 at the most;
-    #: 1 for tables below 16 MB together.
+    #: Connections that read at the same time, 1 to 64. ``auto``: as many as cores, 4 at the most,
+    #: and those the server gives; 1 for tables below 16 MB together.
     jobs: int | Literal["auto"] = field(default="auto", converter=number, validator=check_jobs)
     #: Take a digest of the rows into the manifest, by which a database and this backup can be
     #: compared without reading the files. With ``csv`` every row is read a second time for it.

@@ -11,6 +11,7 @@ from attrs import define, field, frozen
 
 from pgvector_restore.backup_checks import (
     check_emptied,
+    check_form,
     location_of,
     suffix_of,
     table_to_empty,
@@ -120,6 +121,7 @@ class BackupRun:
                 self._target, names, options, emptied=emptied, cancel=self._cancel
             ) as snapshot:
                 check_emptied(snapshot, emptied)
+                check_form(snapshot, options.format)
                 published = self._publish(snapshot, location, suffix)
                 if emptied is not None:
                     self._cancel.check()
@@ -179,7 +181,7 @@ class BackupRun:
         options = self._options
         packer = codec_named(options.codec).packer() if options.codec is not None else None
         with (
-            snapshot.readers(self._jobs()) as readers,
+            snapshot.readers(self._jobs(), fewer=options.jobs == "auto") as readers,
             crew_of(readers, self._cancel) as crew,
         ):
             dump = Dump(

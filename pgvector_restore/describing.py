@@ -18,7 +18,7 @@ from pgvector_restore.manifest import (
     ManifestTable,
 )
 from pgvector_restore.rows.digest import form_of
-from pgvector_restore.target import TargetColumn, TargetFacts
+from pgvector_restore.target import ForeignKey, TargetColumn, TargetFacts
 
 __all__ = ["describe_set", "parents_first"]
 
@@ -85,10 +85,16 @@ def _table(table: Relation, dumped: Dumped, options: BackupOptions) -> ManifestT
         primary_key=table.primary_key,
         unique=table.unique,
         foreign_keys=tuple(
-            ManifestKey(key.column, key.parent, key.parent_column) for key in table.foreign_keys
+            ManifestKey(key.column, _parent(key, table.schema), key.parent_column)
+            for key in table.foreign_keys
         ),
         indexes=tuple(ManifestIndex(one.name, one.definition) for one in table.indexes),
     )
+
+
+def _parent(key: ForeignKey, schema: str) -> str:
+    """A table of another schema is no table of the backup, whatever its name."""
+    return key.parent if key.parent_schema == schema else f"{key.parent_schema}.{key.parent}"
 
 
 def _column(column: TargetColumn, position: int) -> ManifestColumn:

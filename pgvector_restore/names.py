@@ -70,11 +70,11 @@ def check_file_names(tables: Iterable[str]) -> None:
     """
     seen: dict[str, str] = {}
     for name in tables:
-        if _NO_FILE.search(name):
+        if _NO_FILE.search(name) or not name.isprintable():
             raise OptionError(
                 f"table {quoted(name)} cannot be a file's name",
-                hint='names with / \\ : * ? " < > | or control characters, or with a space or dot'
-                " at either end, do not work on every system",
+                hint='names with / \\ : * ? " < > | or characters that do not show, or with a space'
+                " or dot at either end, do not work on every system",
             )
         alike = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
         if alike in seen:

@@ -59,10 +59,11 @@ def new_tables(
     generation = generation_for(headers) if headers else None
     tables: list[TableSchema | DescribedTable] = []
     titles: dict[str, list[str]] = {}
-    for source in missing:
+    for place, source in enumerate(missing, 1):
+        later = [other.file.table for other in missing[place:]]
         table = generation.table(source.file.table) if generation is not None else None
         title = generation.title if generation is not None and table is not None else _MANIFEST
-        new = table or _described(source, facts, findings)
+        new = table or _described(source, facts, later, findings)
         tables.append(new)
         titles.setdefault(title, []).append(new.name)
         for lost in _indexes_lost(new, source.described):
@@ -86,7 +87,9 @@ def _is_known(table: str) -> bool:
     return any(generation.table(table) is not None for generation in GENERATIONS)
 
 
-def _described(source: SourceFacts, facts: TargetFacts, findings: Findings) -> DescribedTable:
+def _described(
+    source: SourceFacts, facts: TargetFacts, later: Sequence[str], findings: Findings
+) -> DescribedTable:
     said = source.described
     if said is None:
         raise BadHeaderError(
@@ -105,16 +108,21 @@ def _described(source: SourceFacts, facts: TargetFacts, findings: Findings) -> D
                 "with which no table is created",
                 hint="create the table first, then restore into it",
             )
-    kept = tuple(key for key in said.foreign_keys if key.parent in facts.asked)
+    kept = []
     for key in said.foreign_keys:
-        if key not in kept:
-            findings.note(
-                "references",
-                f"{said.name} referred to {key.parent}, which is not in the backup: "
-                "the foreign key is not created",
-                table=said.name,
-            )
-    return DescribedTable(said, kept)
+        if key.parent not in facts.asked:
+            lost = "is not in the backup"
+        elif key.parent in later:  # parents come first, unless they refer to each other
+            lost = "refers to it as well"
+        else:
+            kept.append(key)
+            continue
+        findings.note(
+            "references",
+            f"{said.name} referred to {key.parent}, which {lost}: the foreign key is not created",
+            table=said.name,
+        )
+    return DescribedTable(said, tuple(kept))
 
 
 def _plain(name: str) -> str:

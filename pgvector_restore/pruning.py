@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from attrs import evolve, frozen
@@ -28,6 +29,9 @@ _log = logging.getLogger(__name__)
 
 #: Seconds after which what is unfinished is taken for given up, unless asked otherwise: a day.
 _LEFTOVER_AGE_S = 86_400.0
+
+#: Manifests asked for at once over a network, where each takes its time to come.
+_AT_ONCE = 8
 
 
 @frozen
@@ -138,7 +142,7 @@ def prune(  # noqa: PLR0913 - a choice of sets, and how to go about it
     catalog = store.catalog(task_id=task_id, global_only=global_only)
     for label in rules.labels:
         check_label(catalog, label)
-    decisions = decide(catalog.sets, rules, lambda one: _problem(store, one))
+    decisions = decide(catalog.sets, rules, _problems(store, catalog.sets, cancel).get)
     then = (time.time() if now is None else now) - leftover_age_s
     leftovers = tuple(_leftover(store, one, catalog, then) for one in catalog.incomplete)
     if writable is not None:
@@ -178,6 +182,22 @@ def check_label(catalog: Catalog, label: str) -> None:
     if label.rpartition("/")[2] == "latest":
         raise OptionError(f"{label} names another set each time: the newest is kept anyway")
     catalog.get(label)
+
+
+def _problems(
+    store: BackupStore, sets: Sequence[BackupSet], cancel: CancelToken | None
+) -> dict[BackupSet, str | None]:
+    """Why sets are not valid; over a network several are looked at at once."""
+    threads = ThreadPoolExecutor(1 if store.is_local else _AT_ONCE, "pgvector_restore prune")
+    try:
+        futures = [threads.submit(_problem, store, one) for one in sets]
+        found = {}
+        for one, future in zip(sets, futures, strict=True):
+            _check(cancel)
+            found[one] = future.result()
+        return found
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def _problem(store: BackupStore, backup: BackupSet) -> str | None:

@@ -71,6 +71,8 @@ class ForeignKey:
     parent: str
     #: Column referred to.
     parent_column: str
+    #: The server refuses rows that refer to nothing.
+    enforced: bool = True
 
 
 @frozen

@@ -177,10 +177,17 @@ class _LogFormatter(logging.Formatter):
 @contextmanager
 def _logging() -> Iterator[None]:
     """Log records on stderr: warnings always, others as far as ``--verbose`` asks for them."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_LogFormatter())
     root, ours = logging.getLogger(), logging.getLogger("pgvector_restore")
     level = ours.level
+
+    def wanted(record: logging.LogRecord) -> bool:
+        # What the driver does about a connection that is lost follows from what is told anyway.
+        drivers = record.name.partition(".")[0] == "psycopg" and record.levelno < logging.ERROR
+        return not drivers or ours.isEnabledFor(logging.DEBUG)
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LogFormatter())
+    handler.addFilter(wanted)
     root.addHandler(handler)
     try:
         yield

@@ -107,7 +107,8 @@ def parent_keys(cur: psycopg.Cursor[Any], table: TargetTable) -> dict[str, froze
     for key in table.foreign_keys:
         parent = sql.Identifier(key.parent_schema, key.parent).as_string(cur)
         cur.execute("SELECT has_table_privilege(%s, 'SELECT')", [parent])
-        if key.parent == table.name or not (cur.fetchone() or [False])[0]:
+        readable = (cur.fetchone() or [False])[0]
+        if key.parent == table.name or not key.enforced or not readable:
             continue
         cur.execute(
             sql.SQL("SELECT {}::text FROM {} LIMIT %s").format(

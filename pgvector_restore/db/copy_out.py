@@ -32,6 +32,7 @@ class CopyOut:
         self._header = HEADER_BYTES if binary else 0
         self._sent = False
         self._rows = 0
+        self._failed: psycopg.Error | None = None
         #: Nothing more is at hand: the socket has to be waited for, then :meth:`receive`.
         self.dry = False
         #: Rows as the server counted them; ``None`` until it has ended.
@@ -68,15 +69,23 @@ class CopyOut:
         self._pg.consume_input()
 
     def _end(self) -> None:
-        """What it has come to, if that is known by now."""
+        """What it has come to, if that is known by now.
+
+        After an error too all results are taken: until then the connection is of no use.
+        """
         while not self._pg.is_busy():
             result = self._pg.get_result()
             if result is None:
+                if self._failed is not None:
+                    raise self._failed
                 self.counted = self._rows
                 return
-            if result.status != pq.ExecStatus.COMMAND_OK:
-                raise psycopg.errors.error_from_result(result, encoding=self._conn.info.encoding)
-            self._rows = result.command_tuples or 0
+            if result.status == pq.ExecStatus.COMMAND_OK:
+                self._rows = result.command_tuples or 0
+            elif self._failed is None:
+                self._failed = psycopg.errors.error_from_result(
+                    result, encoding=self._conn.info.encoding
+                )
         self.dry = True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -26,15 +27,24 @@ from pgvector_restore.db.relations import (
     find_relations,
 )
 from pgvector_restore.db.server import server_facts
-from pgvector_restore.db.session import configure_session
-from pgvector_restore.errors import TargetBusyError
+from pgvector_restore.db.session import begin_reading, configure_session
+from pgvector_restore.errors import ConnectError, TargetBusyError
 from pgvector_restore.failpoints import reach
 from pgvector_restore.target import TargetFacts
 
 __all__ = ["Snapshot", "snapshot_of"]
 
+_log = logging.getLogger(__name__)
+
 #: How values are printed, whatever role or database prefer.
 _PRINTED = {"IntervalStyle": "postgres", "bytea_output": "hex", "extra_float_digits": "1"}
+
+#: What the server says of a snapshot when the session that has exported it is gone.
+_NO_SNAPSHOT = (
+    psycopg.errors.InvalidParameterValue,
+    psycopg.errors.ObjectNotInPrerequisiteState,
+    psycopg.errors.UndefinedObject,
+)
 
 
 @define
@@ -51,33 +61,49 @@ class Snapshot:
     _pending: Pending | None = field(default=None, init=False)
 
     @contextmanager
-    def readers(self, count: int) -> Iterator[list[Reader]]:
+    def readers(self, count: int, *, fewer: bool) -> Iterator[list[Reader]]:
         """Connections that see the snapshot, at most so many; they take their locks at once.
+
+        Args:
+            count: How many.
+            fewer: Go on with those there are rather than raise, or wait for anything.
 
         Raises:
             TargetBusyError: Somebody has asked for one of the tables alone meanwhile.
+            ConnectError: The server gives no other connection.
         """
         with ExitStack() as stack, server_errors():
             readers = [Reader(self._cur.connection)]
             if count > 1 and self._target.parameters is not None:
                 self._cur.execute("SELECT pg_export_snapshot()")
                 (exported,) = self._cur.fetchone() or ("",)
-                for _ in range(count - 1):
-                    conn = stack.enter_context(self._target.fresh())
-                    stack.enter_context(conn.transaction())
-                    self._join(conn, exported)
-                    readers.append(Reader(conn))
+                try:
+                    while len(readers) < count:
+                        readers.append(stack.enter_context(self._another(exported, wait=not fewer)))
+                except (ConnectError, TargetBusyError) as exc:
+                    if not fewer:
+                        raise
+                    _log.info("reading over %d connections: %s", len(readers), exc)
             yield readers
 
-    def _join(self, conn: psycopg.Connection[Any], exported: str) -> None:
+    @contextmanager
+    def _another(self, exported: str, *, wait: bool) -> Iterator[Reader]:
+        with self._target.fresh() as conn, conn.transaction():
+            self._join(conn, exported, wait=wait)
+            yield Reader(conn)
+
+    def _join(self, conn: psycopg.Connection[Any], exported: str, *, wait: bool) -> None:
         cur = psycopg.Cursor(conn, row_factory=tuple_row)
         cur.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        cur.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported)))
+        try:
+            cur.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported)))
+        except _NO_SNAPSHOT as exc:
+            raise ConnectError("connection to the server was lost", sqlstate=exc.sqlstate) from exc
         _configure(cur, self._options)
         # Now and not with the first row: whoever waits for a table alone would make us wait.
         try:
-            _lock(cur, self.tables, None)
-        except psycopg.errors.LockNotAvailable as exc:
+            _lock(cur, self.tables, None, wait=wait)
+        except TargetBusyError as exc:
             raise TargetBusyError(
                 "somebody waits for a table alone, which the backup holds",
                 hint="back up again when the other session is done",
@@ -129,7 +155,7 @@ def snapshot_of(
         cur = psycopg.Cursor(conn, row_factory=tuple_row)
         reach("connect", conn)
         with conn.transaction():
-            cur.execute("SET TRANSACTION READ ONLY")
+            begin_reading(cur)
             schema = find_schema(cur, options.schema, names)
             configure_session(cur, options.lock_timeout_s, options.statement_timeout_s)
             check_unclaimed(cur, schema, names)
@@ -168,13 +194,31 @@ def _configure(cur: psycopg.Cursor[Any], options: BackupOptions) -> None:
     cur.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
 
 
-def _lock(cur: psycopg.Cursor[Any], tables: Sequence[RelationName], emptied: str | None) -> None:
-    """Nobody drops or alters them from here on; nobody writes to the one to be emptied."""
+def _lock(
+    cur: psycopg.Cursor[Any],
+    tables: Sequence[RelationName],
+    emptied: str | None,
+    *,
+    wait: bool = True,
+) -> None:
+    """Nobody drops or alters them from here on; nobody writes to the one to be emptied.
+
+    Raises:
+        TargetBusyError: Somebody else holds one for longer than may be waited.
+    """
     for table in tables:
         if table.lockable:
             mode = "EXCLUSIVE" if table.name == emptied else "ACCESS SHARE"
-            cur.execute(
-                sql.SQL("LOCK TABLE {} IN {} MODE").format(
-                    sql.Identifier(table.schema, table.name), sql.SQL(mode)
-                )
+            statement = sql.SQL("LOCK TABLE {} IN {} MODE{}").format(
+                sql.Identifier(table.schema, table.name),
+                sql.SQL(mode),
+                sql.SQL("" if wait else " NOWAIT"),
             )
+            try:
+                cur.execute(statement)
+            except psycopg.errors.LockNotAvailable as exc:
+                raise TargetBusyError(
+                    f"somebody else holds a lock on {table.schema}.{table.name}",
+                    hint="wait for the other session, or raise lock_timeout_s",
+                    sqlstate=exc.sqlstate,
+                ) from exc

@@ -14,7 +14,7 @@ from pgvector_restore.db.blockers import find_blockers
 from pgvector_restore.db.columns import find_columns
 from pgvector_restore.db.privileges import find_privileges
 from pgvector_restore.db.server import server_facts
-from pgvector_restore.db.session import close_search_path
+from pgvector_restore.db.session import close_search_path, lift_limits
 from pgvector_restore.db.statements import qualified
 from pgvector_restore.errors import TargetChangedError, TargetMismatchError, quoted
 from pgvector_restore.target import (
@@ -42,7 +42,7 @@ _PLAIN, _PARTITIONED = "r", "p"
 
 
 def find_schema(cur: _Cursor, wanted: str | None, tables: Sequence[str]) -> str:
-    """The schema to restore into. Reads the session's own search path, then closes it.
+    """The schema of the tables. Reads the session's own search path, then closes it.
 
     Without a wanted one: the first of the search path that has one of the tables, else the one
     in which a new table would be created.
@@ -50,6 +50,7 @@ def find_schema(cur: _Cursor, wanted: str | None, tables: Sequence[str]) -> str:
     Raises:
         TargetMismatchError: It does not exist, or the search path names none that does.
     """
+    lift_limits(cur)
     # In a database of SQL_ASCII names would come as bytes.
     cur.execute("SET LOCAL client_encoding = 'UTF8'")
     # Everything qualified up to here: the path may lead to functions of anybody.
@@ -75,9 +76,7 @@ def find_schema(cur: _Cursor, wanted: str | None, tables: Sequence[str]) -> str:
     row = cur.fetchone()
     found = row[0] if row is not None else first
     if found is None:
-        raise TargetMismatchError(
-            "no schema of the search path exists", hint="name a schema to restore into"
-        )
+        raise TargetMismatchError("no schema of the search path exists", hint="name the schema")
     return str(found)
 
 
@@ -140,8 +139,9 @@ def _table(
 def describe_columns(
     cur: _Cursor, oid: int, vector_schema: str | None
 ) -> tuple[tuple[TargetColumn, ...], tuple[ForeignKey, ...], tuple[TargetIndex, ...]]:
-    """Columns, foreign keys and indexes of a relation of any kind."""
-    return find_columns(cur, oid, vector_schema), _foreign_keys(cur, oid), _indexes(cur, oid)
+    """Columns, foreign keys that all rows keep, and indexes of a relation of any kind."""
+    keys = _foreign_keys(cur, oid, kept=True)
+    return find_columns(cur, oid, vector_schema), keys, _indexes(cur, oid)
 
 
 def check_same(cur: _Cursor, facts: TargetFacts, names: Sequence[str]) -> None:
@@ -208,18 +208,23 @@ def _find_tables(
     return {name: found[name] for name in names if name in found}
 
 
-def _foreign_keys(cur: _Cursor, oid: int) -> tuple[ForeignKey, ...]:
+def _foreign_keys(cur: _Cursor, oid: int, *, kept: bool = False) -> tuple[ForeignKey, ...]:
+    """All, or only those that all rows keep."""
+    # Before version 18 no column says whether the server checks a key: it checks all.
     cur.execute(
         """
-        SELECT a.attname, n.nspname, c.relname, f.attname FROM pg_constraint k
+        SELECT a.attname, n.nspname, c.relname, f.attname,
+               coalesce((to_jsonb(k) ->> 'conenforced')::bool, true)
+        FROM pg_constraint k
         JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
         JOIN pg_class c ON c.oid = k.confrelid
         JOIN pg_namespace n ON n.oid = c.relnamespace
         JOIN pg_attribute f ON f.attrelid = k.confrelid AND f.attnum = k.confkey[1]
         WHERE k.contype = 'f' AND k.conrelid = %s AND cardinality(k.conkey) = 1
+          AND (k.convalidated OR NOT %s)
         ORDER BY a.attname, k.oid
         """,
-        [oid],
+        [oid, kept],
     )
     return tuple(ForeignKey(*row) for row in cur.fetchall())
 

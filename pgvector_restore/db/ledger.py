@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from pgvector_restore.db.attached import find_attached_code
 from pgvector_restore.db.pool import Target
-from pgvector_restore.db.session import configure_session
+from pgvector_restore.db.session import begin_reading, configure_session
 from pgvector_restore.errors import ConnectError, TargetMismatchError
 
 __all__ = [
@@ -187,7 +187,7 @@ def look(
     """
     with Target(target).fresh() as conn, conn.transaction():
         cur = psycopg.Cursor(conn, row_factory=tuple_row)
-        cur.execute("SET TRANSACTION READ ONLY")
+        begin_reading(cur)
         return read_state(cur, schema, mark, wait_s)
 
 

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import Any
 
@@ -18,6 +18,7 @@ from psycopg_pool import ConnectionPool
 
 from pgvector_restore.backoff import pauses
 from pgvector_restore.db.errors import server_errors
+from pgvector_restore.db.session import begin_reading
 from pgvector_restore.errors import ConnectError, OptionError
 
 __all__ = [
@@ -181,7 +182,13 @@ class Target:
         """
         with server_errors():
             pool = self._borrowed or self._own_pool()
-            with pool.connection() as conn:
+            with ExitStack() as stack:
+                try:
+                    conn = stack.enter_context(pool.connection())
+                except psycopg_pool.PoolTimeout:
+                    if self._params is not None:
+                        _reach(self._params).close()  # says why
+                    raise
                 yield conn
 
     @property
@@ -204,7 +211,7 @@ class Target:
             with self.connection() as conn:
                 yield conn
         else:
-            with server_errors(), connect(params) as conn:
+            with server_errors(), _reach(params) as conn:
                 yield conn
 
     @contextmanager
@@ -230,7 +237,7 @@ class Target:
         """A cursor in a transaction that cannot write."""
         with self.connection() as conn, conn.transaction():
             cur = psycopg.Cursor(conn, row_factory=tuple_row)
-            cur.execute("SET TRANSACTION READ ONLY")
+            begin_reading(cur)
             yield cur
 
     def close(self) -> None:
@@ -249,7 +256,7 @@ class Target:
                 params = dict(self._params or {})
                 # A pool retries in the background and reports a timeout; a direct attempt says
                 # at once what is wrong.
-                _try(params)
+                _reach(params).close()
                 self._owned = ConnectionPool(
                     kwargs=params,
                     min_size=0,
@@ -262,14 +269,14 @@ class Target:
             return self._owned
 
 
-def _try(params: Mapping[str, Any]) -> None:
-    """Make a connection and drop it.
+def _reach(params: Mapping[str, Any]) -> psycopg.Connection[TupleRow]:
+    """A connection of its own.
 
     Raises:
         ConnectError: There is none; says why in libpq's words, which hold no password.
     """
     try:
-        connect(params).close()
+        return connect(params)
     except psycopg.OperationalError as exc:
         words = str(exc).partition("\n")[0].removeprefix("connection failed: ")
         raise ConnectError(

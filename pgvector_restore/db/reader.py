@@ -20,7 +20,7 @@ from pgvector_restore.db.relations import (
     Relation,
 )
 from pgvector_restore.db.verify import TableReader
-from pgvector_restore.errors import TargetMismatchError
+from pgvector_restore.errors import ConnectError, TargetError, TargetMismatchError
 from pgvector_restore.target import TargetColumn
 
 __all__ = ["Reader"]
@@ -67,7 +67,8 @@ class Reader:
             header: Begin with the names of the columns.
             counted: Given the number of rows, as the server counted them, at the end.
         """
-        yield from self._copy(_csv_statement(table, extent, header=header), counted)
+        with _naming(table):
+            yield from self._copy(_csv_statement(table, extent, header=header), counted)
 
     def binary(
         self, table: Relation, columns: Sequence[TargetColumn], extent: Extent | None,
@@ -75,15 +76,8 @@ class Reader:
     ) -> Generator[bytes, None, None]:  # fmt: skip
         """Rows in binary, in pieces of one row each, the header before the first one."""
         names = [sql.Identifier(column.name) for column in columns]
-        try:
+        with _naming(table):
             yield from self._copy(_statement(table, extent, names, "FORMAT binary"), counted)
-        except psycopg.errors.UndefinedFunction as exc:
-            raise TargetMismatchError(
-                f"{table.schema}.{table.name} has a column without a binary form:"
-                f" {exc.diag.message_primary}",
-                hint="back it up as csv",
-                sqlstate=exc.sqlstate,
-            ) from exc
 
     def for_digest(
         self,
@@ -103,7 +97,7 @@ class Reader:
             printed: Columns that are sent as text as well, behind the others.
         """
         reader = self._table_reader(table, columns)
-        with _sent_twice(table):
+        with _naming(table):
             counted.append((yield from reader.chosen_rows(where(extent), printed)))
 
     @contextmanager
@@ -116,7 +110,7 @@ class Reader:
     ) -> Iterator[CopyOut]:
         """The same rows as they come; see :meth:`for_digest`."""
         statement = self._table_reader(table, columns).chosen_statement(where(extent), printed)
-        with _sent_twice(table), copying_out(self._conn, statement, binary=True) as copy:
+        with _naming(table), copying_out(self._conn, statement, binary=True) as copy:
             yield copy
 
     @contextmanager
@@ -125,7 +119,7 @@ class Reader:
     ) -> Iterator[CopyOut]:
         """Rows as CSV as they come; see :meth:`csv`."""
         statement = _csv_statement(table, extent, header=header)
-        with copying_out(self._conn, statement, binary=False) as copy:
+        with _naming(table), copying_out(self._conn, statement, binary=False) as copy:
             yield copy
 
     def _table_reader(self, table: Relation, columns: Sequence[TargetColumn]) -> TableReader:
@@ -160,13 +154,44 @@ def _statement(
     )
 
 
+#: What the server cannot do with some tables: its error, how a message says it, and what helps.
+_LIMITS: tuple[tuple[type[psycopg.Error], str, str], ...] = (
+    (
+        psycopg.errors.UndefinedFunction,
+        "has a column without a binary form",
+        "back it up as csv",
+    ),
+    (
+        psycopg.errors.TooManyColumns,
+        "has too many columns to send them twice",
+        "back it up without a digest, or in binary",
+    ),
+    (
+        psycopg.errors.ProgramLimitExceeded,
+        "has a row that is too long to be sent",
+        "back it up without a digest, or in binary",
+    ),
+)
+
+
 @contextmanager
-def _sent_twice(table: Relation) -> Iterator[None]:
+def _naming(table: Relation) -> Iterator[None]:
+    """What the server raises tells of which table."""
+    name = f"{table.schema}.{table.name}"
     try:
         yield
-    except psycopg.errors.TooManyColumns as exc:
-        raise TargetMismatchError(
-            f"{table.schema}.{table.name} has too many columns to send them twice",
-            hint="back it up without a digest, or in binary",
-            sqlstate=exc.sqlstate,
-        ) from exc
+    except psycopg.Error as exc:
+        for kind, means, hint in _LIMITS:
+            if isinstance(exc, kind):
+                raise TargetMismatchError(
+                    f"{name} {means}: {exc.diag.message_primary}", hint=hint, sqlstate=exc.sqlstate
+                ) from exc
+        try:
+            with server_errors():
+                raise
+        except ConnectError:
+            raise
+        except TargetError as told:
+            raise type(told)(
+                f"{name} cannot be read: {told.message}", hint=told.hint, sqlstate=told.sqlstate
+            ) from exc

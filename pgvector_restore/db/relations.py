@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pgvector_restore.db.attached import find_attached_code
 from pgvector_restore.db.inspect import describe_columns
@@ -39,7 +39,7 @@ _TID_RANGE_VERSION = 140_000
 _FIND = """
 SELECT c.relname::text, c.oid::int8, c.relkind::text,
        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'),
-       has_table_privilege(c.oid, 'TRUNCATE')
+       has_table_privilege(c.oid, 'TRUNCATE'), pg_is_in_recovery()
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = ANY (%s)
 """
@@ -53,16 +53,60 @@ SELECT c.relkind::text, coalesce(a.amname = 'heap', false), row_security_active(
                                      FROM pg_partition_tree(c.oid) t)
                       WHEN 'v' THEN 0 WHEN 'f' THEN 0 ELSE pg_table_size(c.oid) END::int8,
        ARRAY(SELECT DISTINCT k.conrelid::regclass::text FROM pg_constraint k
-             WHERE k.contype = 'f' AND k.confrelid = c.oid AND k.conrelid <> c.oid ORDER BY 1)
-FROM pg_class c LEFT JOIN pg_am a ON a.oid = c.relam WHERE c.oid = %s
+             WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid <> c.oid
+               AND (k.confrelid = c.oid
+                    OR k.confrelid IN (SELECT relid FROM pg_partition_tree(c.oid))) ORDER BY 1),
+       CASE WHEN c.relkind = 'r' THEN ARRAY(SELECT i.inhrelid::regclass::text FROM pg_inherits i
+                                            WHERE i.inhparent = c.oid ORDER BY 1) ELSE '{}' END
+FROM pg_class c LEFT JOIN pg_am a ON a.oid = c.relam
+WHERE c.oid = %s AND c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s)
+  AND c.relname = %s  -- it was locked by its name
 """
 
+#: Constraints, and unique indexes without one that foreign keys refer to.
 _KEYS = """
-SELECT k.contype::text, array_agg(a.attname::text ORDER BY u.place) FROM pg_constraint k
-CROSS JOIN unnest(k.conkey) WITH ORDINALITY AS u (number, place)
-JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number
-WHERE k.conrelid = %s AND k.contype IN ('p', 'u') GROUP BY k.oid, k.contype, k.conname
-ORDER BY k.conname
+SELECT found.kind, array_agg(a.attname::text ORDER BY u.place)
+FROM (SELECT contype::text AS kind, conname AS name, conkey AS numbers, oid FROM pg_constraint
+      WHERE conrelid = %(oid)s AND contype IN ('p', 'u')
+      UNION ALL
+      SELECT 'u', c.relname, (i.indkey::int2[])[0:i.indnkeyatts - 1], c.oid
+      FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+      WHERE i.indrelid = %(oid)s
+        AND EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.conindid = c.oid)
+        AND NOT EXISTS (SELECT FROM pg_constraint k
+                        WHERE k.contype IN ('p', 'u') AND k.conindid = c.oid)) found
+CROSS JOIN unnest(found.numbers) WITH ORDINALITY AS u (number, place)
+JOIN pg_attribute a ON a.attrelid = %(oid)s AND a.attnum = u.number
+GROUP BY found.kind, found.name, found.oid ORDER BY found.name
+"""
+
+#: Columns with NULLs that a later constraint has let stand; before version 18 there are none.
+_NULLS_STAND = """
+SELECT a.attname::text FROM pg_constraint k
+JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+WHERE k.conrelid = %s AND k.contype = 'n' AND NOT k.convalidated
+"""
+
+#: Columns with values that another database does not get back from binary, and their type. Those of
+#: regclass, regtype and so on are numbers of objects there; an empty tsquery is taken by no server.
+_TEXT_ONLY = """
+WITH RECURSIVE part (name, number, oid) AS (
+    SELECT attname, attnum, atttypid FROM pg_attribute
+    WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+    UNION
+    SELECT part.name, part.number, inner_type.oid
+    FROM part JOIN pg_type t ON t.oid = part.oid
+    CROSS JOIN LATERAL (
+        SELECT t.typbasetype AS oid UNION ALL SELECT t.typelem
+        UNION ALL SELECT attribute.atttypid FROM pg_attribute attribute
+                  WHERE attribute.attrelid = t.typrelid AND t.typrelid <> 0
+                    AND attribute.attnum > 0 AND NOT attribute.attisdropped
+    ) inner_type
+    WHERE inner_type.oid <> 0
+)
+SELECT name::text, t.typname::text FROM part JOIN pg_type t ON t.oid = part.oid
+WHERE t.typnamespace = 'pg_catalog'::regnamespace AND t.typname ~ '^reg|^tsquery$'
+ORDER BY number, t.typname
 """
 
 
@@ -105,6 +149,10 @@ class Relation(RelationName):
     indexes: tuple[TargetIndex, ...] = ()
     #: Other tables whose foreign keys refer to it.
     referenced_by: tuple[str, ...] = ()
+    #: Other tables that inherit from it, a partitioned one's left out.
+    inherited_by: tuple[str, ...] = ()
+    #: Columns with values that another database does not get back from binary, and their type.
+    text_only: tuple[tuple[str, str], ...] = ()
     #: Code of strangers that emptying it would run, where that is asked for.
     truncate_code: tuple[AttachedCode, ...] = ()
 
@@ -126,13 +174,18 @@ def find_relations(
                 f"schema {quoted(schema)} has no table {quoted(name)}",
                 hint="name the schema it is in, or the tables there are",
             )
-        oid, kind, readable, may_truncate = found[name]
+        oid, kind, readable, may_truncate, is_standby = found[name]
         if kind not in _READABLE:
             raise TargetMismatchError(f"{schema}.{name} is no table that rows can be read from")
         if not readable:
             raise TargetMismatchError(
                 f"role lacks SELECT on {schema}.{name}",
                 hint="a backup needs USAGE on the schema and SELECT on its tables",
+            )
+        if name == emptied and is_standby:
+            raise TargetMismatchError(
+                f"{schema}.{name} cannot be emptied: the server is a standby",
+                hint="connect to the primary server",
             )
         if name == emptied and not may_truncate:
             raise TargetMismatchError(
@@ -168,11 +221,11 @@ def _describe(
     emptied: bool,
 ) -> Relation:
     full = f"{name.schema}.{name.name}"
-    cur.execute(_DESCRIBE, [name.oid])
+    cur.execute(_DESCRIBE, [name.oid, name.schema, name.name])
     row = cur.fetchone()
     if row is None or row[0] != name.kind:
         raise TargetChangedError(f"{full} was replaced a moment ago", hint="back up again")
-    _, is_heap, has_policies, populated, pages, size, referenced_by = row
+    _, is_heap, has_policies, populated, pages, size, referenced_by, inherited_by = row
     if has_policies:
         raise TargetMismatchError(
             f"policies of {full} hide rows from this role",
@@ -186,7 +239,12 @@ def _describe(
     kept = tuple(column for column in columns if not column.generated)
     if not kept:
         raise TargetMismatchError(f"{full} has no columns that could be backed up")
-    cur.execute(_KEYS, [name.oid])
+    cur.execute(_NULLS_STAND, [name.oid])
+    nulls = {row[0] for row in cur.fetchall()}
+    kept = tuple(evolve(c, not_null=c.not_null and c.name not in nulls) for c in kept)
+    cur.execute(_TEXT_ONLY, [name.oid])
+    text_only = tuple(cur.fetchall())
+    cur.execute(_KEYS, {"oid": name.oid})
     keys = [(kind, tuple(names)) for kind, names in cur.fetchall()]
     in_stretches = is_heap and facts.server_version >= _TID_RANGE_VERSION
     code = find_attached_code(cur, name.oid) if emptied and name.kind in ("r", "p") else ()
@@ -203,5 +261,7 @@ def _describe(
         unique=tuple(names for kind, names in keys if kind == "u"),
         indexes=indexes,
         referenced_by=tuple(referenced_by),
+        inherited_by=tuple(inherited_by),
+        text_only=text_only,
         truncate_code=tuple(one for one in code if "TRUNCATE" in one.events and one.strangers),
     )

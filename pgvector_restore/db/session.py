@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-__all__ = ["close_search_path", "configure_session"]
+__all__ = ["begin_reading", "close_search_path", "configure_session", "lift_limits"]
 
 #: Names are qualified, policies raise instead of hiding rows, and no limit that was meant for an
 #: application's statements ends a restore (``pg_restore`` sets them to 0 as well).
@@ -19,6 +19,8 @@ _SESSION = {
     "row_security": "off",
     # Else planning a query evaluates CHECKs of the table: code of its owner.
     "constraint_exclusion": "off",
+    # Else names of types come in quotes.
+    "quote_all_identifiers": "off",
 }
 
 #: The server ends a transaction whose client has been silent between two statements for so long:
@@ -40,15 +42,37 @@ def configure_session(
         statement_timeout_s: Seconds a statement may take; ``None``: any number.
     """
     settings = {
+        **_no_limits(cur),
         "statement_timeout": _milliseconds(statement_timeout_s or 0),
         "idle_in_transaction_session_timeout": _milliseconds(_IDLE_TIMEOUT_S),
         "lock_timeout": _milliseconds(lock_timeout_s),
-    } | _SESSION
-    if cur.connection.info.server_version >= _TRANSACTION_TIMEOUT_VERSION:
-        settings["transaction_timeout"] = "0"
+        **_SESSION,
+    }
     for name, value in settings.items():
         # SET, not set_config(): a SELECT would take the transaction's snapshot.
         cur.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+
+
+def begin_reading(cur: psycopg.Cursor[Any]) -> None:
+    """Nothing is written in this transaction, and nobody's is waited for.
+
+    A serializable one that is DEFERRABLE, which a role may have as its default, waits with its
+    first query for the end of all others.
+    """
+    cur.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY")
+
+
+def lift_limits(cur: psycopg.Cursor[Any]) -> None:
+    """No limit of role or database ends this transaction; for as long as it is not configured."""
+    for name, value in _no_limits(cur).items():
+        cur.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+
+
+def _no_limits(cur: psycopg.Cursor[Any]) -> dict[str, str]:
+    limits = {"statement_timeout": "0"}
+    if cur.connection.info.server_version >= _TRANSACTION_TIMEOUT_VERSION:
+        limits["transaction_timeout"] = "0"
+    return limits
 
 
 def close_search_path(cur: psycopg.Cursor[Any]) -> None:

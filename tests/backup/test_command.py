@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import Any
 
 from pgvector_restore import open_store
 from tests.backup.kit import COLLECTION, EMBEDDING, fill_langchain
@@ -65,3 +67,27 @@ def test_errors(g2_dsn: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     done = run_command("backup", tmp_path / "file", "--dsn", g2_dsn)
     assert done.code == 3
+
+
+def test_a_connection_that_is_lost_is_told_once(g2_dsn: str, tmp_path: Path) -> None:
+    """And not as the driver's pool tells it."""
+
+    def end(conn: Any) -> None:
+        while not conn.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        ).fetchone():
+            pass
+
+    with connect(g2_dsn) as other, connect(g2_dsn) as watching, other.transaction():
+        other.execute(f"LOCK TABLE {EMBEDDING} IN ACCESS EXCLUSIVE MODE")
+        thread = threading.Thread(target=end, args=[watching])
+        thread.start()
+        done = run_command("backup", tmp_path, "--dsn", g2_dsn)
+        thread.join()
+    assert done.code == 5
+    assert done.err == (
+        "error: server is shutting down or starting up: terminating connection due to"
+        " administrator command\nhint: try again in a moment\n"
+    )
+    assert open_store(tmp_path).catalog().sets == ()

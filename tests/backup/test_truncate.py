@@ -133,6 +133,13 @@ def test_partitioned(dsn: str, tmp_path: Path) -> None:
             "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10);"
             "INSERT INTO p VALUES (1), (2)"
         )
+        conn.execute("ALTER TABLE p1 ADD PRIMARY KEY (id); CREATE TABLE r (id int REFERENCES p1)")
+    with pytest.raises(TargetMismatchError) as caught:
+        backup(tmp_path, dsn, tables="p", truncate_after=True)
+    assert str(caught.value) == "public.p cannot be emptied: public.r refers to it"
+    assert files(tmp_path) == []
+    with connect(dsn) as conn:
+        conn.execute("DROP TABLE r")
     report = backup(tmp_path, dsn, tables="p", truncate_after=True)
     assert report.rows_removed == 2
     assert content(dsn, "p") == []

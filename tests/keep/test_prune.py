@@ -4,9 +4,11 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from attrs import evolve
@@ -28,6 +30,7 @@ from pgvector_restore.restorer import Restorer
 from pgvector_restore.storage import BackupStore, open_store
 from pgvector_restore.storage._local import LocalStore
 from pgvector_restore.storage._paths import local_place
+from pgvector_restore.storage._wrapping import WrappingStore
 from tests.disks import unmount
 from tests.keep.conftest import DAY, NOW, Write
 
@@ -398,10 +401,30 @@ def test_somebody_else_removes_a_set_meanwhile(root: Path, write: Write) -> None
     assert keys(root) == set(stay)
 
 
-@pytest.mark.parametrize("removed", [0, 1])
-def test_called_off_between_two_sets(root: Path, write: Write, removed: int) -> None:
+@pytest.mark.parametrize(("looks", "removed"), [(0, 0), (2, 0), (3, 0), (4, 1)])
+def test_called_off_between_two_sets(root: Path, write: Write, looks: int, removed: int) -> None:
     made = [write(stamp, manifest=True) for stamp in (_A, _B, _C)]
     with pytest.raises(CancelledError, match="what was removed before"):
-        prune(open_store(str(root)), _LAST, now=NOW, cancel=_After(removed))
-    # The oldest goes first, and no set is left in part.
+        prune(open_store(str(root)), _LAST, now=NOW, cancel=_After(looks))
+    # Once all were looked at, the oldest goes first, and no set is left in part.
     assert keys(root) == {key for keys_of in made[removed:] for key in keys_of}
+
+
+class _Distant(WrappingStore):
+    """Opens nothing before two ask for something."""
+
+    def __init__(self, inner: BackupStore) -> None:
+        super().__init__(inner)
+        self.is_local = False
+        self._both = threading.Barrier(2)
+
+    def open(self, key: str, start: int = 0, end: int | None = None) -> BinaryIO:
+        self._both.wait(30)
+        return super().open(key, start, end)
+
+
+def test_over_a_network_several_sets_are_looked_at_at_once(root: Path, write: Write) -> None:
+    for stamp in (_A, _B, _C, "20260104_000000"):
+        write(stamp, manifest=True)
+    report = prune(_Distant(open_store(str(root))), KeepRules(last=3), dry_run=True, now=NOW)
+    assert [one.backup.timestamp for one in report.removed] == [_A]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from pgvector_restore.errors import OptionError
+from pgvector_restore.errors import OptionError, quoted
 from pgvector_restore.storage._archive import StoredArchive
 from pgvector_restore.storage._local import LocalStore
 from pgvector_restore.storage._paths import (
@@ -76,6 +76,11 @@ def _remote_archive(
     """An archive in another store; options are that store's, or by protocol as fsspec's are."""
     parent, name, folder = remote_archive(place.path)
     protocol = next(iter(protocols(parent)), "")
+    if protocol == "zip":
+        raise OptionError(
+            f"an archive in an archive is not read: {quoted(place.display)}",
+            hint="unpack the outer one",
+        )
     given = storage_options.get(protocol) if storage_options is not None else None
     if isinstance(given, Mapping):
         storage_options = given

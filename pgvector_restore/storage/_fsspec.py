@@ -36,9 +36,10 @@ from pgvector_restore.storage._guard import (
     translated,
     walk,
 )
+from pgvector_restore.storage._hints import hint_for, no_such_store
 from pgvector_restore.storage._paths import Place, protocols
 from pgvector_restore.storage._protocols import Stream, install_line, protocol_row
-from pgvector_restore.storage._sftp import has_ended
+from pgvector_restore.storage._sftp import has_ended, sftp_file_system
 from pgvector_restore.storage._streams import source_of
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
 from pgvector_restore.storage.writing import WritableStore, refuse_writing
@@ -81,8 +82,8 @@ class FsspecStore(WritableStore):
         self._root = ""
         try:
             self._fs  # noqa: B018 - what is wrong with the address is said here
-        except BackupNotFoundError as exc:  # an archive that a chain leads through
-            raise BackupNotFoundError(f"no such store: {quoted(place.display)}") from exc
+        except BackupNotFoundError as exc:  # an archive that a chain leads through, a file of keys
+            raise no_such_store(place.display, exc) from exc
         self.is_shared = "memory:" not in place.path
         # Caches are looked into in two steps: one that is emptied in between breaks a listing.
         self._listing = threading.Lock()
@@ -115,10 +116,7 @@ class FsspecStore(WritableStore):
         return self._place.display
 
     def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
-        """List afresh, by the storage's own listing or folder by folder.
-
-        See :meth:`BackupStore.list`.
-        """
+        """List afresh, as the storage does or by folders; see :meth:`BackupStore.list`."""
         with translated(self.url), self._listing:
             self._fs.invalidate_cache()
         if _lists_trees(self._fs):
@@ -259,11 +257,13 @@ def _connect(url: str, options: Mapping[str, object], kind: Stream | None) -> tu
             from pgvector_restore.storage import _azure  # noqa: PLC0415 - the extra is there
 
             return _azure.azure_file_system(url, own)
+        if kind == "sftp":
+            return sftp_file_system(url, own)
         return cast("tuple[Any, str]", fsspec.url_to_fs(url, **own))
     except (TypeError, ValueError) as exc:
         raise OptionError(
             f"the file system refuses its options or its address: {type(exc).__name__}",
-            hint="storage_options are the keywords of fsspec's class for that protocol",
+            hint=hint_for(exc) or "storage_options are keywords of fsspec's class for the protocol",
         ) from exc
 
 

@@ -18,6 +18,7 @@ from pgvector_restore.errors import (
     quoted,
 )
 from pgvector_restore.model import ObjectInfo
+from pgvector_restore.storage._hints import ARCHIVED, code_of, hint_for
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -100,13 +101,16 @@ def translated(what: str, verb: Literal["read", "write"] = "read") -> Iterator[N
             ) from exc
         raise BackupNotFoundError(f"no such file: {quoted(what)}") from exc
     except Exception as exc:
+        hint = hint_for(exc)
+        if code_of(exc) == ARCHIVED:
+            raise StoreError(f"cannot {verb} {quoted(what)}: it is archived", hint=hint) from exc
         if is_refusal(exc):
-            raise StoreError(f"no permission to {verb} {quoted(what)}") from exc
+            raise StoreError(f"no permission to {verb} {quoted(what)}", hint=hint) from exc
         why = (isinstance(exc, OSError) and exc.errno and exc.strerror) or type(exc).__name__
         full = isinstance(exc, OSError) and exc.errno in _NO_ROOM
         raise StoreError(
             f"cannot {verb} {quoted(what)}: {why}",
-            hint="make room there; nothing was published" if full else None,
+            hint="make room there; nothing was published" if full else hint,
         ) from exc
 
 

@@ -28,8 +28,11 @@ __all__ = [
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(?:://|::)")
 _PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+")
 _LOCAL_URL = re.compile(r"(?:file|local):(?=/)", re.IGNORECASE)
-# Two colons within a password start no link.
-_LINK = re.compile(rf"::(?={_PROTOCOL.pattern}(?:://|::|\Z)|/|[^@]*\Z)")
+# Two colons within a password start no link, nor do those of an IPv6 address in its brackets.
+_LINK = re.compile(
+    rf"::(?![0-9A-Fa-f:.]*(?:%[^\]/]*)?\])(?={_PROTOCOL.pattern}(?:://|::|\Z)|/|[^@]*\Z)"
+)
+_WEB = ("http://", "https://")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -92,7 +95,7 @@ def display_url(url: str) -> str:
     >>> display_url("s3://key:secret@bucket/x?token=1")
     's3://bucket/x'
     """
-    return "::".join(_without_secrets(link) for link in _LINK.split(url))
+    return "::".join(_without_secrets(link) for link in _links(url))
 
 
 def protocols(url: str) -> tuple[str, ...]:
@@ -101,7 +104,7 @@ def protocols(url: str) -> tuple[str, ...]:
     >>> protocols("simplecache::s3://bucket/x")
     ('simplecache', 's3')
     """
-    names = [link.partition("://")[0] for link in url.split("::")]
+    names = [link.partition("://")[0] for link in _links(url)]
     return tuple(name for name in names if _PROTOCOL.fullmatch(name))
 
 
@@ -133,13 +136,22 @@ def remote_archive(url: str) -> tuple[str, str, str]:
     """
     first, *others = _LINK.split(url)
     outer, query = "::".join(others), ""
-    on_the_web = outer.lower().startswith(("http://", "https://"))
+    on_the_web = outer.lower().startswith(_WEB)
     if on_the_web:
         outer, mark, query = outer.partition("#")[0].partition("?")
         query = mark + query
     parent, _, name = outer.rpartition("/")
     parent += "/" if parent.endswith("/") else ""
     return parent + query, unquote(name) if on_the_web else name, first.partition("://")[2]
+
+
+def _links(url: str) -> list[str]:
+    """The parts of a chain; nothing is behind a web server, whatever its query holds."""
+    found = _LINK.split(url)
+    for number, link in enumerate(found):
+        if link.lower().startswith(_WEB):
+            return [*found[:number], "::".join(found[number:])]
+    return found
 
 
 def _without_secrets(link: str) -> str:

@@ -81,6 +81,8 @@ _SFTP = Protocol(
         "keepalive_interval": READ_S // 4,
         "keepalive_count_max": 3,
         "window": 8 << 20,
+        # As folders of this machine have them: names may be any bytes.
+        "sftp_client_kwargs": {"path_errors": "surrogateescape"},
     },
     writes="rename",
 )

@@ -100,6 +100,7 @@ class AheadSource:
         self._stall_s = stall_s
         self._piece = memoryview(first)
         self._closed = False
+        self._failure: Exception | None = None
         self._next: Future[bytes] | None = self._ask()
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
@@ -135,6 +136,8 @@ class AheadSource:
 
     async def _fill(self) -> bytes:
         """A whole piece: bodies come in some 100 KB at a time, each worth no change of threads."""
+        if self._failure is not None:
+            raise self._failure
         parts: list[bytes] = []
         missing = self._piece_bytes
         try:
@@ -144,9 +147,11 @@ class AheadSource:
                     break
                 parts.append(data)
                 missing -= len(data)
-        except Exception:
-            if not self._closed:
+        except Exception as exc:
+            if not self._closed and not parts:
                 raise  # or nobody would ask for it, and asyncio complain of that
+            # What has come counts: a connection that breaks after each 1 MiB gets on as well.
+            self._failure = exc
         return b"".join(parts)
 
 

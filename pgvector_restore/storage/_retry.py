@@ -31,6 +31,9 @@ _log = logging.getLogger(__name__)
 #: seconds between attempts: about 5 s together.
 _FAILURES, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5, 0.2, 3.0
 
+#: Seconds that a storage may ask to be left alone for; after those it is asked all the same.
+_LONGEST_WISH_S = 30.0
+
 #: What another attempt does not mend, as rights: calls that the storage does not understand.
 _FINAL = (NotImplementedError, TypeError, ValueError, LookupError)
 
@@ -138,8 +141,17 @@ class _Budget:
         pause = None if _is_final(exc) else next(self._left, None)
         if pause is None:
             raise exc
+        pause = max(pause, min(_wished(exc), _LONGEST_WISH_S))
         _log.info("%s: trying again in %.1f s: %s", self._what, pause, exc)
-        time.sleep(pause)
+        _wait(pause)
+
+
+_wait = time.sleep
+
+
+def _wished(exc: StoreError) -> float:
+    """Seconds before another attempt that the storage itself has named."""
+    return float(getattr(exc.__cause__, "retry_after_s", 0.0))
 
 
 def _is_final(exc: StoreError) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from pgvector_restore.storage._reading import STALL_S, AheadSource
 
-__all__ = ["SftpSink", "has_ended", "in_loop", "rename", "sftp_source"]
+__all__ = ["SftpSink", "has_ended", "in_loop", "rename", "sftp_file_system", "sftp_source"]
 
 T = TypeVar("T")
 
@@ -18,6 +18,20 @@ T = TypeVar("T")
 #: connection is idle after each for as long as an answer takes: 34 of 40 MB/s were left over 20 ms.
 #: What may come without a word of ours has to be more than that (``window`` in ``_protocols``).
 _AT_ONCE = 2
+
+
+def sftp_file_system(url: str, options: Mapping[str, object]) -> tuple[Any, str]:
+    """The file system of a URL and the path in it; fsspec takes an IPv6 address for a chain.
+
+    Args:
+        url: ``sftp://user@host/folder``.
+        options: Keywords of sshfs.
+    """
+    from sshfs import SSHFileSystem  # noqa: PLC0415 - the extra is there
+
+    of_url = SSHFileSystem._get_kwargs_from_urls(url)  # noqa: SLF001 - as fsspec's url_to_fs
+    fs = SSHFileSystem(**{**of_url, **options})
+    return fs, str(SSHFileSystem._strip_protocol(url))  # noqa: SLF001 - the same
 
 
 async def _bounded(fs: Any, work: Awaitable[T]) -> T:  # noqa: ANN401 - sshfs has no types

@@ -56,15 +56,20 @@ class Body:
         """One read. http.client itself takes a connection that ends for the end of the body."""
         if self._cut is not None:
             raise self._cut
+        view = memoryview(buffer).cast("B")
+        if self._left is not None:
+            view = view[: self._left]
+        if not view:
+            return 0
         try:
-            count = self._answer.readinto(buffer)
+            count = self._answer.readinto(view)
         except http.client.IncompleteRead as exc:
             self._cut = exc
             count = len(exc.partial)  # it is in the buffer
             if not count:
                 raise
         if self._left is not None:
-            if not count and self._left > 0 and len(buffer):
+            if not count:
                 raise http.client.IncompleteRead(b"", self._left)
             self._left -= count
         return count

@@ -6,6 +6,7 @@ import base64
 import http.client
 import re
 import ssl
+import string
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -68,7 +69,7 @@ class Site:
         #: URL of the folder, without login and query.
         self.root = urlunsplit((parts.scheme, host, f"{path}/", "", ""))
         #: Goes along with every request, with its question mark.
-        self.query = f"?{quote(parts.query, safe=f'{_SAFE}?')}" if parts.query else ""
+        self.query = f"?{quote(parts.query, safe=string.punctuation)}" if parts.query else ""
         #: Headers for the named host alone.
         self.secret = _secret_headers(options, parts)
         #: Seconds without a byte after which it is given up.
@@ -164,10 +165,17 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         secret: Headers for that.
     """
 
-    http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
-
     def __init__(self, secret: Mapping[str, str]) -> None:
         self._secret = secret
+
+    def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:  # noqa: ANN401 - as urllib has it
+        """Go there, if it is an address."""
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except ValueError:
+            raise urllib.error.HTTPError(req.full_url, code, msg, headers, fp) from None
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
     def redirect_request(
         self,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
-from pgvector_restore.errors import BackupNotFoundError, quoted
+from pgvector_restore.errors import BackupNotFoundError, StoreError, quoted
 from pgvector_restore.model import ObjectInfo
 from pgvector_restore.storage._archive import StoredArchive
 from pgvector_restore.storage._guard import (
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["ZipStore"]
 
 _log = logging.getLogger(__name__)
+
+#: The bit of an entry that has a password, and the methods that Python knows.
+_ENCRYPTED = 0x1
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 
 
 class ZipStore(ReadOnlyStore):
@@ -84,9 +88,11 @@ class ZipStore(ReadOnlyStore):
         found: dict[str, ObjectInfo] = {}
         for entry in inside:
             key = entry.filename[len(self._folder) :]
-            if not key.startswith(prefix) or entry.is_dir() or not is_key(key):
+            if not key.startswith(prefix) or entry.is_dir():
                 continue
-            if stat.S_ISLNK(entry.external_attr >> 16):
+            if not is_key(key):
+                _log.warning("left out, as it is no relative path: %s", quoted(key))
+            elif stat.S_ISLNK(entry.external_attr >> 16):
                 _log.warning("link not followed: %s", quoted(key))
             elif max_depth is None or key.count("/") < max_depth:
                 found[key] = _describe(key, entry)  # of two by one name the later one counts
@@ -106,6 +112,7 @@ class ZipStore(ReadOnlyStore):
                     raise FileNotFoundError(key) from exc
                 if stat.S_ISLNK(entry.external_attr >> 16):
                     raise FileNotFoundError(key)  # noqa: TRY301 - on its way it closes the archive
+                _check_readable(entry, what)
                 source = _Entry(archive, archive.open(entry))
                 source.skip(start)
         except BaseException:
@@ -130,9 +137,13 @@ class ZipStore(ReadOnlyStore):
                 return _Archive(file)
             except BaseException as exc:
                 with file:
-                    if isinstance(exc, zipfile.BadZipFile) and not isinstance(self._archive, str):
+                    if not isinstance(exc, zipfile.BadZipFile):
+                        raise
+                    if not isinstance(self._archive, str):
                         self._archive.check_size(file)
-                raise
+                raise StoreError(
+                    f"{quoted(self.url)} is no ZIP archive, or not all of one (BadZipFile)"
+                ) from exc
 
 
 class _Archive(zipfile.ZipFile):
@@ -168,6 +179,19 @@ class _Entry:
         """Close both."""
         self._entry.close()
         self._archive.close()
+
+
+def _check_readable(entry: zipfile.ZipInfo, what: str) -> None:
+    """Refuse an entry that zipfile would refuse in words of its own."""
+    if entry.flag_bits & _ENCRYPTED:
+        raise StoreError(
+            f"{quoted(what)} is encrypted", hint="pack the archive again, without a password"
+        )
+    if entry.compress_type not in _METHODS:
+        raise StoreError(
+            f"{quoted(what)} is packed by a method that is not known: {entry.compress_type}",
+            hint="pack the archive again with the method deflate",
+        )
 
 
 def _describe(key: str, entry: zipfile.ZipInfo) -> ObjectInfo:

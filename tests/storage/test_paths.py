@@ -126,3 +126,20 @@ def test_any_text_is_a_place_or_refused(text: str, windows: bool) -> None:  # no
         return
     assert place.display
     assert not windows or place.protocol or "\\" not in place.display
+
+
+@pytest.mark.parametrize(
+    ("url", "display", "found"),
+    [
+        ("http://me:c4@[::1]:80/x?sig=c4", "http://[::1]:80/x", ("http",)),
+        ("zip://in::https://me:c4@[2001:db8::1]/x?a::c4", "zip://in::https://[2001:db8::1]/x",
+         ("zip", "https")),
+        ("https://h/x?a=b::c4", "https://h/x", ("https",)),
+        ("simplecache::HTTPS://h/x?a=b::c4", "simplecache::HTTPS://h/x", ("simplecache", "HTTPS")),
+        ("sftp://me:c4@[fe80::1%eth0]:22/x", "sftp://[fe80::1%eth0]:22/x", ("sftp",)),
+        ("sftp://me:c4::c4@h/x", "sftp://h/x", ("sftp",)),
+    ],
+)  # fmt: skip
+def test_colons_that_start_no_link(url: str, display: str, found: tuple[str, ...]) -> None:
+    assert display_url(url) == display
+    assert protocols(url) == found

@@ -244,10 +244,48 @@ def test_odd_entries(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         archive.writestr(link, b"good.csv")
     store = open_store(f"zip://{path}")
     assert [info.key for info in store.list()] == ["good.csv"]
-    assert [record.getMessage() for record in caplog.records] == ['link not followed: "link.csv"']
+    names = ("../out.csv", "/root.csv", "a//b.csv")
+    assert [record.getMessage() for record in caplog.records] == [
+        *(f'left out, as it is no relative path: "{name}"' for name in names),
+        'link not followed: "link.csv"',
+    ]
     for key in ("link.csv", "../out.csv", "folder"):
         with pytest.raises(BackupNotFoundError):
             store.open(key)
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "message"),
+    [
+        (8, 0x1, r'x\.csv" is encrypted'),
+        (10, 9, r'x\.csv" is packed by a method that is not known: 9'),
+        (10, 99, "method that is not known: 99"),
+    ],
+)
+def test_entries_that_cannot_be_unpacked(
+    tmp_path: Path, offset: int, value: int, message: str
+) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.csv", DATA)
+    packed = bytearray((tmp_path / "x.zip").read_bytes())
+    packed[packed.rindex(b"PK\1\2") + offset] = value
+    (tmp_path / "x.zip").write_bytes(packed)
+    with pytest.raises(StoreError, match=message) as caught:
+        open_store(f"zip://{tmp_path}/x.zip").open("x.csv")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_methods(tmp_path: Path, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", method) as archive:
+        archive.writestr("x.csv", DATA)
+    with open_store(f"zip://{tmp_path}/x.zip").open("x.csv", 7) as stream:
+        assert stream.read() == DATA[7:]
+
+
+def test_archive_in_an_archive(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="an archive in an archive is not read"):
+        open_store(f"zip://::zip://in.zip::file://{tmp_path}/x.zip")
 
 
 def test_archive_takes_no_options(tmp_path: Path) -> None:

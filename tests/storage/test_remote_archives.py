@@ -177,7 +177,7 @@ def test_archive_replaced_while_it_is_read(archived: Place) -> None:
 @pytest.mark.parametrize("data", [b"", b"no archive", b"x" * 100_000])
 def test_what_is_no_archive(archived: Place, data: bytes) -> None:
     archived.put(data)
-    with pytest.raises(StoreError, match=r"cannot read .*: BadZipFile") as caught:
+    with pytest.raises(StoreError, match="is no ZIP archive, or not all of one") as caught:
         list(archived.store().list())
     assert not isinstance(caught.value, BackupNotFoundError | StoreChangedError)
 

@@ -23,6 +23,7 @@ from s3fs import S3FileSystem
 from pgvector_restore.errors import (
     BackupExistsError,
     BackupNotFoundError,
+    OptionError,
     PgvectorRestoreError,
     StoreChangedError,
     StoreError,
@@ -49,6 +50,7 @@ from tests.storage.serving import (
     sftp_options,
 )
 from tests.storage.tcp_proxy import TcpProxy
+from tests.storage.web import web_server
 
 DATA = bytes(range(256)) * 4096 * 12  # 12 MiB: more than is read ahead or uploaded at a time
 _numbers = itertools.count(1)
@@ -551,3 +553,73 @@ def test_bucket_that_is_not_there(cloud: Remote) -> None:
         put(store, "x.bin", b"1")
     with pytest.raises(BackupNotFoundError):
         store.delete("x.bin")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "hint"),
+    [
+        (403, "InvalidObjectState", r"cannot read .*x\.csv.: it is archived", "archive"),
+        (400, "ExpiredToken", r"no permission to read .*x\.csv", "login has expired"),
+        (403, "RequestTimeTooSkewed", "no permission to read", "clock"),
+    ],
+)
+def test_refusals_of_s3_are_told_apart(
+    tmp_path: Path, status: int, code: str, message: str, hint: str
+) -> None:
+    body = f"<Error><Code>{code}</Code><Message>it is so</Message></Error>".encode()
+    with web_server(tmp_path) as server:
+        head = f"HTTP/1.1 {status} x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        server.answers["/bucket/x.csv"] = head + body
+        store = open_store("s3://bucket", storage_options=s3_options({"endpoint": server.url}))
+        with pytest.raises(StoreError, match=message) as caught:
+            store.open("x.csv")
+        assert hint in str(caught.value.hint)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("option", ["known_hosts", "client_keys"])
+def test_file_of_keys_that_is_not_there(sftp: Remote, tmp_path: Path, option: str) -> None:
+    name = str(tmp_path / "missing")
+    given: Any = [name] if option == "client_keys" else name
+    with pytest.raises(BackupNotFoundError, match="no such store") as caught:
+        sftp.store(**{option: given})
+    assert name in str(caught.value.hint)
+
+
+def test_key_that_is_not_opened(sftp: Remote, tmp_path: Path) -> None:
+    key = asyncssh.generate_private_key("ssh-rsa")
+    key.write_private_key(tmp_path / "key", "pkcs8-pem", passphrase="c4nary")
+    for more in ({}, {"passphrase": "wrong-c4nary"}):
+        with pytest.raises(OptionError, match="KeyImportError") as caught:
+            sftp.store(client_keys=[str(tmp_path / "key")], **more)
+        assert "passphrase" in str(caught.value.hint)
+        assert "c4nary" not in f"{caught.value} {caught.value.__cause__}"
+
+
+def test_names_of_any_bytes_over_sftp(sftp: Remote) -> None:
+    store = sftp.store()
+    put(store, "x.csv", b"1")
+    name = os.fsdecode(b"caf\xe9.csv")
+    (Path(sftp.url.partition(str(sftp.proxy.port))[2]) / name).write_bytes(b"2")
+    assert [info.key for info in store.list()] == [name, "x.csv"]
+    assert read(store, name) == b"2"
+
+
+@pytest.mark.parametrize("protocol", ["s3", "gs"])
+def test_small_progress_is_progress(
+    protocol: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Less than is read ahead comes over each connection."""
+    monkeypatch.setattr(_wide, "_ENOUGH_BYTES_PER_S", 0.0)
+    remote: Remote = request.getfixturevalue(protocol)
+    store = remote.store()
+    put(store, "x.bin", DATA)
+    remote.proxy.reset()
+    remote.proxy.cut_after = 1 << 20
+    found = read(store, "x.bin")
+    assert (len(found), hash(found)) == (len(DATA), hash(DATA))  # a difference is 12 MiB long
+
+
+def test_hosts_by_ipv6(sftp: Remote) -> None:
+    with pytest.raises(StoreError, match=r"cannot read .sftp://\[::1\]:1/x"):
+        open_store("sftp://me:secret@[::1]:1/x", storage_options=sftp.options)

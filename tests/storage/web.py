@@ -45,6 +45,10 @@ class WebServer(ThreadingHTTPServer):
         self.requests: list[tuple[str, str, str | None]] = []
         #: Who asked, with the port: one for each connection.
         self.clients: set[Any] = set()
+        #: Status and target of what a path leads to.
+        self.redirects: dict[str, tuple[int, str]] = {}
+        #: What is sent for a path, byte for byte.
+        self.answers: dict[str, bytes] = {}
         #: Values of ``Authorization`` that came.
         self.logins: list[str | None] = []
 
@@ -91,6 +95,16 @@ class _Handler(SimpleHTTPRequestHandler):
         server.requests.append((self.command, self.path, wanted))
         server.clients.add(self.client_address)
         server.logins.append(self.headers.get("Authorization"))
+        path_alone = self.path.partition("?")[0]
+        if path_alone in server.answers:
+            self.close_connection = True
+            self.wfile.write(server.answers[path_alone])
+            return
+        if path_alone in server.redirects:
+            status, target = server.redirects[path_alone]
+            self.send_response(status)
+            self._send_headers({"Location": target, "Content-Length": "0"})
+            return
         if self.command == "HEAD" and server.head_status:
             self.send_error(server.head_status)
             return

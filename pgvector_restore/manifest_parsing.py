@@ -26,6 +26,7 @@ __all__ = ["parse_manifest"]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _STAMP = re.compile(r"[0-9]{8}_[0-9]{6}")
+_TYPE = re.compile(r".{0,255}", re.DOTALL)
 #: No folder of any system takes a longer name, and no server knows one of a table or column.
 _MAX_NAME_BYTES = 255
 
@@ -247,7 +248,7 @@ def _lists(found: _Reader, key: str) -> tuple[tuple[str, ...], ...]:
 def _column(found: _Reader) -> ManifestColumn:
     return ManifestColumn(
         found.name("name"),
-        found.name("type_name"),
+        found.text("type_name", _TYPE),
         found.flag("not_null"),
         found.number_or_none("dimensions"),
         found.number_or_none("position"),

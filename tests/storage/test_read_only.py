@@ -129,7 +129,11 @@ def test_read_goes_on_where_it_was_cut(server: WebServer) -> None:
     assert ranges == [None, "bytes=300000-", "bytes=600000-", "bytes=900000-"]
 
 
-def test_file_replaced_between_two_reads_is_noticed(server: WebServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [{}, {"ETag": None}], ids=["etag", "time alone"])
+def test_file_replaced_between_two_reads_is_noticed(
+    server: WebServer, tmp_path: Path, told: dict[str, str | None]
+) -> None:
+    server.headers = told
     server.cut_after = 300_000
     with open_store(f"{server.url}/data").open("x.csv") as stream:
         assert stream.read(1000) == DATA[:1000]

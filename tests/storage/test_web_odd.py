@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import ssl
 import subprocess
@@ -19,7 +18,6 @@ from pgvector_restore.errors import (
     BackupNotFoundError,
     OptionError,
     PgvectorRestoreError,
-    StoreChangedError,
     StoreError,
 )
 from pgvector_restore.storage import _retry, open_store
@@ -208,17 +206,6 @@ def test_server_that_says_when_to_come_again(
     server.busy, server.busy_headers = 1, header
     assert read(f"{server.url}/data") == DATA
     assert pauses == [pause]
-
-
-def test_version_by_time_alone(server: WebServer, tmp_path: Path) -> None:
-    server.headers = {"ETag": None}
-    server.cut_after = 300_000
-    with open_store(f"{server.url}/data").open("x.csv") as stream:
-        assert stream.read(1000) == DATA[:1000]
-        (tmp_path / "data" / "x.csv").write_bytes(DATA[::-1])
-        os.utime(tmp_path / "data" / "x.csv", (1, 1))
-        with pytest.raises(StoreChangedError, match="was replaced while it was read"):
-            stream.read()
 
 
 def test_etag_that_grows_strong(server: WebServer) -> None:

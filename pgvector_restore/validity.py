@@ -50,7 +50,7 @@ def problems_of(
 
 
 def _problem(store: BackupStore, backup: BackupSet, clock: float) -> str | None:
-    if backup.backup_date - _AHEAD > datetime.fromtimestamp(clock):  # noqa: DTZ006 - local as well
+    if backup.backup_date > datetime.fromtimestamp(clock) + _AHEAD:  # noqa: DTZ006 - local as well
         return "its time lies ahead of the clock"
     for file in backup.files:
         for info in file.objects:

@@ -549,6 +549,7 @@ def test_a_set_that_lies_ahead_counts_for_nothing(root: Path, write: Write) -> N
     far = f"{datetime.fromtimestamp(NOW + 27 * 3600):%Y%m%d_%H%M%S}"  # noqa: DTZ006
     stay = write("20990101_000000") + write(far) + write(f"{day}_000000")
     write(_A)
+    write("00010101_000000")
     for rules in (_LAST, KeepRules(within_days=7)):
         report = run(root, rules)
         for one in report.decisions[:2]:

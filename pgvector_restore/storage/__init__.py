@@ -17,7 +17,7 @@ from pgvector_restore.storage._paths import (
     remote_archive,
 )
 from pgvector_restore.storage._plugins import environment_options, plugin_store
-from pgvector_restore.storage._protocols import PROTOCOLS
+from pgvector_restore.storage._protocols import PROTOCOLS, protocol_row
 from pgvector_restore.storage._retry import retrying
 from pgvector_restore.storage._web import WebStore
 from pgvector_restore.storage._zip import ZipStore
@@ -108,6 +108,9 @@ def _remote(
         store = plugin_store(place, layout, storage_options)
         if store is not None:
             return store
+    wanted = protocol_row(place.protocol or "").names
+    if wanted and not place.display.partition("://")[2].strip("/"):
+        raise OptionError(f"no {wanted} in {quoted(place.display)}")
     # Only here: fsspec is not needed for the others and takes a while to import.
     from pgvector_restore.storage._fsspec import FsspecStore  # noqa: PLC0415
 

@@ -38,6 +38,8 @@ class Protocol:
     writes: Literal["upload", "rename"] | None = None
     #: Reads come as one stream of the storage's own; ``None``: as fsspec's file asks for them.
     streams: Stream | None = None
+    #: What a URL has to name; ``None``: nothing.
+    names: str | None = None
 
 
 # Listings are remembered by some file systems, and what is opened is looked up in them: off.
@@ -47,6 +49,7 @@ _S3 = Protocol(
     defaults={"use_listings_cache": False},
     writes="upload",
     streams="s3",
+    names="bucket",
 )
 _GOOGLE = Protocol(
     "Google Cloud Storage",
@@ -54,6 +57,7 @@ _GOOGLE = Protocol(
     defaults={"use_listings_cache": False},
     writes="upload",
     streams="gs",
+    names="bucket",
 )
 _AZURE = Protocol(
     "Azure Blob Storage",
@@ -65,6 +69,7 @@ _AZURE = Protocol(
     },
     writes="upload",
     streams="az",
+    names="container",
 )
 # fsspec's own, over paramiko, trusts any host and is not made for several threads.
 # sshfs trusts any host unless told otherwise; asyncssh reads an empty tuple as ~/.ssh/known_hosts.

@@ -282,6 +282,15 @@ def test_unknown_protocol() -> None:
     assert "canary" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "what"), [("s3://", "bucket"), ("gs:///", "bucket"), ("az://?x=canary", "container")]
+)
+def test_url_without_a_bucket(url: str, what: str) -> None:
+    with pytest.raises(OptionError, match=f"no {what} in ") as caught:
+        open_store(url, storage_options={"key": "canary"})
+    assert "canary" not in str(caught.value)
+
+
 def test_missing_package() -> None:
     known_implementations["needsmore"] = {"class": "no_such_package.Fs", "err": "Install more"}
     with pytest.raises(MissingExtraError, match="not installed") as caught:

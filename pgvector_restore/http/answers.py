@@ -64,6 +64,13 @@ _ERRORS: dict[str, Answer] = {
     "IncompleteBackupError": _answer(
         409, "BACKUP_INCOMPLETE", "the backup is not complete", "备份不完整"
     ),
+    "PruneError": _answer(
+        502,
+        "PRUNE_INCOMPLETE",
+        "some of the backups could not be removed",
+        "部分备份无法删除",
+        can_retry=True,
+    ),
     "StoreChangedError": _answer(
         409, "BACKUP_CHANGED", "a file of the backup has changed", "备份文件已被更改"
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -88,7 +88,7 @@ _SINCE_18 = ("not enforced", "nulls from before the constraint")
 def test_keys(server: EmbeddedServer, tmp_path: Path, case: str, kind: str) -> None:
     if case in _SINCE_18 and server.version < 18:
         pytest.skip("PostgreSQL has it since version 18")
-    _there_and_back(server, tmp_path, KEYS[case], "p", "t", kind=kind)
+    assert _there_and_back(server, tmp_path, KEYS[case], "p", "t", kind=kind).rows > 0
 
 
 def test_a_key_that_is_not_enforced_refuses_no_rows(server: EmbeddedServer, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_key_that_is_not_enforced_refuses_no_rows(server: EmbeddedServer, tmp_
 
 def test_numbers_with_more_digits_than_python_reads(server: EmbeddedServer, tmp_path: Path) -> None:
     ddl = "CREATE TABLE t AS SELECT '[1e5000, 1e-5000]'::jsonb j, '{\"a\": 1e99999}'::json k"
-    _there_and_back(server, tmp_path, ddl, "t")
+    assert _there_and_back(server, tmp_path, ddl, "t").rows == 1
 
 
 def test_what_no_other_database_gets_back_from_binary(dsn: str, tmp_path: Path) -> None:
@@ -244,24 +244,17 @@ def _wait_until_somebody_waits(conn: psycopg.Connection[Any]) -> None:
         pass
 
 
-class _Altered(Dying):
-    """A store; when the first file comes, somebody begins to wait for the table alone."""
+class _Meanwhile(Dying):
+    """A store; something happens when the first file comes."""
 
-    def __init__(self, root: Path, dsn: str) -> None:
+    def __init__(self, root: Path, happens: Callable[[], None]) -> None:
         super().__init__(root)
-        self._dsn = dsn
-        self.thread = threading.Thread(target=self._alter)
-
-    def _alter(self) -> None:
-        with connect(self._dsn) as conn:
-            conn.execute("ALTER TABLE t ADD x int")
+        self._happens = [happens]
 
     @contextmanager
     def create(self, key: str, *, replace: bool = False) -> Iterator[BinaryIO]:
-        if self.thread.ident is None:
-            self.thread.start()
-            with connect(self._dsn) as conn:
-                _wait_until_somebody_waits(conn)
+        if self._happens:
+            self._happens.pop()()
         with super().create(key, replace=replace) as stream:
             yield stream
 
@@ -272,10 +265,21 @@ def test_somebody_waits_for_the_table(dsn: str, tmp_path: Path, jobs: Any) -> No
     """Another connection would wait for him, and he waits for the first one."""
     with connect(dsn) as conn:
         conn.execute(_MANY_ROWS)
-    store = _Altered(tmp_path, dsn)
-    with Backuper(store, dsn) as backuper:
+
+    def alter() -> None:
+        with connect(dsn) as conn:
+            conn.execute("ALTER TABLE t ADD x int")
+
+    thread = threading.Thread(target=alter)
+
+    def begin_to_wait() -> None:
+        thread.start()
+        with connect(dsn) as conn:
+            _wait_until_somebody_waits(conn)
+
+    with Backuper(_Meanwhile(tmp_path, begin_to_wait), dsn) as backuper:
         assert backuper.backup(tables="t", jobs=jobs, lock_timeout_s=20).rows == 2000
-    store.thread.join()
+    thread.join()
 
 
 @pytest.mark.parametrize("kind", ["csv", "binary"])
@@ -318,32 +322,21 @@ def test_another_table_of_that_name_comes_while_it_is_waited_for(dsn: str, tmp_p
     assert content(dsn, "t") == [("(1)",)]
 
 
-class _Ending(Dying):
-    """A store; when the first file comes, all sessions are ended."""
-
-    def __init__(self, root: Path, dsn: str) -> None:
-        super().__init__(root)
-        self._dsn: str | None = dsn
-
-    @contextmanager
-    def create(self, key: str, *, replace: bool = False) -> Iterator[BinaryIO]:
-        dsn, self._dsn = self._dsn, None
-        if dsn is not None:
-            with connect(dsn) as conn:
-                conn.execute(
-                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                )
-        with super().create(key, replace=replace) as stream:
-            yield stream
-
-
 @pytest.mark.usefixtures("four_cores")
 @pytest.mark.parametrize("jobs", ["auto", 3])
 def test_the_connection_with_the_snapshot_is_lost(dsn: str, tmp_path: Path, jobs: Any) -> None:
     with connect(dsn) as conn:
         conn.execute(_MANY_ROWS)
-    with Backuper(_Ending(tmp_path, dsn), dsn) as backuper, pytest.raises(ConnectError):
+
+    def end_all() -> None:
+        with connect(dsn) as conn:
+            conn.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+    store = _Meanwhile(tmp_path, end_all)
+    with Backuper(store, dsn) as backuper, pytest.raises(ConnectError):
         backuper.backup(tables="t", jobs=jobs)
     assert files(tmp_path) == []
 

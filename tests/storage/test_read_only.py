@@ -20,7 +20,7 @@ from pgvector_restore.errors import (
 from pgvector_restore.storage import BackupStore, WritableStore, _retry, open_store
 from pgvector_restore.testing import BackupStoreTests
 from tests.storage.test_contract import LocalFolder
-from tests.storage.web import WebServer, web_server
+from tests.storage.web import WebServer, serving_file, web_server
 
 DATA = bytes(range(256)) * 4000
 
@@ -102,9 +102,7 @@ class TestFolderInZip(TestZip):
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
     monkeypatch.setattr(_retry, "_FIRST_PAUSE_S", 0.0)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "x.csv").write_bytes(DATA)
-    with web_server(tmp_path) as running:
+    with serving_file(tmp_path, DATA) as running:
         yield running
 
 

@@ -22,7 +22,7 @@ from pgvector_restore.errors import (
 )
 from pgvector_restore.storage import _retry, open_store
 from pgvector_restore.storage._web_index import entries
-from tests.storage.web import WebServer, web_server
+from tests.storage.web import WebServer, serving_file, web_server
 
 DATA = bytes(range(256)) * 4000
 
@@ -30,9 +30,7 @@ DATA = bytes(range(256)) * 4000
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
     monkeypatch.setattr(_retry, "_FIRST_PAUSE_S", 0.0)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "x.csv").write_bytes(DATA)
-    with web_server(tmp_path) as running:
+    with serving_file(tmp_path, DATA) as running:
         yield running
 
 

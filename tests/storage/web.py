@@ -72,6 +72,15 @@ def web_server(root: Path) -> Iterator[WebServer]:
             thread.join()
 
 
+@contextmanager
+def serving_file(root: Path, data: bytes) -> Iterator[WebServer]:
+    """A web server of a folder with a file ``data/x.csv``."""
+    (root / "data").mkdir()
+    (root / "data" / "x.csv").write_bytes(data)
+    with web_server(root) as running:
+        yield running
+
+
 class _Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: WebServer

@@ -188,13 +188,3 @@ def test_nothing_prints_but_the_command_line() -> None:
             if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "print"
         ]
         assert not calls, name_of(path)
-
-
-#: What one can read in one sitting; a part of a longer module is a thing of its own.
-MOST_LINES = 300
-
-
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_modules_are_short(path: Path) -> None:
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= MOST_LINES, f"{name_of(path)} has {lines} lines"

@@ -28,11 +28,15 @@ from pgvector_restore.describing import describe_set, parents_first
 from pgvector_restore.dumping import Dump, Dumped
 from pgvector_restore.errors import (
     CancelledError,
+    OptionError,
     OutcomeUnknownError,
     PgvectorRestoreError,
+    StoreChangedError,
+    StoreError,
     TargetError,
 )
 from pgvector_restore.failpoints import reach
+from pgvector_restore.gathering import find_backup
 from pgvector_restore.model import BackupSet, Location
 from pgvector_restore.names import check_file_names
 from pgvector_restore.progress import Phase, Progress, ProgressEvent
@@ -116,6 +120,7 @@ class BackupRun:
         suffix = suffix_of(layout, options)
         self._tell("prepare")
         published: _Published | None = None
+        unfound: PgvectorRestoreError | None = None
         warnings: list[str] = []
         try:
             with snapshot_of(
@@ -125,7 +130,8 @@ class BackupRun:
                 check_emptied(snapshot, emptied)
                 check_form(snapshot, options.format)
                 published = self._publish(snapshot, location, suffix)
-                if emptied is not None:
+                unfound = self._unfound(published.backup)
+                if emptied is not None and unfound is None:
                     self._cancel.check()
                     began = time.perf_counter()
                     snapshot.truncate(published.relation(emptied))
@@ -144,7 +150,15 @@ class BackupRun:
                     ) from exc
                 raise _not_emptied(exc, label, emptied) from exc
             warnings.append(f"after the backup was complete: {exc}")
+        if unfound is not None:
+            self._write_log(published, None)
+            raise StoreError(
+                f"backup {published.backup.label} is complete, but a restore does not find it by"
+                f" its label: {unfound.message}",
+                hint=unfound.hint,
+            ) from unfound
         warnings += self._write_log(published, emptied)
+        warnings += self._unlisted()
         report = self._report(published, emptied, warnings)
         self._tell("done")
         return report
@@ -176,6 +190,28 @@ class BackupRun:
         facts = snapshot.facts
         warnings = new.unmark()
         return _Published(backup, new, facts.label, facts.schema, tables, dumped, tuple(warnings))
+
+    def _unfound(self, backup: BackupSet) -> PgvectorRestoreError | None:
+        """Why the door that restores use does not lead to the set; ``None``: it does."""
+        try:
+            found, _ = find_backup(self._store, backup.label)
+        except (StoreError, OptionError) as exc:
+            return exc
+        if found != backup:
+            return StoreChangedError(f"it leads to other files than those of {backup.label}")
+        return None
+
+    def _unlisted(self) -> list[str]:
+        """A warning where the store cannot be listed as a whole."""
+        try:
+            for _ in self._store.candidates(max_depth=self._store.layout.max_depth):
+                pass
+        except StoreError as exc:
+            return [
+                f"only part of the store can be listed, so list, prune and the label latest are"
+                f" refused: {exc.message}"
+            ]
+        return []
 
     def _dump(
         self, snapshot: Snapshot, tables: Sequence[Relation], new: NewSet, suffix: str

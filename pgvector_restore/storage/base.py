@@ -101,6 +101,15 @@ class BackupStore(ABC):
         key that is not there.
         """
 
+    def candidates(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
+        """What :meth:`list` gives, where it can be part of a backup; other objects may be left out.
+
+        Catalogs are made from it. A store that looks at one folder after the other should override
+        it, and enter only folders that :meth:`Layout.may_use` lets through: one that nobody may
+        read is an error only where backups could be missed.
+        """
+        return self.list(prefix, max_depth=max_depth)
+
     @contextmanager
     def reading(self, key: str = "") -> Iterator[None]:
         """What a storage raises in the block, in the terms of this contract.
@@ -129,7 +138,7 @@ class BackupStore(ABC):
         if task_id is not None:
             check_task_id(task_id)
         prefix = f"{task_id}/" if task_id is not None else ""
-        objects = self.list(prefix, max_depth=self.layout.max_depth)
+        objects = self.candidates(prefix, max_depth=self.layout.max_depth)
         return build_catalog(
             objects,
             self.layout,
@@ -141,7 +150,7 @@ class BackupStore(ABC):
     def catalog_of(self, location: Location) -> Catalog:
         """What one location holds, from a listing of its folder alone."""
         folder = f"{location.key}/" if location.key else ""
-        objects = self.list(folder, max_depth=folder.count("/") + 1)
+        objects = self.candidates(folder, max_depth=folder.count("/") + 1)
         return build_catalog(objects, self.layout, manifest_of=self._manifest_of)
 
     def blocks(  # noqa: PLR0913 - what is read, and who is told

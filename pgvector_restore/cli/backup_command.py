@@ -17,7 +17,7 @@ from pgvector_restore.cli.options import (
     verbose,
 )
 from pgvector_restore.cli.output import print_backup
-from pgvector_restore.cli.text import print_document
+from pgvector_restore.cli.text import print_document, telling
 from pgvector_restore.cli.watch import watching
 from pgvector_restore.storage import open_store
 
@@ -116,7 +116,8 @@ def backup_command(
         watching(hidden=as_json or no_progress, what="backup") as watch,
     ):
         report = backuper.backup(options, progress=watch, cancel=watch.cancel)
-    if as_json:
-        print_document({"ok": True, "store": opened.url, **report.to_dict()})
-    else:
-        print_backup(opened.url, report)
+    with telling(f"backup {report.label} is done"):
+        if as_json:
+            print_document({"ok": True, "store": opened.url, **report.to_dict()})
+        else:
+            print_backup(opened.url, report)

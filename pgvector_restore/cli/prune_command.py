@@ -7,7 +7,7 @@ from collections import Counter
 
 import click
 
-from pgvector_restore.cli.console import print_lines
+from pgvector_restore.cli.console import is_agreed, print_lines
 from pgvector_restore.cli.options import (
     EXIT_CODES,
     json_option,
@@ -15,7 +15,7 @@ from pgvector_restore.cli.options import (
     task_option,
     verbose,
 )
-from pgvector_restore.cli.text import print_document
+from pgvector_restore.cli.text import print_document, telling
 from pgvector_restore.cli.watch import watching
 from pgvector_restore.errors import CancelledError, PruneError
 from pgvector_restore.keeping import KeepRules
@@ -107,24 +107,21 @@ def prune_command(  # noqa: PLR0913 - one per option of the command line
         report = run(dry=dry_run)
     except PruneError as exc:
         if not as_json and isinstance(exc.report, PruneReport):
-            print_lines(*_lines(exc.report))
+            with telling("part of it is removed"):
+                print_lines(*_lines(exc.report))
         raise
-    if as_json:
-        print_document({"ok": True, **report.to_dict()})
-    else:
-        print_lines(*_lines(report))
+    with telling(None if dry_run else "the prune is done"):
+        if as_json:
+            print_document({"ok": True, **report.to_dict()})
+        else:
+            print_lines(*_lines(report))
 
 
 def _ask(report: PruneReport) -> None:
     if not report.removed:
         return
     print_lines(*_lines(report), err=True)
-    sys.stderr.write("Remove them? [y/N] ")
-    sys.stderr.flush()
-    answer = sys.stdin.readline()
-    if not answer.endswith("\n"):
-        sys.stderr.write("\n")
-    if answer.strip().lower() not in ("y", "yes"):
+    if not is_agreed("Remove them? [y/N] "):
         raise CancelledError("declined: nothing has changed")
 
 

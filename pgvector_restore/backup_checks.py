@@ -101,7 +101,7 @@ def check_emptied(snapshot: Snapshot, emptied: str | None) -> None:
             raise TargetMismatchError(
                 f"emptying {full} would run code of {', '.join(table.truncate_code[0].strangers)}:"
                 f" {table.truncate_code[0]}",
-                hint="empty it as the table's owner",
+                hint="back up without truncate_after, or as the table's owner",
             )
 
 
@@ -117,7 +117,7 @@ def check_code(snapshot: Snapshot, *, allowed: bool) -> None:
             raise TargetMismatchError(
                 f"{code}, would run as {quoted(snapshot.facts.role)}, and {who} may have written"
                 " it",
-                hint=f"back up as {who}, or look at the code and use allow_attached_code",
+                hint=f"back up as {who}; allow_attached_code would let the code do all that you may",
             )
 
 

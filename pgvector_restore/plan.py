@@ -92,7 +92,7 @@ class TablePlan:
         if self.logged_rows is not None and self.logged_rows != rows:
             raise RowCountError(
                 f"file has {rows} records, the backup log counts {self.logged_rows}",
-                hint="the file was cut or edited; to restore it as it is, leave the log unchecked",
+                hint="the file was cut or edited after the backup; take another set",
                 file=self.source.name,
             )
         if self.described is not None and self.described.rows != rows:

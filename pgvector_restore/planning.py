@@ -29,7 +29,7 @@ from pgvector_restore.preflight import (
     check_rows,
     check_server,
 )
-from pgvector_restore.schema import COLLECTION, NewTables, parents_of
+from pgvector_restore.schema import NewTables, parents_of
 from pgvector_restore.strategy import choose_jobs, choose_strategy
 from pgvector_restore.target import TargetColumn, TargetFacts, TargetIndex, TargetTable
 
@@ -62,9 +62,8 @@ def select_files(
             if children:
                 raise OptionError(
                     f"replacing only {file.table} would orphan the rows of {', '.join(children)}",
-                    hint="replace both tables, or append the collections"
-                    if file.table == COLLECTION
-                    else f"replace {', '.join(children)} as well, or append",
+                    hint=f"mode append removes no rows; with {', '.join(children)} named in tables"
+                    " all rows of it would be removed as well",
                 )
     return chosen
 
@@ -289,5 +288,5 @@ def _check_parents(target: TargetTable, facts: TargetFacts, created: Collection[
         if facts.table(key.parent) is None and key.parent not in created:
             raise TargetMismatchError(
                 f"{target.name} refers to {facts.schema}.{key.parent}, which does not exist",
-                hint="restore both tables",
+                hint=f"restore {key.parent} with it if the set has it, or create it first",
             )

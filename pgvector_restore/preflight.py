@@ -91,7 +91,7 @@ def _judge_code(
         "attached-code",
         TargetMismatchError(
             f"{code}, would run as {quoted(facts.role)}, and {who} may have written it",
-            hint=f"restore as {who}, or look at the code and use allow_attached_code",
+            hint=f"restore as {who}; allow_attached_code would let the code do all that you may",
         ),
         table,
     )
@@ -119,13 +119,13 @@ def check_replaceable(target: TargetTable) -> None:
         raise TargetMismatchError(
             f"{target.schema}.{target.name} cannot be emptied: "
             f"{', '.join(target.referenced_by)} refers to it by foreign key",
-            hint="drop that foreign key for the restore, or use mode append",
+            hint="mode append removes no rows",
         )
     if target.inherited_by:
         raise TargetMismatchError(
             f"{target.schema}.{target.name} cannot be emptied alone: "
             f"{', '.join(target.inherited_by)} inherits from it",
-            hint="detach the inheriting table, or use mode append",
+            hint="mode append removes no rows",
         )
 
 
@@ -144,7 +144,8 @@ def check_children(
                 "references",
                 OptionError(
                     f"replacing only {parent} would orphan the rows of {table.name}",
-                    hint=f"replace {table.name} as well, or append",
+                    hint=f"mode append removes no rows; with {table.name} named in tables all rows of"
+                    " it would be removed as well",
                 ),
                 parent,
             )

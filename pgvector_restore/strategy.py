@@ -57,7 +57,7 @@ def choose_strategy(
     if options.mode == "append":
         if demanded:
             raise OptionError(
-                "appending swaps no tables", hint="use mode replace, or strategy in_place"
+                "appending swaps no tables", hint="mode append goes with strategy in_place"
             )
         return "in_place", "rows are added in one transaction"
     if options.strategy == "in_place":
@@ -76,7 +76,7 @@ def choose_strategy(
         if obstacles:
             raise TargetMismatchError(
                 f"tables cannot be swapped: {'; '.join(obstacles)}",
-                hint="use strategy in_place, or remove what is named",
+                hint="use strategy in_place",
             )
         for text, name in triggers.items():
             findings.warn("triggers", text, hint="with strategy in_place triggers fire", table=name)

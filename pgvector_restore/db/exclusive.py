@@ -88,7 +88,7 @@ def _busy(
     names = ", ".join(f"{schema}.{table}" for schema, table in tables)
     return TargetBusyError(
         f"{names} could not be locked within {patience_s:g} s",
-        hint="autovacuum works on them; wait, end it, or raise lock_timeout_s"
+        hint="autovacuum works on them; wait, or raise lock_timeout_s"
         if vacuum
         else "long transactions read them; wait, or raise lock_timeout_s",
         sqlstate=exc.sqlstate,

@@ -218,7 +218,6 @@ def revert(cur: _Cursor, schema: str, names: Sequence[str], passage: str) -> Non
         if blockers:
             raise TargetMismatchError(
                 f"{schema}.{name} cannot be exchanged: {blockers[0]}",
-                hint="remove what depends on it first",
             )
     for name, definition in now.items():
         for _, sequence in definition.serials:

@@ -117,7 +117,8 @@ def check_code(snapshot: Snapshot, *, allowed: bool) -> None:
             raise TargetMismatchError(
                 f"{code}, would run as {quoted(snapshot.facts.role)}, and {who} may have written"
                 " it",
-                hint=f"back up as {who}; allow_attached_code would let the code do all that you may",
+                hint=f"back up as {who}; allow_attached_code would let the code do all that you"
+                " may",
             )
 
 

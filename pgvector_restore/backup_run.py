@@ -207,10 +207,8 @@ class BackupRun:
             for _ in self._store.candidates(max_depth=self._store.layout.max_depth):
                 pass
         except StoreError as exc:
-            return [
-                f"only part of the store can be listed, so list, prune and the label latest are"
-                f" refused: {exc.message}"
-            ]
+            refused = "only part of the store can be listed, so list, prune and latest are refused"
+            return [f"{refused}: {exc.message}"]
         return []
 
     def _dump(

@@ -74,7 +74,7 @@ def copy_set(
         raise OptionError(f"{destination.url} cannot be written: {why}")
     if source is destination or source.address == destination.address:
         raise OptionError(f"{source.url} is source and destination")
-    found = backup if isinstance(backup, BackupSet) else source.catalog().get(backup)
+    found = backup if isinstance(backup, BackupSet) else source.find(backup)[0]
     with source.hold(found):
         manifest = source.read_manifest(found)
         job = _Copy(source, destination, found, manifest, _Meter(found, progress, cancel))

@@ -25,7 +25,7 @@ __all__ = ["facts_of", "find_backup", "sources_of"]
 def find_backup(store: BackupStore, backup: str | BackupSet) -> tuple[BackupSet, Catalog]:
     """A set and what there is beside it.
 
-    For a label that is everything; for a set only its own folder, which is a short listing.
+    That is what its own folder holds, a short listing; for ``latest`` alone it is everything.
 
     Raises:
         OptionError: It is neither.
@@ -36,8 +36,7 @@ def find_backup(store: BackupStore, backup: str | BackupSet) -> tuple[BackupSet,
             f"a backup is a label or a set of the catalog, not {type(backup).__name__}"
         )
     if isinstance(backup, str):
-        catalog = store.catalog()
-        return catalog.get(backup), catalog
+        return store.find(backup)
     return backup, store.catalog_of(backup.location)
 
 

@@ -73,7 +73,7 @@ def inspect_set(  # noqa: PLR0913 - limits, each with a default
     if limit < 0 or run_values < 1 or max_record_bytes < 1:
         raise OptionError("limit must not be negative, run_values and max_record_bytes not below 1")
     started = time.perf_counter()
-    found = backup if isinstance(backup, BackupSet) else store.catalog().get(backup)
+    found = backup if isinstance(backup, BackupSet) else store.find(backup)[0]
     log = store.read_log(found.location)
     manifest, error = _manifest(store, found)
     teller = Teller(progress, cancel or CancelToken(), "inspect", found.size_bytes)

@@ -144,8 +144,8 @@ def check_children(
                 "references",
                 OptionError(
                     f"replacing only {parent} would orphan the rows of {table.name}",
-                    hint=f"mode append removes no rows; with {table.name} named in tables all rows of"
-                    " it would be removed as well",
+                    hint=f"mode append removes no rows; with {table.name} named in tables all rows"
+                    " of it would be removed as well",
                 ),
                 parent,
             )

@@ -80,7 +80,7 @@ class UntoldError(Exception):
 
 
 def tell(*lines: str) -> None:
-    """Lines on stderr, without secrets and control characters; nobody there is no reason to stop."""
+    """Lines on stderr, without secrets and control characters; that nobody reads stops nothing."""
     try:
         for line in lines:
             sys.stderr.write(safe(line) + "\n")

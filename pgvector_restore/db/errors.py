@@ -47,7 +47,11 @@ _BY_STATE: dict[str, _Row] = {
     ),
     "53100": (TargetError, "server has no disk space left", "make room, then try again"),
     "53200": (TargetError, "server is out of memory", None),
-    "53300": (ConnectError, "server has no connection left", "try again when others have disconnected"),
+    "53300": (
+        ConnectError,
+        "server has no connection left",
+        "try again when others have disconnected",
+    ),
     "55P03": (
         TargetBusyError,
         "somebody else holds a lock on the target",

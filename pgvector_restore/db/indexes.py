@@ -12,9 +12,9 @@ from attrs import frozen
 from psycopg import sql
 from psycopg.rows import tuple_row
 
+from pgvector_restore.db.errors import server_hint
 from pgvector_restore.db.statements import tablespace, written
 from pgvector_restore.db.watch import Watcher
-from pgvector_restore.db.errors import server_hint
 from pgvector_restore.errors import TargetChangedError, TargetMismatchError
 from pgvector_restore.report import format_size
 from pgvector_restore.target import TargetIndex, TargetTable

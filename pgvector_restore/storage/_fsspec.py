@@ -135,8 +135,8 @@ class FsspecStore(WritableStore):
             self._fs.invalidate_cache()
         enters = wanted or (lambda _: True)
         walked = walk(self._scan, object_info, prefix, max_depth, enters)
-        if not _lists_trees(self._fs):
-            objects = walked
+        if not _lists_trees(self._fs) or max_depth == prefix.count("/") + 1:
+            objects = walked  # of one folder, what lies below would be listed for nothing
         else:
             objects = self._find(prefix, max_depth)
             if wanted is not None:

@@ -12,8 +12,10 @@ from pgvector_restore.errors import (
     BackupNotFoundError,
     BadCompressionError,
     BadManifestError,
+    IncompleteBackupError,
     OptionError,
     StoreChangedError,
+    StoreError,
 )
 from pgvector_restore.manifest import Manifest
 from pgvector_restore.manifest_parsing import parse_manifest
@@ -26,6 +28,7 @@ from pgvector_restore.model import (
     ObjectInfo,
     UnpackLimits,
 )
+from pgvector_restore.names import check_place
 from pgvector_restore.storage._folder import name_of
 from pgvector_restore.storage._guard import translated
 from pgvector_restore.storage.described import check_described
@@ -152,6 +155,42 @@ class BackupStore(ABC):
         folder = f"{location.key}/" if location.key else ""
         objects = self.candidates(folder, max_depth=folder.count("/") + 1)
         return build_catalog(objects, self.layout, manifest_of=self._manifest_of)
+
+    def find(self, label: str) -> tuple[BackupSet, Catalog]:
+        """The set of a label, and what was listed to find it.
+
+        That is the location the label names, and no other folder: of ``latest`` alone all of the
+        store. So it is for what is not found, where the error says what is there instead.
+
+        Raises:
+            OptionError: A text that can be no label, or the label of two sets.
+            BackupNotFoundError: No such set.
+            IncompleteBackupError: The set is there in part.
+        """
+        check_place(label, "label")
+        name, _, stamp = label.removeprefix("./").rpartition("/")
+        whole = stamp == "latest" and not name
+        locations = () if whole else self.layout.locations_named(name)
+        missing: StoreError | None = None
+        if locations:
+            folders = [f"{one.key}/" if one.key else "" for one in locations]
+            objects = (
+                info
+                for folder in folders
+                for info in self.candidates(folder, max_depth=folder.count("/") + 1)
+            )
+            catalog = build_catalog(objects, self.layout, manifest_of=self._manifest_of)
+            try:
+                return catalog.get(label), catalog
+            except (BackupNotFoundError, IncompleteBackupError) as exc:
+                missing = exc
+        try:
+            catalog = self.catalog()
+        except StoreError:
+            if missing is None:
+                raise
+            raise missing from None
+        return catalog.get(label), catalog
 
     def blocks(  # noqa: PLR0913 - what is read, and who is told
         self,

@@ -228,6 +228,16 @@ class Layout:
             or self.parse_file_name(name, any_table=True) is not None
         )
 
+    def locations_named(self, name: str) -> tuple[Location, ...]:
+        """The locations a label may mean by a name: the folder, or the inner ones of a task.
+
+        Args:
+            name: All of the label before its last slash; ``""``: the root.
+        """
+        keys = [name, *(f"{name}/{inner}" for inner in self.inner_folders if name)]
+        found = map(self.parse_folder, keys)
+        return tuple(one for one in found if one is not None and name in one.names)
+
     def is_task_folder(self, name: str) -> bool:
         """Whether a folder under the root belongs to a task."""
         return is_task_id(name) and any(fnmatchcase(name, rule) for rule in self.task_folders)

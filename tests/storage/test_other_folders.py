@@ -75,9 +75,7 @@ def test_unreadable_folders_of_others(tmp_path: Path, scheme: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["", "walked://"])
 @pytest.mark.parametrize("folder", ["vector_bak", "task_2", "task_1/global_vector_bak"])
-def test_unreadable_folder_that_can_hold_backups(
-    tmp_path: Path, scheme: str, folder: str
-) -> None:
+def test_unreadable_folder_that_can_hold_backups(tmp_path: Path, scheme: str, folder: str) -> None:
     fill(tmp_path)
     store = open_store(f"{scheme}{tmp_path}")
     with locked(tmp_path / folder), pytest.raises(StoreError, match=folder):
@@ -226,5 +224,5 @@ def test_s3_prefixes_without_permission(
         store = open_store(f"s3://{s3_bucket}/{root}", storage_options=options)
         assert labels(store) == LABELS
         readable.remove(f"{root}/task_1/")
-        with pytest.raises(StoreError, match="no permission to read .*task_1"):
+        with pytest.raises(StoreError, match=r"no permission to read .*task_1"):
             store.catalog()

@@ -61,7 +61,9 @@ def _hints_of(node: ast.AST) -> list[str]:
         values = [word.value for word in node.keywords if word.arg == "hint"]
     elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
         names = node.targets if isinstance(node, ast.Assign) else [node.target]
-        if any(re.search("hint|_BY_STATE|_LIMITS", ast.unparse(one), re.IGNORECASE) for one in names):
+        if any(
+            re.search("hint|_BY_STATE|_LIMITS", ast.unparse(one), re.IGNORECASE) for one in names
+        ):
             values = [node.value]
     texts = [text for value in values for text in _texts(value)]
     return [text for text in texts if " " in text or "{" in text]
@@ -89,7 +91,9 @@ def test_every_hint_has_been_judged() -> None:
     assert reviewed - there == set(), "these are gone"
 
 
-@pytest.mark.parametrize("hint", sorted(h for h in hints() if _DANGEROUS.search(h.partition(": ")[2])))
+@pytest.mark.parametrize(
+    "hint", sorted(h for h in hints() if _DANGEROUS.search(h.partition(": ")[2]))
+)
 def test_no_hint_costs_rows_or_safety(hint: str) -> None:
     assert any(part in hint for part in _JUDGED), f"say in _JUDGED why this may be advised: {hint}"
 

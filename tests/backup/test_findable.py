@@ -31,9 +31,7 @@ def test_a_store_that_cannot_be_listed_is_told_of(g2_dsn: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("truncate_after", [False, True])
-def test_a_set_that_no_label_leads_to(
-    dsn: str, tmp_path: Path, *, truncate_after: bool
-) -> None:
+def test_a_set_that_no_label_leads_to(dsn: str, tmp_path: Path, *, truncate_after: bool) -> None:
     make(dsn, "g2")
     rows = content(dsn, EMBEDDING)
     root = tmp_path / "root"

@@ -97,7 +97,7 @@ def test_what_is_listed(label: str, found: str, listed: list[tuple[str, int | No
 @pytest.mark.parametrize(
     ("label", "error", "hint"),
     [
-        (f"task_2/{STAMPS[1]}", OptionError, "there are task_2/vector_bak/2026"),
+        (f"task_2/{STAMPS[1]}", OptionError, "there are task_2/"),
         ("vector_bak/20260108_091500", IncompleteBackupError, f"there are vector_bak/{STAMPS[2]}"),
         ("vector_bak/20200101_000000", BackupNotFoundError, f"there are vector_bak/{STAMPS[2]}"),
         ("task_9/latest", BackupNotFoundError, f"there are {STAMPS[2]}"),

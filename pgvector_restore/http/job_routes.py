@@ -125,7 +125,7 @@ def restores(
     body: Annotated[RestoreRequest, _sample(label=examples.SET["label"], mode="replace")],
     idempotency_key: _Key = None,
 ) -> Response:
-    """Begin a restore: all tables or none; rows on other servers are refused. One job at a time works on a target."""
+    """Begin a restore: all tables or none. One job at a time works on a target."""
     begin = partial(service_of(request).restore, body.label)
     return _begun(request, begin, body, idempotency_key)
 

@@ -107,12 +107,16 @@ CATALOGS = (
 )
 
 
-def schema_of(server: EmbeddedServer, dsn: str) -> list[str]:
-    """What ``pg_dump`` says of the schema, without the tokens it makes up anew each time."""
+def schema_of(server: EmbeddedServer, dsn: str, schema: str = "public") -> list[str]:
+    """What ``pg_dump`` says of a schema, without the tokens it makes up anew each time."""
+    pattern = '"' + schema.replace('"', '""') + '"'
     version = int(str(server.version).partition(".")[0])
     tool = _pgserver.find_install(version) / "bin" / "pg_dump"
     text = subprocess.run(
-        [tool, "--schema-only", "--schema=public", dsn], check=True, capture_output=True, text=True
+        [tool, "--schema-only", f"--schema={pattern}", dsn],
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
     return re.sub(r"(?m)^\\(un)?restrict .*$", "", text).splitlines()
 

@@ -9,7 +9,7 @@ CARRIED = "carried"
 BLOCKS = "blocks"
 NO_MATTER = "does not matter"
 
-#: Columns that refer to relations, their columns, row types or parts; what becomes of them, and why.
+#: Columns that refer to relations, columns, row types or parts: what becomes of them, and why.
 REFERENCES = {
     "pg_aggregate(aggmtranstype)": (BLOCKS, "pg_depend has it: a function depends on the row type"),
     "pg_aggregate(aggtranstype)": (BLOCKS, "pg_depend has it"),

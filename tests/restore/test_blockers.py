@@ -204,6 +204,7 @@ BLOCKERS = {
 }
 
 
+@pytest.mark.sampled("kind")
 @pytest.mark.parametrize("kind", BLOCKERS)
 def test_what_blocks_a_swap_is_named(g2_dsn: str, tmp_path: Path, kind: str) -> None:
     statements, phrase = BLOCKERS[kind]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pgvector_restore import Backuper, Restorer, TargetMismatchError, open_store
+from tests.cli.conftest import run_command
 from tests.restore.content import execute, query, snapshot
 from tests.sets import restore, write_set
 
@@ -43,6 +44,7 @@ SPREAD = {
 HEADING = "is not restored all or none: "
 
 
+@pytest.mark.sampled("kind", "mode")
 @pytest.mark.parametrize("kind", SPREAD)
 @pytest.mark.parametrize("mode", ["append", "replace"])
 def test_a_restore_that_cannot_be_atomic_is_refused(
@@ -78,6 +80,20 @@ def test_what_is_allowed_says_what_does_not_hold(g2_dsn: str, tmp_path: Path) ->
     assert query(g2_dsn, noted) == [(True,)]
 
 
+def test_on_the_command_line(g2_dsn: str, tmp_path: Path) -> None:
+    execute(g2_dsn, DISTRIBUTED)
+    root = write_set(tmp_path)
+    done = run_command("plan", root, "--dsn", g2_dsn)
+    assert (done.code, done.out) == (5, "")
+    assert "hint: rows there are committed on their own" in done.err
+    done = run_command("plan", root, "--dsn", g2_dsn, "--allow-non-atomic")
+    assert done.code == 0
+    assert "NOT all or none: rows of langchain_pg_embedding lie on other servers" in done.out
+    done = run_command("backup", tmp_path / "made", "--dsn", g2_dsn, "--allow-non-atomic")
+    assert done.code == 0
+    assert "NOT one snapshot" in done.out
+
+
 #: What is backed up, and why one snapshot does not cover it.
 READ = {
     "distributed": (DISTRIBUTED, "langchain_pg_embedding", "vector distributes the rows of it"),
@@ -105,6 +121,7 @@ READ = {
 }
 
 
+@pytest.mark.sampled("kind")
 @pytest.mark.parametrize("kind", READ)
 def test_a_backup_that_is_not_one_snapshot_is_refused(
     g2_dsn: str, tmp_path: Path, kind: str

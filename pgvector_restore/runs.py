@@ -266,6 +266,7 @@ class Run:
             finished_at=datetime.now().astimezone(),
             verified=plan.options.verify,
             reject_folder=_folder(self._quarantine),
+            atomic=plan.atomic,
         )
 
 

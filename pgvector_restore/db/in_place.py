@@ -1,4 +1,8 @@
-"""Strategy ``in_place``: one transaction on one connection, all tables or none."""
+"""Strategy ``in_place``: one transaction on one connection, all tables or none.
+
+Rows that lie on other servers, in foreign partitions or shards, are committed there: all or none
+does not hold for them.
+"""
 
 from __future__ import annotations
 
@@ -145,7 +149,11 @@ def _lock(cur: _Cursor, loads: Sequence[TableLoad], *, replace: bool) -> None:
 
 def _prepare(cur: _Cursor, work: Work, *, replace: bool) -> tuple[list[_Prepared], float]:
     now = inspect_target(
-        cur, work.facts.schema, work.names, trusting=work.options.allow_attached_code
+        cur,
+        work.facts.schema,
+        work.names,
+        trusting=work.options.allow_attached_code,
+        everywhere=work.options.allow_non_atomic,
     )
     tables = [now.table(name) or ld.target for name, ld in zip(work.names, work.loads, strict=True)]
     seconds = _empty(cur, work.loads) if replace else 0.0

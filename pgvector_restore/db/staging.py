@@ -19,6 +19,7 @@ from psycopg.rows import tuple_row
 from pgvector_restore.db.definition import IndexDefinition, TableDefinition
 from pgvector_restore.db.session import close_search_path, configure_session
 from pgvector_restore.db.statements import run_all, tablespace, written
+from pgvector_restore.errors import TargetMismatchError
 from pgvector_restore.failpoints import reach
 
 __all__ = [
@@ -75,6 +76,27 @@ def create_table_like(cur: _Cursor, definition: TableDefinition, staging: str) -
         )
     run_all(cur, definition.before_load)
     _name_identities(cur, definition, staging)
+    _set_labels(cur, definition)
+
+
+def _set_labels(cur: _Cursor, definition: TableDefinition) -> None:
+    """Set security labels.
+
+    Raises:
+        TargetMismatchError: A provider is not loaded, or does not take its label from this role.
+    """
+    try:
+        with cur.connection.transaction():
+            run_all(cur, definition.labels)
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error as exc:
+        raise TargetMismatchError(
+            f"security labels of {definition.schema}.{definition.name} cannot be set again: "
+            f"{exc.diag.message_primary}",
+            hint="use strategy in_place",
+            sqlstate=exc.sqlstate,
+        ) from exc
 
 
 def _name_identities(cur: _Cursor, definition: TableDefinition, staging: str) -> None:
@@ -135,10 +157,18 @@ def _revoke_defaults(cur: _Cursor, definition: TableDefinition, staging: str) ->
     )
     for (grantee,) in cur.fetchall():
         cur.execute(sql.SQL("REVOKE ALL ON TABLE {} FROM {}").format(name, sql.SQL(grantee)))
-    owner = sql.SQL(definition.privileges[0].rpartition(" OWNER TO ")[2])
-    cur.execute(
-        sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(sql.Identifier(staging), owner)
-    )
+    # Who is to own something in a schema must be able to make it there.
+    owners = (owner for _, to, owner in map(_owner_of, definition.privileges) if to)
+    for owner in dict.fromkeys(owners):
+        cur.execute(
+            sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(
+                sql.Identifier(staging), sql.SQL(owner)
+            )
+        )
+
+
+def _owner_of(statement: str) -> tuple[str, str, str]:
+    return statement.rpartition(" OWNER TO ") if statement.startswith("ALTER ") else ("", "", "")
 
 
 @contextmanager

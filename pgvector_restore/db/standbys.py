@@ -28,9 +28,9 @@ def wait_for_standbys(
     """Make standbys end, or wait for, transactions that may not see what was committed up to now.
 
     A standby serves a snapshot as long as nothing is removed that it still sees. So a row is
-    removed that was deleted after the new rows had been committed: VACUUM writes that to the log, and
-    standbys wait there for older snapshots, or cancel them, as ``max_standby_streaming_delay`` has
-    it. The exchange comes later in the log.
+    removed that was deleted after the new rows had been committed: VACUUM writes that to the log,
+    and standbys wait there for older snapshots, or cancel them, as their
+    ``max_standby_streaming_delay`` has it. The exchange comes later in the log.
 
     Args:
         conn: Outside of any transaction, of the role that owns the schema.
@@ -75,10 +75,11 @@ def wait_for_standbys(
         cur.execute(sql.SQL("DROP TABLE {}").format(table))
     if removed or not _standbys(conn, cur):
         return []
-    return [
+    warning = (
         "transactions here or on a standby are older than the restored rows: those on standbys "
         "under REPEATABLE READ that have not read the tables yet may find them empty"
-    ]
+    )
+    return [warning]
 
 
 def _removed(conn: psycopg.Connection[Any], cur: _Cursor, table: sql.Identifier) -> bool:
@@ -87,6 +88,8 @@ def _removed(conn: psycopg.Connection[Any], cur: _Cursor, table: sql.Identifier)
     conn.autocommit = True  # VACUUM runs in no transaction
     try:
         cur.execute(sql.SQL("VACUUM (TRUNCATE on, INDEX_CLEANUP off) {}").format(table))
+    except psycopg.errors.QueryCanceled:
+        return False  # by a limit of the role's, or by ourselves: then the next statement is too
     finally:
         conn.autocommit = autocommit
     with conn.transaction():

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 
 from pgvector_restore import (
@@ -17,6 +22,8 @@ from pgvector_restore import (
     open_store,
 )
 from pgvector_restore.db import claims
+from pgvector_restore.db._pgserver import server_account
+from pgvector_restore.db.callers import reachable
 from pgvector_restore.schema import COLLECTION, EMBEDDING
 from tests.conftest import connect
 from tests.faults.kit import Client, wait_until
@@ -30,10 +37,49 @@ _ADVISORY = """
 """
 
 
-@pytest.fixture
-def pooled(g2_dsn: str) -> Iterator[str]:
-    with Pooler(g2_dsn, 5) as pooler:
-        yield pooler.dsn
+@contextmanager
+def pgbouncer(dsn: str, folder: Path, size: int) -> Iterator[str]:
+    """PgBouncer with as many connections; it runs as the user of the server's socket."""
+    program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
+    if program is None:
+        pytest.skip("there is no pgbouncer on this machine")
+    given = conninfo_to_dict(dsn)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = folder / "pgbouncer.ini"
+    settings.write_text(
+        f"[databases]\n{given['dbname']} = host={given['host']} port={given['port']} "
+        "user=postgres\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = any\npool_mode = transaction\ndefault_pool_size = {size}\n"
+        "server_round_robin = 1\n"
+    )
+    settings.chmod(0o644)
+    account = server_account()
+    own = {"user": account.uid, "group": account.gid} if account is not None else {}
+    with subprocess.Popen(  # noqa: S603 - what was found above
+        [program, str(settings)],
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **own,
+    ) as running:
+        pooled = make_conninfo(dsn, host="127.0.0.1", port=port)
+        try:
+            wait_until(lambda: running.poll() is not None or reachable(pooled), "it listens")
+            yield pooled
+        finally:
+            running.terminate()
+
+
+@pytest.fixture(params=["ours", "pgbouncer"])
+def pooled(request: pytest.FixtureRequest, g2_dsn: str, place: Path) -> Iterator[str]:
+    if request.param == "ours":
+        with Pooler(g2_dsn, 5) as pooler:
+            yield pooler.dsn
+    else:
+        with pgbouncer(g2_dsn, place, 5) as dsn:
+            yield dsn
 
 
 def test_everything_over_connections_that_change(g2_dsn: str, pooled: str, tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ class _Attempts:
                 sql.SQL("LOCK TABLE {} {} IN {} MODE {}").format(
                     sql.SQL("ONLY" if one.only else ""),
                     sql.Identifier(one.schema, one.table),
-                    sql.SQL(one.mode),  # type: ignore[arg-type]
+                    sql.SQL(one.mode),
                     sql.SQL("" if wait_s else "NOWAIT"),
                 )
             )
@@ -408,7 +408,7 @@ def exclusively(  # noqa: PLR0913 - the parts of a transaction
         OutcomeUnknownError: The connection was lost during COMMIT, and nobody can tell.
     """
     wanted = [TableLock(*table) for table in tables]
-    wanted += [TableLock(*table, optional=True) for table in parents if table not in tables]
+    wanted += [TableLock(*one, optional=True) for one in parents if one not in tables]
     lost: Lost | None = None
     try:
         with holding(

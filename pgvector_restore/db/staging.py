@@ -222,7 +222,7 @@ def _tables_and_parents(conn: psycopg.Connection[Any], name: str) -> list[TableL
             [name],
         )
         # What has gone meanwhile needs no lock; what may not be locked by its name is locked later.
-        return [TableLock(*row, optional=True) for row in cur.fetchall()]
+        return [TableLock(home, table, optional=True) for home, table in cur.fetchall()]
 
 
 def sweep(conn: psycopg.Connection[Any]) -> tuple[str, ...]:

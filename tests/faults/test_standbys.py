@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -108,7 +109,7 @@ def test_an_older_reader_never_sees_an_empty_table(
     pair, dsn, there = on_pair
     root = write_set(tmp_path, embedding=embedding_bytes())
     restore(root, dsn)
-    options = {
+    options: dict[str, Any] = {
         "swap": {"strategy": "swap"},
         "keep_previous": {"strategy": "swap", "keep_previous": True},
         "revert": {"strategy": "swap", "keep_previous": True},

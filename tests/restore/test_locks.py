@@ -119,7 +119,7 @@ def emptying(dsn: str, folder: Path, seconds: float) -> Iterator[Callable[[], An
 
         def run() -> Any:
             return backuper.backup(
-                [COLLECTION, EMBEDDING], truncate_after=True, lock_timeout_s=seconds
+                tables=[COLLECTION, EMBEDDING], truncate_after=True, lock_timeout_s=seconds
             )
 
         yield run

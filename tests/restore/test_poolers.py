@@ -56,13 +56,13 @@ def pgbouncer(dsn: str, folder: Path, size: int) -> Iterator[str]:
     )
     settings.chmod(0o644)
     account = server_account()
-    own = {"user": account.uid, "group": account.gid} if account is not None else {}
-    with subprocess.Popen(  # noqa: S603 - what was found above
+    with subprocess.Popen(
         [program, str(settings)],
         cwd="/",
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        **own,
+        user=account.uid if account is not None else None,
+        group=account.gid if account is not None else None,
     ) as running:
         pooled = make_conninfo(dsn, host="127.0.0.1", port=port)
         try:
@@ -100,7 +100,7 @@ def test_everything_over_connections_that_change(g2_dsn: str, pooled: str, tmp_p
     )
     assert restore(more, pooled, mode="append", tables=EMBEDDING).rows_loaded == 1
     with Backuper(open_store(tmp_path / "new"), pooled) as backuper:
-        backuper.backup([COLLECTION, EMBEDDING], jobs=2, truncate_after=True)
+        backuper.backup(tables=[COLLECTION, EMBEDDING], jobs=2, truncate_after=True)
     assert count(g2_dsn, EMBEDDING) == 0
     assert not query(g2_dsn, _ADVISORY)
 

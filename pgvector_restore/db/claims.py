@@ -77,6 +77,10 @@ class Claims:
         """Take one more name; says whether nobody else has it."""
         if self._guarded:
             self._cur.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [key])
+            taken = self._cur.fetchone()
+            # A query with parameters keeps its snapshot until another one comes, and older
+            # snapshots are what an exchange waits for, and VACUUM.
+            close_search_path(self._cur)
         else:
             with self._cur.connection.transaction():
                 close_search_path(self._cur)
@@ -86,7 +90,8 @@ class Claims:
                     " THEN pg_try_advisory_lock(hashtextextended(%s, 0)) END",
                     [self._cur.connection.info.backend_pid, key],
                 )
-        if self._cur.fetchone() != (True,):
+            taken = self._cur.fetchone()
+        if taken != (True,):
             return False
         self._taken.append(key)
         return True

@@ -315,10 +315,10 @@ def upgrade(cur: _Cursor, wanted: TableLock, patience_s: float) -> None:
                 """
                 SELECT EXISTS (
                     SELECT FROM pg_catalog.pg_locks waiting
-                    JOIN pg_catalog.pg_locks having ON having.pid = waiting.pid
-                    WHERE NOT waiting.granted AND having.granted
-                      AND having.pid <> pg_catalog.pg_backend_pid()
-                      AND having.relation = ANY (
+                    JOIN pg_catalog.pg_locks held ON held.pid = waiting.pid
+                    WHERE NOT waiting.granted AND held.granted
+                      AND held.pid <> pg_catalog.pg_backend_pid()
+                      AND held.relation = ANY (
                           SELECT c.oid FROM unnest(%s::text[], %s::text[]) AS t (schema, name)
                           JOIN pg_catalog.pg_namespace n ON n.nspname = t.schema
                           JOIN pg_catalog.pg_class c

@@ -101,7 +101,9 @@ class Pooler:
         )
         self._free: Queue[_Server] = Queue()
         for _ in range(size):
-            self._free.put(_Server(*self._login))
+            server = _Server(*self._login)
+            self._settings = server.settings
+            self._free.put(server)
         self._lent: dict[bytes, _Server | None] = {}
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.dsn = make_conninfo(dsn, host="127.0.0.1", port=self._listening.getsockname()[1])
@@ -144,12 +146,9 @@ class Pooler:
                 client.sendall(b"N")
             key = secrets.token_bytes(8)
             self._lent[key] = None
-            server = self._free.get()
-            settings = server.settings
-            self._free.put(server)
             authenticated = b"R" + struct.pack("!ii", 8, 0)
             told = b"K" + struct.pack("!i", 12) + key
-            client.sendall(authenticated + settings + told + _READY)
+            client.sendall(authenticated + self._settings + told + _READY)
             while client.recv(1, socket.MSG_PEEK) not in (b"", b"X"):
                 self._transaction(client, key)
 

@@ -13,13 +13,27 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pgvector_restore import Restorer, open_store
 from pgvector_restore.db import embedded
-from pgvector_restore.db._pgserver import find_install, run_or_raise, server_account
+from pgvector_restore.db._pgserver import (
+    find_install,
+    private_folder,
+    run_or_raise,
+    server_account,
+)
 from pgvector_restore.schema import COLLECTION, EMBEDDING
 from tests.conftest import SETTINGS, connect, server_folder
 from tests.faults.kit import wait_until
 from tests.sets import embedding_bytes, restore, write_set
 
 pytestmark = [pytest.mark.faults]
+
+_KEEPING: dict[str, Any] = {"strategy": "swap", "keep_previous": True}
+#: What is done, and how the tables get their rows for it.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "swap": {"strategy": "swap"},
+    "keep_previous": _KEEPING,
+    "revert": _KEEPING,
+    "in_place": {"strategy": "in_place"},
+}
 
 _COUNT = f"SELECT count(*) FROM {EMBEDDING}"
 _LOG = SETTINGS | {"wal_level": "replica", "max_wal_senders": "4"}
@@ -34,6 +48,7 @@ class Pair:
         given = conninfo_to_dict(primary.conninfo)
         account = server_account()
         copy = folder / "standby"
+        private_folder(copy, account, make=True)
         run_or_raise(
             "could not be copied",
             (
@@ -102,19 +117,14 @@ def seen_by_an_older_reader(pair: Pair, dsn: str, there: str, action: Callable[[
             return -1
 
 
-@pytest.mark.parametrize("what", ["swap", "keep_previous", "revert", "in_place"])
+@pytest.mark.parametrize("what", _OPTIONS)
 def test_an_older_reader_never_sees_an_empty_table(
     on_pair: tuple[Pair, str, str], tmp_path: Path, what: str
 ) -> None:
     pair, dsn, there = on_pair
     root = write_set(tmp_path, embedding=embedding_bytes())
     restore(root, dsn)
-    options: dict[str, Any] = {
-        "swap": {"strategy": "swap"},
-        "keep_previous": {"strategy": "swap", "keep_previous": True},
-        "revert": {"strategy": "swap", "keep_previous": True},
-        "in_place": {"strategy": "in_place"},
-    }[what]
+    options = _OPTIONS[what]
     told: list[str] = []
     with Restorer(open_store(root), dsn) as restorer:
         plan = restorer.plan(mode="replace", lock_timeout_s=4.0, **options)

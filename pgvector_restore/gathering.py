@@ -8,7 +8,7 @@ from attrs import evolve
 
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.columns import SourceFacts
-from pgvector_restore.db.claims import check_unclaimed
+from pgvector_restore.db.claims import check_guard, check_unclaimed
 from pgvector_restore.db.inspect import find_schema, inspect_target
 from pgvector_restore.db.interrupt import interruptible
 from pgvector_restore.db.labels import find_unloaded
@@ -87,6 +87,8 @@ def facts_of(
             trusting=options.allow_attached_code,
             everywhere=options.allow_non_atomic,
         )
+        if options.mode == "replace" and options.strategy != "in_place":
+            facts = evolve(facts, keeps_claims=check_guard(cur, target.fresh))
     providers = dict.fromkeys(one for table in facts.tables for one in table.label_providers)
     if not providers or facts.read_only:
         return facts

@@ -114,6 +114,8 @@ def _obstacles(facts: TargetFacts, tables: Sequence[TablePlan]) -> Iterator[str]
             yield f"{facts.schema}.{table.name}: {publication}"
     if facts.vector_schema is None and any(table.create for table in tables):
         yield "the extension vector has to be created first, in the same transaction"
+    if not facts.keeps_claims:
+        yield "a pooler lends connections for a transaction each, and gives no second one"
     if not facts.may_create_schemas:
         yield "the role may not create schemas in the database"
     if not facts.may_create_tables:

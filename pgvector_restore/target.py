@@ -245,6 +245,9 @@ class TargetFacts:
     tables: tuple[TargetTable, ...]
     #: The server takes no writes.
     read_only: bool = False
+    #: What a restore needs to keep its tables over several transactions is there: the session is
+    #: the server's own, or a pooler in between gives a second connection.
+    keeps_claims: bool = True
     #: The role may create schemas in the database.
     may_create_schemas: bool = True
     #: The role that restores.

@@ -30,6 +30,8 @@ _EXTRA = ("click", "rich", "tqdm")
 _WRONG_CALL = OptionError.exit_code
 #: Exit code after Ctrl-C: 128 + SIGINT, as shells have it.
 _INTERRUPTED = 130
+#: What ends a command; SIGHUP says that its terminal was closed.
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 #: What to say of it while nothing was under way.
 _NOTHING = "interrupted: nothing has changed"
 
@@ -38,8 +40,9 @@ def main() -> None:
     """Run the command line with this process's arguments, then exit."""
     _replace_missing_streams()
     before = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and shells have it
+    for name in _SIGNALS:
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and shells have it
             before[number] = signal.signal(number, _end_early)
 
     def started() -> None:
@@ -85,7 +88,7 @@ def run(args: Sequence[str], *, started: Callable[[], None] = lambda: None) -> i
         code = _run(args, started)
         try:
             sys.stdout.flush()
-        except BrokenPipeError:
+        except OSError:  # a pipe nobody reads any more, or a terminal that was closed
             _drop_stdout()
     return code
 
@@ -152,7 +155,7 @@ def _fail(error: dict[str, object], *, as_json: bool) -> int:
     if as_json:
         try:
             print_document({"ok": False, "error": error})
-        except BrokenPipeError:
+        except OSError:
             _drop_stdout()
     code = error["exit_code"]
     return code if isinstance(code, int) else 1
@@ -160,7 +163,7 @@ def _fail(error: dict[str, object], *, as_json: bool) -> int:
 
 def _tell(*lines: str) -> None:
     """Lines on stderr, without secrets and control characters."""
-    with suppress(BrokenPipeError):
+    with suppress(OSError):
         for line in lines:
             print(safe(line), file=sys.stderr)  # noqa: T201 - this is what it is for
 

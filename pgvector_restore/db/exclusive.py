@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from pgvector_restore.db.session import close_search_path, configure_session
+from pgvector_restore.db.session import close_search_path, configure_session, resting
 from pgvector_restore.errors import TargetBusyError, TargetChangedError
 
 __all__ = ["exclusively", "wait_for_older_snapshots"]
@@ -72,7 +72,8 @@ def exclusively(
                 raise _busy(tables, patience_s, exc, vacuum=giving_way_s is not None) from exc
         else:
             return
-        time.sleep(pause)
+        with resting(conn):
+            time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_S)
         short += 1
         wait_s = _ATTEMPT_S
@@ -201,5 +202,6 @@ def wait_for_older_snapshots(conn: psycopg.Connection[Any], patience_s: float) -
             )
             return [warning]
         if older:
-            time.sleep(_FIRST_PAUSE_S)
+            with resting(conn):
+                time.sleep(_FIRST_PAUSE_S)
     return []

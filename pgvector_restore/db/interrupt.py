@@ -60,15 +60,15 @@ class Interrupter:
             if self._over.wait(_POLL_S):
                 return
         deadline = time.monotonic() + _PATIENCE_S
-        while self._cancel(cut=time.monotonic() > deadline) and not self._over.wait(_POLL_S):
+        while self._cancel(for_good=time.monotonic() > deadline) and not self._over.wait(_POLL_S):
             pass
 
-    def _cancel(self, *, cut: bool) -> bool:
+    def _cancel(self, *, for_good: bool) -> bool:
         """Ask once; says whether to ask again."""
         with self._lock:
             if not self._armed or self._conn.closed:
                 return False
-            if cut and self._conn.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            if for_good and self._conn.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 cut(self._conn)
                 return False
             ask_to_cancel(self._conn, _REQUEST_S)

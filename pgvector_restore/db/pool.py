@@ -316,8 +316,9 @@ class Target:
 
     def _given(self, pool: ConnectionPool[Any], timeout_s: float) -> psycopg.Connection[Any]:
         patience = min(timeout_s, _POOL_CHECK_S)
+        conn: psycopg.Connection[Any]
         try:
-            return pool.getconn(timeout=patience)
+            conn = pool.getconn(timeout=patience)
         except psycopg_pool.PoolTimeout:
             if pool.get_stats().get("pool_available"):
                 # They may never answer: that is not waited for.
@@ -325,12 +326,13 @@ class Target:
                 check.daemon = True
                 check.start()
             try:
-                return pool.getconn(timeout=max(timeout_s - patience, 0.01))
+                conn = pool.getconn(timeout=max(timeout_s - patience, 0.01))
             except psycopg_pool.PoolTimeout:
                 params = self._local_parameters()
                 if params is not None:
                     _reach(_hurried(params, _SECOND_WAIT_S)).close()  # says why
                 raise
+        return conn
 
     @property
     def parameters(self) -> dict[str, Any] | None:
@@ -356,23 +358,21 @@ class Target:
         return _DEFAULTS | conninfo_to_dict(text or "") | given
 
     @contextmanager
-    def fresh(self, wait_s: float = _SECOND_WAIT_S) -> Iterator[psycopg.Connection[Any]]:
+    def fresh(self) -> Iterator[psycopg.Connection[Any]]:
         """A connection that is new: for when another one was lost, or is not enough.
 
-        Also of a borrowed pool: that may have one connection, which is in use.
-
-        Args:
-            wait_s: Seconds for the login, and for the first answer.
+        It does not come out of a borrowed pool, which may have one connection that is in use. The
+        login and the first answer are waited for, for a few seconds each.
 
         Raises:
             ConnectError: There is none within that time.
         """
         self._close_kept()  # they may have died, and count where connections are limited
-        params = self._local_parameters() or {}
-        with server_errors(), _reached(_hurried(params, wait_s), wait_s) as conn:
+        params = _hurried(self._local_parameters() or {}, _SECOND_WAIT_S)
+        with server_errors(), _reached(params, _SECOND_WAIT_S) as conn:
             yield conn
 
-    def available(self, most: int, wait_s: float = _SECOND_WAIT_S) -> tuple[int, ConnectError]:
+    def available(self, most: int) -> tuple[int, ConnectError]:
         """How many further connections can be used at the same time, and why there are no more.
 
         Each is in a transaction until all have answered: before that a pooler may let them take
@@ -380,13 +380,12 @@ class Target:
 
         Args:
             most: How many are asked for.
-            wait_s: Seconds for the login, and for the first answer.
         """
         self._close_kept()
-        params = _hurried(self._local_parameters() or {}, wait_s)
-        probes = [_Probe(params, wait_s) for _ in range(most)]
+        params = _hurried(self._local_parameters() or {}, _SECOND_WAIT_S)
+        probes = [_Probe(params, _SECOND_WAIT_S) for _ in range(most)]
         for probe in probes:
-            probe.asked.wait(2 * wait_s + _ATTEMPTS_S)
+            probe.asked.wait(2 * _SECOND_WAIT_S + _ATTEMPTS_S)
         for probe in probes:
             probe.close()
         failed = [probe.error for probe in probes if probe.error is not None]
@@ -424,7 +423,7 @@ class Target:
             stats = pool.get_stats()
             if not stats.get("pool_available") and 0 < pool.max_size <= stats.get("pool_size", 0):
                 return None  # whoever waits for one comes first
-            return pool.getconn(timeout=_SPARE_WAIT_S)
+            conn: psycopg.Connection[Any] = pool.getconn(timeout=_SPARE_WAIT_S)
         except (
             psycopg.Error,
             psycopg_pool.PoolClosed,
@@ -432,6 +431,7 @@ class Target:
             OptionError,  # it has been closed
         ):
             return None
+        return conn
 
     @contextmanager
     def reading(self) -> Iterator[psycopg.Cursor[Any]]:

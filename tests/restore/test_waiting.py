@@ -168,12 +168,13 @@ def proxy(g2_dsn: str) -> Iterator[Proxy]:
 @pytest.mark.sampled("operation")
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("target", ["string", "pool"])
-@pytest.mark.parametrize("pooling", ["session", "transaction"])
-@pytest.mark.parametrize("slots", [1, 2])
+@pytest.mark.parametrize(
+    "pooler", [("session", 1), ("transaction", 1), ("session", 2), ("transaction", 2)]
+)
 def test_a_pooler_without_a_connection(
-    g2_dsn: str, proxy: Proxy, large: Path, operation: str, target: str, pooling: Any, slots: int
+    g2_dsn: str, proxy: Proxy, large: Path, operation: str, target: str, pooler: Any
 ) -> None:
-    proxy.slots, proxy.pooling = slots, pooling
+    proxy.pooling, proxy.slots = pooler
     run = OPERATIONS[operation]
     if target == "string":
         within_bound(lambda: run(Case(proxy, g2_dsn, proxy.dsn, large)))

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from pgvector_restore.binary_feed import BinaryFeed
 from pgvector_restore.db.pool import Target
+from pgvector_restore.errors import ConnectError
 from pgvector_restore.feed import WHOLE, TableFeed
 from pgvector_restore.lanes import Lane, lanes, load_parallel, sendable
 from pgvector_restore.pieces import Loaded, Task, divided, divisible
@@ -33,6 +34,7 @@ class Loader:
         self, store: BackupStore, target: Target, plan: RestorePlan, executor: Executor | None
     ) -> None:
         self._store = store
+        self._target = target
         self._connection = target.parameters
         self._plan = plan
         self._executor = executor
@@ -42,8 +44,12 @@ class Loader:
         self._jobs = 1 if reason else plan.jobs
         #: Why it is one connection only, where more were planned.
         self.warnings = [f"loaded over one connection: {reason}"] if reason else []
+        #: There is a connection for a look beside.
+        self.spare = True
 
     def __enter__(self) -> Loader:  # noqa: PYI034 - typing.Self came with 3.11
+        if self._jobs > 1 and any(divisible(table.source) for table in self._plan.tables):
+            self._find_connections()
         if self._jobs > 1:
             begun = lanes(self._executor, self._jobs, self._threads())
             self._lanes = self._stack.enter_context(begun)
@@ -51,6 +57,27 @@ class Loader:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _find_connections(self) -> None:
+        """Fewer are used where there are fewer, unless a number was asked for.
+
+        Raises:
+            ConnectError: There are not so many.
+        """
+        found, reason = self._target.available(self._jobs + 1)
+        self.spare = found > self._jobs
+        if found >= self._jobs:
+            return
+        if self._plan.options.jobs != "auto":
+            raise ConnectError(
+                f"jobs {self._jobs} takes {self._jobs} connections beside the first one, and"
+                f" {found} can be had: {reason.message}",
+                hint="with jobs auto a restore goes on with those there are",
+            )
+        # With one more than the first, which does not load meanwhile, nothing would be won.
+        self._jobs = max(1, found)
+        number = f"{found} connections" if found > 1 else "one connection"
+        self.warnings.append(f"loaded over {number}: {reason.message}")
 
     def takes(self, table: TablePlan) -> bool:
         """The table's file is loaded here; others are no work for several connections."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import ExitStack, closing
 from datetime import datetime
 
 import attrs
@@ -17,6 +18,7 @@ from pgvector_restore.db.indexes import BuildSettings
 from pgvector_restore.db.interrupt import interruptible
 from pgvector_restore.db.ledger import LedgerEntry
 from pgvector_restore.db.pool import Connection, Target
+from pgvector_restore.db.session import resting
 from pgvector_restore.db.staged import load_rows
 from pgvector_restore.db.swap import swapping
 from pgvector_restore.db.verify import snapshot
@@ -83,6 +85,7 @@ class Run:
             with (
                 self._target.connection() as conn,
                 interruptible(conn, self._tracker.cancel) as interrupter,
+                closing(self._watcher),
             ):
                 reach("connect", conn)
                 self._feeds = [self._feed(conn, table) for table in self._plan.tables]
@@ -193,10 +196,17 @@ class Run:
             raise mismatch(compared)
 
     def _swap(self, conn: Connection, work: Work) -> list[LoadResult]:
-        loader = Loader(self._store, self._target, self._plan, self._executor)
-        self._warnings += loader.warnings
-        # The loader first of all: its processes start while the server creates tables.
-        with loader, swapping(conn, work) as swap:
+        with ExitStack() as stack:
+            # First of all: whether there are connections is known before anything is locked, and
+            # processes start while the server creates tables.
+            with resting(conn):
+                loader = stack.enter_context(
+                    Loader(self._store, self._target, self._plan, self._executor)
+                )
+            self._warnings += loader.warnings
+            if not loader.spare:
+                self._watcher.close()
+            swap = stack.enter_context(swapping(conn, work))
             seconds = []
             for staged, table, feed in zip(
                 swap.staged, self._plan.tables, self._feeds, strict=True
@@ -204,12 +214,14 @@ class Run:
                 started = time.perf_counter()
                 if loader.takes(table):
                     new = attrs.evolve(table, target=staged.table)
-                    loader.load(new, feed, self._quarantine, self._progress(new))
+                    with resting(conn):
+                        loader.load(new, feed, self._quarantine, self._progress(new))
                 else:
                     load_rows(conn, staged.table, feed)
                 table.check_count(feed.rows_read)
                 seconds.append(time.perf_counter() - started)
-            self._tracker.tell("index")
+            with resting(conn):  # a listener may take its time
+                self._tracker.tell("index")
             results = swap.complete(seconds)
             loaded = [
                 attrs.evolve(table, target=staged.table)

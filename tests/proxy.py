@@ -1,4 +1,8 @@
-"""A TCP proxy before a server's Unix socket, which can lose connections or let them go silent."""
+"""A TCP proxy before a server's Unix socket, which can lose connections or let them go silent.
+
+It can also be short of connections to the server, as a pooler is: it lets everybody log in, and
+answers nothing more until there is one.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 from types import TracebackType
+from typing import Literal
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -23,6 +28,11 @@ _POLL_S = 0.01
 _ATTACH_FILTER = 26
 #: A packet filter of one instruction that keeps nothing (``BPF_RET | BPF_K``, 0 bytes).
 _KEEP_NOTHING = struct.pack("HBBI", 0x06, 0, 0, 0)
+
+#: Messages of a client that has logged in and wants something: those that need the server.
+_WANTING = b"QPBDECFS"
+#: What the server sends when a transaction is over.
+_READY = b"Z\x00\x00\x00\x05I"
 
 #: ``before``, ``after``, or ``None``: pass it on.
 Judge = Callable[[bytes], str | None]
@@ -61,6 +71,18 @@ class Proxy:
         self._silent: set[socket.socket] = set()
         #: Clients that no answer reaches any more.
         self._unheard: set[socket.socket] = set()
+        #: Connections to the server that clients share; ``None``: each has one of its own.
+        self.slots: int | None = None
+        #: How long a client has one: until it goes, or for a transaction.
+        self.pooling: Literal["session", "transaction"] = "session"
+        #: Further clients are accepted, and hear nothing at all.
+        self.mute = False
+        #: How many clients have waited for a connection to the server.
+        self.waited = 0
+        self._holding: set[socket.socket] = set()
+        #: Clients that wait, and what they have sent.
+        self._waiting: dict[socket.socket, bytes] = {}
+        self._unanswered: list[socket.socket] = []
         self._commands: SimpleQueue[tuple[Callable[[], None], threading.Event]] = SimpleQueue()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
@@ -93,7 +115,8 @@ class Proxy:
         if not self._closing:
             self._closing = True
             self._thread.join()
-            for one in (*self._pairs, *self._pairs.values(), self._listening):
+            own = (*self._unanswered, self._listening)
+            for one in (*self._pairs, *self._pairs.values(), *own):
                 one.close()
             self._selector.close()
 
@@ -117,6 +140,9 @@ class Proxy:
 
     def _accept(self) -> None:
         client, _ = self._listening.accept()
+        if self.mute:
+            self._unanswered.append(client)
+            return
         server = socket.socket(socket.AF_UNIX)
         try:
             server.connect(self._target)
@@ -133,7 +159,10 @@ class Proxy:
         try:
             data = source.recv(_BYTES)
             if data and self._may_pass(data, source, client):
-                goal.sendall(data)
+                if source is not client or self._has_slot(client, data):
+                    goal.sendall(data)
+                if source is not client and self.pooling == "transaction" and data.endswith(_READY):
+                    self._free(client)
                 return
         except OSError:
             pass
@@ -147,7 +176,33 @@ class Proxy:
             self._unheard.add(client)
         return verdict != "before"
 
+    def _has_slot(self, client: socket.socket, data: bytes) -> bool:
+        """Whether the client may go on; if not, what it sends is kept."""
+        if client in self._waiting:
+            self._waiting[client] += data
+            return False
+        if self.slots is None or client in self._holding or data[0] not in _WANTING:
+            return True
+        if len(self._holding) < self.slots:
+            self._holding.add(client)
+            return True
+        self.waited += 1
+        self._waiting[client] = data
+        return False
+
+    def _free(self, client: socket.socket) -> None:
+        """The client's connection to the server is for the one who has waited for the longest."""
+        self._holding.discard(client)
+        while self._waiting and len(self._holding) < (self.slots or 0):
+            following = next(iter(self._waiting))
+            data = self._waiting.pop(following)
+            self._holding.add(following)
+            with suppress(OSError):
+                self._pairs[following].sendall(data)
+
     def _forget(self, client: socket.socket) -> None:
+        self._waiting.pop(client, None)
+        self._free(client)
         server = self._pairs.pop(client)
         for one in (client, server):
             if client not in self._silent:

@@ -32,6 +32,8 @@ _WRONG_CALL = OptionError.exit_code
 _INTERRUPTED = 130
 #: What is asked for where telling is all that is done, without a command.
 _HELP = frozenset(("-h", "--help", "--version"))
+#: What ends a command; SIGHUP says that its terminal was closed.
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 #: What to say of it while nothing was under way.
 _NOTHING = "interrupted: nothing has changed"
 
@@ -40,8 +42,9 @@ def main() -> None:
     """Run the command line with this process's arguments, then exit."""
     _replace_missing_streams()
     before = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and shells have it
+    for name in _SIGNALS:
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and shells have it
             before[number] = signal.signal(number, _end_early)
 
     def started() -> None:

@@ -64,7 +64,7 @@ def serve_command(
     dsn: str | None,
     **given: Any,  # noqa: ANN401 - the options above
 ) -> None:
-    """Answer HTTP requests for STORE and its database until Ctrl-C or SIGTERM.
+    """Answer HTTP requests for STORE and its database until Ctrl-C, SIGTERM or SIGHUP.
 
     STORE may be left out where the settings have it. Callers need a token. Other settings than
     those below are in the file: see docs/operating.md.

@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Literal
 
@@ -16,16 +16,18 @@ from pgvector_restore.cancel import CancelToken
 from pgvector_restore.errors import CancelledError
 from pgvector_restore.progress import LoggingProgress, Progress, ProgressEvent, TqdmProgress
 
-__all__ = ["Interrupted", "Watch", "watching"]
+__all__ = ["SIGNALS", "Interrupted", "Watch", "heard_signals", "watching"]
 
 #: What is under way.
 _What = Literal["restore", "backup", "copy", "prune"]
 
 _log = logging.getLogger("pgvector_restore")
 
-#: Signals that call a restore off. Shells give 128 and the number as exit code.
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
+#: Signals that end a command; the last one, where there is one, says that its terminal was closed.
+#: Shells give 128 and the number as exit code.
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 
 #: What has become of it, by the phase it was in; in any other nothing has changed.
 _LAST_WORDS = {
@@ -46,7 +48,7 @@ _LAST_WORDS = {
 
 
 class Interrupted(Exception):  # noqa: N818 - like KeyboardInterrupt
-    """Ctrl-C or SIGTERM during a restore; the text says what has become of it."""
+    """Ctrl-C, SIGTERM or SIGHUP during a restore; the text says what has become of it."""
 
     def __init__(self, message: str, number: int = signal.SIGINT) -> None:
         super().__init__(message)
@@ -70,7 +72,10 @@ class Watch:
         """Note the event, then show it."""
         self._phase = event.phase
         if self._listener is not None:
-            self._listener(event)
+            try:
+                self._listener(event)
+            except OSError:  # the terminal was closed
+                self._listener = None
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
         """Call the restore off; a second Ctrl-C does not wait for that."""
@@ -87,7 +92,13 @@ class Watch:
     def close(self) -> None:
         """Take the bar away."""
         if isinstance(self._listener, TqdmProgress):
-            self._listener.close()
+            with suppress(OSError):
+                self._listener.close()
+
+
+def heard_signals() -> list[int]:
+    """Those that are not ignored, as ``nohup`` and shells have it for what runs beside them."""
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 @contextmanager
@@ -102,7 +113,7 @@ def watching(*, hidden: bool, what: _What = "restore") -> Iterator[Watch]:
         Interrupted: A signal has ended it.
     """
     watch = Watch(_listener(hidden=hidden), what)
-    before = {number: signal.signal(number, watch.on_signal) for number in _SIGNALS}
+    before = {number: signal.signal(number, watch.on_signal) for number in heard_signals()}
     try:
         yield watch
     except CancelledError as exc:

@@ -11,10 +11,11 @@ import psycopg
 from psycopg import pq
 from psycopg.rows import tuple_row
 
+from pgvector_restore.db.interrupt import limited
 from pgvector_restore.db.ledger import database_identity
 from pgvector_restore.db.pool import given_parameters, parse_target
 from pgvector_restore.db.session import close_search_path
-from pgvector_restore.errors import OptionError
+from pgvector_restore.errors import ConnectError, OptionError
 
 __all__ = ["address", "caller_parameters", "identity", "means", "reachable"]
 
@@ -122,11 +123,15 @@ def identity(target: str | Mapping[str, Any]) -> str:
     """
     parameters = parse_target(target) | {"connect_timeout": _LOOK_TIMEOUT_S}
     try:
-        with psycopg.connect(**parameters) as conn, conn.transaction():
+        with (
+            psycopg.connect(**parameters) as conn,
+            limited(conn, _LOOK_TIMEOUT_S, "a look at the database"),
+            conn.transaction(),
+        ):
             cur = psycopg.Cursor(conn, row_factory=tuple_row)
             close_search_path(cur)
             return database_identity(cur)
-    except psycopg.Error:
+    except (psycopg.Error, ConnectError):
         return ""
 
 

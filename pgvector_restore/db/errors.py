@@ -32,6 +32,12 @@ _BY_STATE: dict[str, _Row] = {
     "08": (ConnectError, "connection to the server failed", None),
     "22": (TargetError, "server refused a value", None),
     "23": (TargetError, "server refused a row", None),
+    "25P03": (ConnectError, "server ended a transaction that was silent for too long", None),
+    "25P04": (
+        ConnectError,
+        "server ended a transaction at its transaction_timeout",
+        "raise transaction_timeout of the role or the database",
+    ),
     "25006": (TargetMismatchError, "server is read-only", "connect to the primary server"),
     "28": (ConnectError, "server refused the login", "check user, password and pg_hba.conf"),
     "3D000": (ConnectError, "database does not exist", None),
@@ -50,7 +56,7 @@ _BY_STATE: dict[str, _Row] = {
     "53300": (
         ConnectError,
         "server has no connection left",
-        "try again when others have disconnected",
+        "wait for others to end, or raise the limit of the role, the database or the server",
     ),
     "55P03": (
         TargetBusyError,
@@ -58,6 +64,12 @@ _BY_STATE: dict[str, _Row] = {
         "wait for the other session, or raise lock_timeout_s",
     ),
     "57014": (TargetError, "server cancelled the statement", "was statement_timeout reached?"),
+    "57P04": (ConnectError, "database is not there any more", None),
+    "57P05": (
+        ConnectError,
+        "server ended a session that was silent for too long",
+        "raise idle_session_timeout of the role or the database",
+    ),
     "57P": (ConnectError, "server is shutting down or starting up", "try again in a moment"),
 }
 

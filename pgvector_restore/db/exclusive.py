@@ -12,7 +12,12 @@ from attrs import define, frozen
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from pgvector_restore.db.session import close_search_path, configure_session, set_lock_timeout
+from pgvector_restore.db.session import (
+    close_search_path,
+    configure_session,
+    resting,
+    set_lock_timeout,
+)
 from pgvector_restore.errors import TargetBusyError, TargetChangedError
 
 __all__ = ["ALONE", "TableLock", "exclusively", "holding", "upgrade", "wait_for_older_snapshots"]
@@ -466,5 +471,6 @@ def wait_for_older_snapshots(conn: psycopg.Connection[Any], patience_s: float) -
             )
             return [warning]
         if older:
-            time.sleep(_FIRST_PAUSE_S)
+            with resting(conn):
+                time.sleep(_FIRST_PAUSE_S)
     return []

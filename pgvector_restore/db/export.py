@@ -18,6 +18,7 @@ from pgvector_restore.db.claims import check_unclaimed
 from pgvector_restore.db.errors import server_errors
 from pgvector_restore.db.exclusive import TableLock, holding, upgrade
 from pgvector_restore.db.inspect import find_schema
+from pgvector_restore.db.interrupt import limited
 from pgvector_restore.db.outcome import Evidence, Pending, note, resolve
 from pgvector_restore.db.pool import Target
 from pgvector_restore.db.reader import Reader
@@ -43,6 +44,8 @@ _PRINTED = {"IntervalStyle": "postgres", "bytea_output": "hex", "extra_float_dig
 #: Seconds that another connection waits for its locks: some restores that wait for the tables try
 #: for a quarter of a second at a time.
 _JOIN_S = 1.0
+#: Seconds until it has them all, and the snapshot: nobody else is waited for there.
+_BEGIN_S = 15.0
 
 #: What the server says of a snapshot when the session that has exported it is gone.
 _NO_SNAPSHOT = (
@@ -88,13 +91,22 @@ class Snapshot:
                         readers.append(stack.enter_context(self._another(exported)))
                 except (ConnectError, TargetBusyError) as exc:
                     if isinstance(exc, ConnectError) and not fewer:
-                        raise
+                        raise ConnectError(
+                            f"jobs {count} takes {count} connections, and {len(readers)} can be"
+                            f" had: {exc.message}",
+                            hint="with jobs auto a backup goes on with those there are",
+                            sqlstate=exc.sqlstate,
+                        ) from exc
                     _log.info("reading over %d connections: %s", len(readers), exc)
             yield readers
 
     @contextmanager
     def _another(self, exported: str) -> Iterator[Reader]:
-        with self._target.fresh() as conn, conn.transaction():
+        with (
+            self._target.fresh() as conn,
+            limited(conn, _BEGIN_S, "another connection for the snapshot") as limit,
+            conn.transaction(),
+        ):
             cur = psycopg.Cursor(conn, row_factory=tuple_row)
             cur.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             try:
@@ -109,6 +121,7 @@ class Snapshot:
             set_lock_timeout(cur, min(self._options.lock_timeout_s, _JOIN_S))
             _lock(cur, self.tables)
             set_lock_timeout(cur, self._options.lock_timeout_s)
+            limit.over()
             yield Reader(conn)
 
     def truncate(self, table: Relation) -> None:

@@ -1,4 +1,4 @@
-"""Ending a restore that was called off, whatever its connection is waiting for."""
+"""Ending what a connection waits for: because it was called off, or has waited for long enough."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from pgvector_restore.cancel import CancelToken
-from pgvector_restore.errors import CancelledError, OutcomeUnknownError
+from pgvector_restore.errors import CancelledError, ConnectError, OutcomeUnknownError
 
-__all__ = ["Interrupter", "cut", "interruptible"]
+__all__ = ["Interrupter", "Limit", "ask_to_cancel", "cut", "interruptible", "limited"]
 
 #: Seconds between two looks at the token, and between two requests to cancel: one that comes
 #: between two statements is lost.
@@ -60,20 +60,95 @@ class Interrupter:
             if self._over.wait(_POLL_S):
                 return
         deadline = time.monotonic() + _PATIENCE_S
-        while self._cancel(cutting=time.monotonic() > deadline) and not self._over.wait(_POLL_S):
+        while self._cancel(for_good=time.monotonic() > deadline) and not self._over.wait(_POLL_S):
             pass
 
-    def _cancel(self, *, cutting: bool) -> bool:
+    def _cancel(self, *, for_good: bool) -> bool:
         """Ask once; says whether to ask again."""
         with self._lock:
             if not self._armed or self._conn.closed:
                 return False
-            if cutting and self._conn.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            if for_good and self._conn.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 cut(self._conn)
                 return False
-            with suppress(psycopg.Error):
-                self._conn.cancel_safe(timeout=_REQUEST_S)
+            ask_to_cancel(self._conn, _REQUEST_S)
             return True
+
+
+def ask_to_cancel(conn: psycopg.Connection[Any], timeout_s: float) -> None:
+    """Ask the server to cancel what runs on the connection; takes no longer than that.
+
+    The request goes over a connection of its own, which may be accepted and never answered. An
+    older libpq waits for it without end: there a thread does.
+    """
+    if psycopg.capabilities.has_cancel_safe():
+        with suppress(psycopg.Error):
+            conn.cancel_safe(timeout=timeout_s)
+        return
+    thread = threading.Thread(target=_cancel, args=(conn,), name="pgvector_restore request")
+    thread.daemon = True
+    thread.start()
+    thread.join(timeout_s)
+
+
+def _cancel(conn: psycopg.Connection[Any]) -> None:
+    with suppress(psycopg.Error):
+        conn.cancel()
+
+
+class Limit:
+    """Cuts a connection after a time, unless it is over before; made by :func:`limited`."""
+
+    def __init__(self, conn: psycopg.Connection[Any], seconds: float) -> None:
+        self._conn = conn
+        self._lock = threading.Lock()
+        self._armed = True
+        #: The time has passed, and the connection was cut.
+        self.passed = False
+        self._timer = threading.Timer(seconds, self._pass)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _pass(self) -> None:
+        with self._lock:
+            if self._armed:
+                self.passed = True
+                cut(self._conn)
+
+    def over(self) -> None:
+        """What was waited for is there."""
+        with self._lock:
+            self._armed = False
+        self._timer.cancel()
+
+
+@contextmanager
+def limited(conn: psycopg.Connection[Any], seconds: float, what: str) -> Iterator[Limit]:
+    """The server answers within so many seconds, or the connection is cut.
+
+    No timeout of libpq or of the server counts where a pooler has accepted a connection, and has
+    none to the server to go on with.
+
+    Args:
+        conn: The connection.
+        seconds: From now until the block ends, or the limit is over.
+        what: What is waited for, in the words of the error.
+
+    Raises:
+        ConnectError: It has not answered.
+    """
+    limit = Limit(conn, seconds)
+    try:
+        yield limit
+    except psycopg.OperationalError as exc:
+        if not limit.passed:
+            raise
+        raise ConnectError(
+            f"{what} was not answered within {seconds:g} s",
+            hint="does a pooler have no connection to the server left?",
+        ) from exc
+    finally:
+        limit.over()
 
 
 def cut(conn: psycopg.Connection[Any]) -> None:

@@ -12,6 +12,7 @@ from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
 from pgvector_restore.db.attached import find_attached_code
+from pgvector_restore.db.interrupt import limited
 from pgvector_restore.db.pool import Target
 from pgvector_restore.db.session import begin_reading, configure_session
 from pgvector_restore.errors import ConnectError, TargetMismatchError
@@ -185,7 +186,12 @@ def look(
     Raises:
         TargetError: The database does not answer, or see there.
     """
-    with Target(target).fresh() as conn, conn.transaction():
+    most_s = 3 * _LOOK_TIMEOUT_S + (wait_s or 0)
+    with (
+        Target(target).fresh() as conn,
+        limited(conn, most_s, "a look into the ledger"),
+        conn.transaction(),
+    ):
         cur = psycopg.Cursor(conn, row_factory=tuple_row)
         begin_reading(cur)
         return read_state(cur, schema, mark, wait_s)

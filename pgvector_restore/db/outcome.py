@@ -14,6 +14,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from pgvector_restore.backoff import pauses
+from pgvector_restore.db.interrupt import limited
 from pgvector_restore.db.session import close_search_path
 from pgvector_restore.errors import ConnectError, OutcomeUnknownError, TargetError
 
@@ -26,6 +27,8 @@ Reconnect = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 
 #: Seconds until it stays unknown: a server that went down has recovered by then, or takes long.
 _PATIENCE_S = 30.0
+#: Seconds an answer may take; counting rows is the longest part of it.
+_ANSWER_S = 30.0
 #: Seconds between two questions: the first, and the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 
@@ -99,7 +102,11 @@ def _ask_until_known(pending: Pending, reconnect: Reconnect) -> _Outcome | None:
     deadline = time.monotonic() + _PATIENCE_S
     for pause in pauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S):
         try:
-            with reconnect() as conn, conn.transaction():
+            with (
+                reconnect() as conn,
+                limited(conn, _ANSWER_S, "the question what became of COMMIT"),
+                conn.transaction(),
+            ):
                 outcome = _ask(psycopg.Cursor(conn, row_factory=tuple_row), pending)
         except (psycopg.OperationalError, TargetError):
             outcome = "in progress"  # so may be the server's own recovery

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
 
 import psycopg
 import psycopg_pool
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import ConnectionPool
 
 from pgvector_restore.backoff import pauses
 from pgvector_restore.db.errors import server_errors
+from pgvector_restore.db.interrupt import limited
 from pgvector_restore.db.session import begin_reading
-from pgvector_restore.errors import ConnectError, OptionError
+from pgvector_restore.errors import ConnectError, OptionError, PgvectorRestoreError
 
 __all__ = [
     "Connection",
@@ -56,8 +59,19 @@ _UNPREPARED: dict[str, Any] = {"prepare_threshold": None}
 
 _ALIASES = {"database": "dbname", "username": "user"}
 
-#: Connections an own pool keeps at the most; a restore in place uses one.
+#: Calls that have a connection at the same time, and connections that are kept for the next ones;
+#: a restore in place uses one.
 _MAX_CONNECTIONS = 8
+#: Seconds a connection is kept unused.
+_KEPT_S = 60.0
+#: Seconds to wait until one of those calls has ended, and for the first answer over a new
+#: connection: a pooler may give it one to the server only then.
+_PLACE_WAIT_S = _ANSWER_WAIT_S = 30.0
+#: Seconds a kept connection may take to show that it is alive.
+_KEPT_ANSWER_S = 5.0
+#: Seconds to wait for a pool's own check, which meets dead connections one by one with pauses that
+#: double; then all of them are checked at once.
+_POOL_CHECK_S = 2.0
 
 
 def parse_target(target: str | Mapping[str, Any]) -> dict[str, Any]:
@@ -126,12 +140,17 @@ def public_conninfo(target: TargetLike) -> str:
 
 
 #: Seconds to wait for a second connection, which a restore can do without.
-_SPARE_WAIT_S = 1.0
+_SPARE_WAIT_S = 3.0
+#: Seconds to wait for one that is needed, at the login and for the first answer each.
+_SECOND_WAIT_S = 5.0
 
 
 #: Attempts to connect, and seconds between them. A server that starts again after it has lost a
 #: backend is back within half a second.
 _ATTEMPTS, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5, 0.1, 1.0
+#: Seconds after which no further attempt begins: where nothing answers, each takes as long as
+#: ``connect_timeout`` lets it.
+_ATTEMPTS_S = 5.0
 
 
 def connect(parameters: Mapping[str, Any]) -> psycopg.Connection[TupleRow]:
@@ -140,12 +159,15 @@ def connect(parameters: Mapping[str, Any]) -> psycopg.Connection[TupleRow]:
     libpq gives no SQLSTATE for what goes wrong here. Only where a password was asked for it is
     certain that trying again is of no use.
     """
+    end = time.monotonic() + _ATTEMPTS_S
     for pause in islice(pauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), _ATTEMPTS - 1):
         try:
             return _connect(parameters)
         except psycopg.OperationalError as exc:
             pgconn = exc.pgconn
             if pgconn is not None and (pgconn.needs_password or pgconn.used_password):
+                raise
+            if time.monotonic() > end:
                 raise
         time.sleep(pause)
     return _connect(parameters)
@@ -158,13 +180,16 @@ def _connect(parameters: Mapping[str, Any]) -> psycopg.Connection[TupleRow]:
 class Target:
     """Connections to one database.
 
-    Safe for several threads. An own pool is opened with the first use and closed with
-    :meth:`close`; a borrowed one stays as it is.
+    Safe for several threads. Connections of its own are kept for the next call, for a while, and
+    closed with :meth:`close`; a borrowed pool stays as it is.
     """
 
     def __init__(self, target: TargetLike) -> None:
         self._lock = threading.Lock()
-        self._owned: ConnectionPool[psycopg.Connection[TupleRow]] | None = None
+        self._places = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+        #: Connections that nobody uses, and since when; the newest last.
+        self._kept: list[tuple[float, psycopg.Connection[TupleRow]]] = []
+        self._closer: threading.Timer | None = None
         self._params: dict[str, Any] | None = None
         self._borrowed: ConnectionPool[Any] | None = None
         self._closed = False
@@ -179,27 +204,145 @@ class Target:
             )
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {'borrowed pool' if self._borrowed else 'own pool'}>"
+        return f"<{type(self).__name__} {'borrowed pool' if self._borrowed else 'own connections'}>"
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection outside of any transaction, returned to its pool at the end.
+        """A connection outside of any transaction that has just answered.
+
+        One that is kept and has died, as all have once the server was restarted, is replaced.
 
         Raises:
             ConnectError: There is none to be had; the cause is chained.
         """
         with server_errors():
-            pool = self._borrowed or self._own_pool()
-            with ExitStack() as stack:
-                try:
-                    conn = stack.enter_context(pool.connection())
-                except psycopg_pool.PoolTimeout:
-                    if self._params is not None:
-                        _reach(self._params).close()  # says why
-                    raise
-                before, conn.prepare_threshold = conn.prepare_threshold, None
-                stack.callback(setattr, conn, "prepare_threshold", before)
+            if self._borrowed is not None:
+                with self._of_pool(self._borrowed) as conn:
+                    yield conn
+            else:
+                with self._own(self._params or {}) as conn:
+                    yield conn
+
+    @contextmanager
+    def _own(self, params: Mapping[str, Any]) -> Iterator[psycopg.Connection[Any]]:
+        if not self._places.acquire(timeout=_PLACE_WAIT_S):
+            raise ConnectError(
+                f"{_MAX_CONNECTIONS} connections are in use, and none became free within"
+                f" {_PLACE_WAIT_S:g} s",
+                hint="have fewer calls at the same time, or pass a larger pool of your own",
+            )
+        try:
+            conn = self._taken() or _reached(params, _ANSWER_WAIT_S)
+            try:
                 yield conn
+            except BaseException:
+                with suppress(psycopg.Error):
+                    conn.rollback()
+                raise
+            else:
+                if not conn.closed:
+                    conn.commit()
+            finally:
+                self._keep(conn)
+        finally:
+            self._places.release()
+
+    def _taken(self) -> psycopg.Connection[TupleRow] | None:
+        """A kept connection that answers. If the newest one has died, none of them is asked."""
+        conn = self._kept_one()
+        if conn is None:
+            return None
+        try:
+            _ask(conn, _KEPT_ANSWER_S)
+        except (psycopg.Error, ConnectError):
+            conn.close()
+            self._close_kept()
+            return None
+        return conn
+
+    def _kept_one(self) -> psycopg.Connection[TupleRow] | None:
+        with self._lock:
+            if self._closed:
+                raise OptionError("this restorer has been closed")
+            return self._kept.pop()[1] if self._kept else None
+
+    def _keep(self, conn: psycopg.Connection[TupleRow]) -> None:
+        with self._lock:
+            usable = conn.pgconn.transaction_status == TransactionStatus.IDLE
+            if usable and not self._closed and len(self._kept) < _MAX_CONNECTIONS:
+                self._kept.append((time.monotonic(), conn))
+                self._close_later(_KEPT_S)
+                return
+        conn.close()
+
+    def _close_later(self, seconds: float) -> None:
+        if self._closer is None:
+            self._closer = threading.Timer(seconds, self._close_unused)
+            self._closer.daemon = True
+            self._closer.name = "pgvector_restore closer"
+            self._closer.start()
+
+    def _close_unused(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._closer = None
+            old = [conn for since, conn in self._kept if since + _KEPT_S <= now]
+            self._kept = [one for one in self._kept if one[1] not in old]
+            if self._kept:
+                self._close_later(max(self._kept[0][0] + _KEPT_S - now, 0.1))
+        for conn in old:
+            conn.close()
+
+    def _close_kept(self) -> None:
+        with self._lock:
+            kept, self._kept = self._kept, []
+        for _, conn in kept:
+            conn.close()
+
+    @contextmanager
+    def _of_pool(self, pool: ConnectionPool[Any]) -> Iterator[psycopg.Connection[Any]]:
+        """One of the caller's pool. Those that have died go back, and the pool replaces them."""
+        end = time.monotonic() + pool.timeout
+        while True:
+            conn = self._given(pool, max(end - time.monotonic(), 0.01))
+            try:
+                _ask(conn, _ANSWER_WAIT_S)
+            except psycopg.OperationalError:
+                pool.putconn(conn)
+                if time.monotonic() > end:
+                    raise
+            except BaseException:
+                pool.putconn(conn)
+                raise
+            else:
+                break
+        before, conn.prepare_threshold = conn.prepare_threshold, None
+        try:
+            with conn:  # which does not close what belongs to a pool
+                yield conn
+        finally:
+            conn.prepare_threshold = before
+            pool.putconn(conn)
+
+    def _given(self, pool: ConnectionPool[Any], timeout_s: float) -> psycopg.Connection[Any]:
+        patience = min(timeout_s, _POOL_CHECK_S)
+        conn: psycopg.Connection[Any]
+        try:
+            conn = pool.getconn(timeout=patience)
+        except psycopg_pool.PoolTimeout:
+            if pool.get_stats().get("pool_available"):
+                # They may never answer: that is not waited for.
+                check = threading.Thread(target=pool.check, name="pgvector_restore check")
+                check.daemon = True
+                check.start()
+            try:
+                conn = pool.getconn(timeout=max(timeout_s - patience, 0.01))
+            except psycopg_pool.PoolTimeout:
+                params = self._local_parameters()
+                if params is not None:
+                    _reach(_hurried(params, _SECOND_WAIT_S)).close()  # says why
+                raise
+        return conn
 
     @property
     def parameters(self) -> dict[str, Any] | None:
@@ -207,30 +350,66 @@ class Target:
         if self._params is not None:
             return dict(self._params)
         pool = self._borrowed
-        if pool is None or not isinstance(pool.conninfo, str) or not isinstance(pool.kwargs, dict):
-            return None  # both may be functions that make them up for each connection
+        if pool is None or callable(pool.conninfo) or callable(pool.kwargs):
+            return None
+        return self._local_parameters()
+
+    def _local_parameters(self) -> dict[str, Any] | None:
+        """What this process connects with now: a pool may make it up for each connection."""
+        if self._params is not None:
+            return dict(self._params)
+        pool = self._borrowed
+        if pool is None:
+            return None
+        text: Any = pool.conninfo() if callable(pool.conninfo) else pool.conninfo
+        kwargs: Any = pool.kwargs() if callable(pool.kwargs) else pool.kwargs
         mine = ("autocommit", "row_factory", "cursor_factory", "prepare_threshold", "context")
-        given = {k: v for k, v in pool.kwargs.items() if k not in mine}
-        return _DEFAULTS | conninfo_to_dict(pool.conninfo) | given
+        given = {k: v for k, v in (kwargs or {}).items() if k not in mine}
+        return _DEFAULTS | conninfo_to_dict(text or "") | given
 
     @contextmanager
     def fresh(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection that is new, where one can be made, for when another one was lost."""
-        params = self.parameters
-        if params is None:
-            with self.connection() as conn:
-                yield conn
-        else:
-            with server_errors(), _reach(params) as conn:
-                yield conn
+        """A connection that is new: for when another one was lost, or is not enough.
+
+        It does not come out of a borrowed pool, which may have one connection that is in use. The
+        login and the first answer are waited for, for a few seconds each.
+
+        Raises:
+            ConnectError: There is none within that time.
+        """
+        self._close_kept()  # they may have died, and count where connections are limited
+        params = _hurried(self._local_parameters() or {}, _SECOND_WAIT_S)
+        with server_errors(), _reached(params, _SECOND_WAIT_S) as conn:
+            yield conn
+
+    def available(self, most: int) -> tuple[int, ConnectError]:
+        """How many further connections can be used at the same time, and why there are no more.
+
+        Each is in a transaction until all have answered: before that a pooler may let them take
+        turns.
+
+        Args:
+            most: How many are asked for.
+        """
+        self._close_kept()
+        params = _hurried(self._local_parameters() or {}, _SECOND_WAIT_S)
+        probes = [_Probe(params, _SECOND_WAIT_S) for _ in range(most)]
+        for probe in probes:
+            probe.asked.wait(2 * _SECOND_WAIT_S + _ATTEMPTS_S)
+        for probe in probes:
+            probe.close()
+        failed = [probe.error for probe in probes if probe.error is not None]
+        found = sum(probe.answered for probe in probes)
+        return found, failed[0] if failed else ConnectError("the server does not answer")
 
     @contextmanager
     def spare(self) -> Iterator[psycopg.Connection[Any] | None]:
-        """A second connection in autocommit for a look beside, or ``None`` where none is free."""
-        pool = self._borrowed or self._own_pool()
-        try:
-            conn = pool.getconn(timeout=_SPARE_WAIT_S)
-        except (psycopg.Error, psycopg_pool.PoolClosed, psycopg_pool.TooManyRequests):
+        """A second connection in autocommit for a look beside, or ``None`` where none is free.
+
+        Not to be called in a thread that has something else to do: logging in may take a while.
+        """
+        conn = self._spare()
+        if conn is None:
             yield None
             return
         before = conn.autocommit
@@ -238,9 +417,31 @@ class Target:
             conn.autocommit = True
             yield conn
         finally:
-            if not conn.closed:
+            if conn.pgconn.transaction_status == TransactionStatus.IDLE:
                 conn.autocommit = before
-            pool.putconn(conn)
+            if self._borrowed is not None:
+                self._borrowed.putconn(conn)
+            else:
+                self._keep(conn)
+
+    def _spare(self) -> psycopg.Connection[Any] | None:
+        pool = self._borrowed
+        try:
+            if pool is None:
+                params = _hurried(self._params or {}, _SPARE_WAIT_S)
+                return self._kept_one() or psycopg.connect(**params)
+            stats = pool.get_stats()
+            if not stats.get("pool_available") and 0 < pool.max_size <= stats.get("pool_size", 0):
+                return None  # whoever waits for one comes first
+            conn: psycopg.Connection[Any] = pool.getconn(timeout=_SPARE_WAIT_S)
+        except (
+            psycopg.Error,
+            psycopg_pool.PoolClosed,
+            psycopg_pool.TooManyRequests,
+            OptionError,  # it has been closed
+        ):
+            return None
+        return conn
 
     @contextmanager
     def reading(self) -> Iterator[psycopg.Cursor[Any]]:
@@ -251,32 +452,84 @@ class Target:
             yield cur
 
     def close(self) -> None:
-        """Close the own pool and its connections; a borrowed pool is left alone."""
+        """Close its own connections; a borrowed pool is left alone."""
         with self._lock:
             self._closed = True
-            pool, self._owned = self._owned, None
-        if pool is not None:
-            pool.close()
+            closer, self._closer = self._closer, None
+        if closer is not None:
+            closer.cancel()
+        self._close_kept()
 
-    def _own_pool(self) -> ConnectionPool[psycopg.Connection[TupleRow]]:
-        with self._lock:
-            if self._closed:
-                raise OptionError("this restorer has been closed")
-            if self._owned is None:
-                params = dict(self._params or {})
-                # A pool retries in the background and reports a timeout; a direct attempt says
-                # at once what is wrong.
-                _reach(params).close()
-                self._owned = ConnectionPool(
-                    kwargs=_UNPREPARED | params,
-                    min_size=0,
-                    max_size=_MAX_CONNECTIONS,
-                    max_idle=60.0,
-                    check=ConnectionPool.check_connection,  # a server may have been restarted
-                    open=True,
-                    name="pgvector_restore",
-                )
-            return self._owned
+
+class _Probe:
+    """A thread that tries to have a connection, and keeps it for as long as the others try."""
+
+    def __init__(self, params: Mapping[str, Any], wait_s: float) -> None:
+        self._params = params
+        self._wait_s = wait_s
+        self._over = threading.Event()
+        #: It is known whether there is one.
+        self.asked = threading.Event()
+        self.answered = False
+        self.error: ConnectError | None = None
+        self._thread = threading.Thread(target=self._run, name="pgvector_restore probe")
+        self._thread.daemon = True
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            with server_errors(), _reached(self._params, self._wait_s, begin=True) as conn:
+                self.answered = True
+                self.asked.set()
+                self._over.wait()
+                conn.rollback()
+        except ConnectError as exc:
+            self.error = exc
+        except PgvectorRestoreError as exc:
+            self.error = ConnectError(exc.message, hint=exc.hint)
+        finally:
+            self.asked.set()
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._over.set()
+        self._thread.join(self._wait_s)
+
+
+def _hurried(params: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """Parameters with which a login takes no longer than that."""
+    given = str(params.get("connect_timeout") or "")
+    most = math.ceil(seconds)
+    timeout = min(int(given), most) if given.isdecimal() and int(given) > 0 else most
+    return {**params, "connect_timeout": timeout}
+
+
+def _ask(conn: psycopg.Connection[Any], seconds: float, *, begin: bool = False) -> None:
+    """Have the server answer something that is nothing.
+
+    Args:
+        conn: Outside of any transaction.
+        seconds: How long that may take.
+        begin: In a transaction, which stays open.
+    """
+    with limited(conn, seconds, "the first question over a connection"):
+        if begin:
+            conn.execute("")
+        else:
+            ConnectionPool.check_connection(conn)
+
+
+def _reached(
+    params: Mapping[str, Any], seconds: float, *, begin: bool = False
+) -> psycopg.Connection[TupleRow]:
+    """A connection of its own that has answered; as for :func:`_reach` and :func:`_ask`."""
+    conn = _reach(params)
+    try:
+        _ask(conn, seconds, begin=begin)
+    except BaseException:
+        conn.close()
+        raise
+    return conn
 
 
 def _reach(params: Mapping[str, Any]) -> psycopg.Connection[TupleRow]:
@@ -291,7 +544,7 @@ def _reach(params: Mapping[str, Any]) -> psycopg.Connection[TupleRow]:
         words = str(exc).partition("\n")[0].removeprefix("connection failed: ")
         raise ConnectError(
             f"no connection to the database: {words or type(exc).__name__}",
-            hint="check host, port, database, user and password",
+            hint="check host, port, database, user, password and limits of connections",
         ) from exc
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import tuple_row
 
 __all__ = [
     "begin_reading",
     "close_search_path",
     "configure_session",
     "lift_limits",
+    "resting",
     "set_lock_timeout",
 ]
 
@@ -33,6 +38,20 @@ _SESSION = {
 #: its locks are in everybody's way. A client that is alive takes fractions of a second there.
 _IDLE_TIMEOUT_S = 600
 
+#: The server looks so often whether its client is still there while it works for it: a client that
+#: has died leaves no build under its locks.
+_LOOKS = {"client_connection_check_interval": "2s"}
+#: What such a look needs where a line was cut: probes after half a minute of silence.
+_PROBES = {
+    "tcp_keepalives_idle": "30s",
+    "tcp_keepalives_interval": "10s",
+    "tcp_keepalives_count": "3",
+}
+#: The first version that looks.
+_LOOKING_VERSION = 140_000
+#: Connections to a server on whose machine that can be done, and to others.
+_can_look: WeakKeyDictionary[psycopg.Connection[Any], bool] = WeakKeyDictionary()
+
 #: The first version that limits whole transactions.
 _TRANSACTION_TIMEOUT_VERSION = 170_000
 
@@ -47,16 +66,36 @@ def configure_session(
         lock_timeout_s: Seconds a statement waits for a lock.
         statement_timeout_s: Seconds a statement may take; ``None``: any number.
     """
-    settings = {
-        **_no_limits(cur),
-        "statement_timeout": _milliseconds(statement_timeout_s or 0),
-        "idle_in_transaction_session_timeout": _milliseconds(_IDLE_TIMEOUT_S),
-        "lock_timeout": _milliseconds(lock_timeout_s),
-        **_SESSION,
-    }
-    for name, value in settings.items():
-        # SET, not set_config(): a SELECT would take the transaction's snapshot.
-        cur.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+    _set(
+        cur,
+        {
+            **_no_limits(cur),
+            "statement_timeout": _milliseconds(statement_timeout_s or 0),
+            "idle_in_transaction_session_timeout": _milliseconds(_IDLE_TIMEOUT_S),
+            "lock_timeout": _milliseconds(lock_timeout_s),
+            **_SESSION,
+        },
+    )
+    _notice_a_dead_client(cur)
+
+
+@contextmanager
+def resting(conn: psycopg.Connection[Any]) -> Iterator[None]:
+    """Nothing is done on the connection until the block ends, and no limit ends it for that.
+
+    It rests in a transaction, without a snapshot and without locks, which keeps nobody from
+    anything. So what it needs is set for the transaction alone: a setting of the session would stay
+    with a connection that belongs to somebody else, and could not keep ``idle_session_timeout``
+    away from it behind a pooler.
+
+    Args:
+        conn: Outside of any transaction.
+    """
+    with conn.transaction():
+        cur = psycopg.Cursor(conn, row_factory=tuple_row)
+        _set(cur, {**_no_limits(cur), "idle_in_transaction_session_timeout": "0"})
+        _notice_a_dead_client(cur)
+        yield
 
 
 def begin_reading(cur: psycopg.Cursor[Any]) -> None:
@@ -75,8 +114,44 @@ def set_lock_timeout(cur: psycopg.Cursor[Any], seconds: float) -> None:
 
 def lift_limits(cur: psycopg.Cursor[Any]) -> None:
     """No limit of role or database ends this transaction; for as long as it is not configured."""
-    for name, value in _no_limits(cur).items():
-        cur.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+    _set(cur, _no_limits(cur))
+
+
+def _set(cur: psycopg.Cursor[Any], settings: Mapping[str, str]) -> None:
+    """Settings up to the end of the transaction, all with one message to the server."""
+    # SET, not set_config(): a SELECT would take the transaction's snapshot. Several statements
+    # cannot be prepared.
+    cur.execute(_statements(settings), prepare=False)
+
+
+def _statements(settings: Mapping[str, str]) -> sql.Composed:
+    return sql.SQL("; ").join(
+        sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value))
+        for name, value in settings.items()
+    )
+
+
+def _notice_a_dead_client(cur: psycopg.Cursor[Any]) -> None:
+    """The server ends this transaction soon after the client has gone, whatever it is doing.
+
+    Not every system tells a server that a client has gone; there it refuses to be asked to look.
+    """
+    conn = cur.connection
+    if conn.info.server_version < _LOOKING_VERSION:
+        return
+    known = _can_look.get(conn)
+    if known is None:
+        attempt = sql.SQL("SAVEPOINT looks; {}; RELEASE SAVEPOINT looks")
+        try:
+            cur.execute(attempt.format(_statements(_LOOKS | _PROBES)), prepare=False)
+        except psycopg.errors.InvalidParameterValue:
+            cur.execute("ROLLBACK TO SAVEPOINT looks; RELEASE SAVEPOINT looks", prepare=False)
+            known = False
+        else:
+            known = True
+        _can_look[conn] = known
+    elif known:
+        _set(cur, _LOOKS | _PROBES)
 
 
 def _no_limits(cur: psycopg.Cursor[Any]) -> dict[str, str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -98,16 +100,30 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """End at SIGINT and SIGTERM; having done so is no failure, so nothing is raised after."""
-        with super().capture_signals():
+        """End at SIGINT, SIGTERM and SIGHUP; that is no failure, so nothing is raised after."""
+        with super().capture_signals(), self._hearing_hangup():
             try:
                 yield
             finally:
                 self._captured_signals.clear()
 
+    @contextmanager
+    def _hearing_hangup(self) -> Iterator[None]:
+        """The terminal was closed; ``nohup`` lets that be ignored, and Windows has none."""
+        number = getattr(signal, "SIGHUP", None)
+        main = threading.current_thread() is threading.main_thread()
+        if number is None or not main or signal.getsignal(number) is signal.SIG_IGN:
+            yield
+            return
+        before = signal.signal(number, self.handle_exit)
+        try:
+            yield
+        finally:
+            signal.signal(number, before)
+
 
 def serve(app: FastAPI, settings: ServiceSettings, sock: socket.socket) -> None:
-    """Answer requests until SIGINT or SIGTERM; then call jobs off, and end once they have.
+    """Answer requests until SIGINT, SIGTERM or SIGHUP; then call jobs off, and end once they have.
 
     Args:
         app: Of :func:`create_app`.

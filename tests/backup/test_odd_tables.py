@@ -353,7 +353,6 @@ def test_why_there_is_no_connection(dsn: str) -> None:
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s",
                 [name],
             )
-        target._own_pool().timeout = 0.5  # it is 30 seconds
         with pytest.raises(ConnectError, match="is not permitted to log in"), target.connection():
             pass
         target.close()

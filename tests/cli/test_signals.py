@@ -24,6 +24,9 @@ if sys.platform == "win32":
 _SIGNALS = pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
+_OR_HANGUP = pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 _WAITS = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'"
 
 
@@ -57,7 +60,7 @@ def test_a_signal_while_it_waits(
     assert rows(g2_dsn) == 32
 
 
-@_SIGNALS
+@_OR_HANGUP
 def test_a_signal_while_verify_waits(g2_dsn: str, tmp_path: Path, number: int, code: int) -> None:
     assert run_command("restore", STORE, "--dsn", g2_dsn).code == 0
     told = tmp_path / "told"
@@ -79,7 +82,7 @@ def test_a_signal_while_verify_waits(g2_dsn: str, tmp_path: Path, number: int, c
     assert json.loads(out)["error"]["exit_code"] == code
 
 
-@_SIGNALS
+@_OR_HANGUP
 @pytest.mark.parametrize("command", ["inspect", "verify"])
 def test_a_signal_while_files_are_read(
     g2_dsn: str,
@@ -105,7 +108,41 @@ def test_a_signal_while_files_are_read(
     assert signal.getsignal(number) == before
 
 
-@_SIGNALS
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_is_ignored(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """As ``nohup``, and a shell for what runs beside it, have it."""
+    heard = []
+
+    def signal_at_once(event: ProgressEvent) -> None:
+        heard.append(event.phase)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(watch, "_listener", lambda **_: signal_at_once)
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        assert run(["inspect", str(STORE), "--json"]) == 0
+    finally:
+        signal.signal(number, before)
+    assert heard
+
+
+def test_a_terminal_that_is_closed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing can be shown there any more: that is no reason to fail."""
+    heard = []
+
+    def closed(event: ProgressEvent) -> None:
+        heard.append(event.phase)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(watch, "_listener", lambda **_: closed)
+    assert run(["inspect", str(STORE)]) == 0
+    assert len(heard) == 1
+    assert "langchain_pg_embedding" in capsys.readouterr().out
+
+
+@_OR_HANGUP
 def test_a_signal_while_sets_are_removed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

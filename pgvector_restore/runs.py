@@ -192,10 +192,11 @@ class Run:
             raise mismatch(compared)
 
     def _swap(self, conn: Connection, work: Work) -> list[LoadResult]:
-        loader = Loader(self._store, self._target, self._plan, self._executor)
+        cancel = self._tracker.cancel
+        loader = Loader(self._store, self._target, self._plan, self._executor, cancel)
         self._warnings += loader.warnings
         # The loader first of all: its processes start while the server creates tables.
-        with loader, swapping(conn, work) as swap:
+        with loader, swapping(conn, work, in_parts=loader.used) as swap:
             seconds = []
             for staged, table, feed in zip(
                 swap.staged, self._plan.tables, self._feeds, strict=True

@@ -28,9 +28,12 @@ from pgvector_restore.db.publish import check_unchanged, publish
 from pgvector_restore.db.sequences import advance_sequences
 from pgvector_restore.db.staging import (
     complete_table,
+    create_part_marks,
     create_staging,
     create_table_like,
+    drop_part_marks,
     drop_staging,
+    end_loading,
     hold,
     new_staging_name,
     sweep,
@@ -63,11 +66,18 @@ class Staged:
 
 
 @contextmanager
-def swapping(conn: psycopg.Connection[Any], work: Work) -> Iterator[Swap]:
+def swapping(
+    conn: psycopg.Connection[Any], work: Work, *, in_parts: bool = False
+) -> Iterator[Swap]:
     """Staging tables, ready to be loaded; gone at the end, if they have not been published.
 
     The tables' names and the staging schema are held by this connection. What restores that died
     have left behind is swept away first.
+
+    Args:
+        conn: A connection outside of any transaction.
+        work: What to do.
+        in_parts: Parts of files will be loaded, over connections of their own.
 
     Raises:
         TargetBusyError: Another restore has the same table.
@@ -81,7 +91,7 @@ def swapping(conn: psycopg.Connection[Any], work: Work) -> Iterator[Swap]:
         sweep(conn)
         name = new_staging_name()
         with hold(conn, name):
-            swap = Swap(conn, work, name)
+            swap = Swap(conn, work, name, in_parts=in_parts)
             try:
                 swap.begin()
                 reach("create", conn)
@@ -96,7 +106,9 @@ def swapping(conn: psycopg.Connection[Any], work: Work) -> Iterator[Swap]:
 class Swap:
     """The steps of one swap, each in a transaction of its own: begin, (load), complete, publish."""
 
-    def __init__(self, conn: psycopg.Connection[Any], work: Work, staging: str) -> None:
+    def __init__(
+        self, conn: psycopg.Connection[Any], work: Work, staging: str, *, in_parts: bool
+    ) -> None:
         #: Publishing was begun; whether it is done only the server knows until it answers.
         self.published = False
         #: Tables in the order of loading.
@@ -105,6 +117,7 @@ class Swap:
         self._cur = psycopg.Cursor(conn, row_factory=tuple_row)
         self._work = work
         self._staging = staging
+        self._in_parts = in_parts
 
     def begin(self) -> None:
         """Create the staging tables."""
@@ -113,6 +126,8 @@ class Swap:
             work.configure(cur)
             check_same(cur, work.facts, work.names)
             create_staging(cur, self._staging)
+            if self._in_parts:
+                create_part_marks(cur, self._staging)
             old = [load.target.name for load in work.loads if load.target.oid is not None]
             definitions = {
                 name: read_definition(cur, work.facts.schema, name, self._staging, old)
@@ -157,6 +172,8 @@ class Swap:
         with self._conn.transaction():
             self._work.configure(self._cur)
             reach("index.begin", self._conn)
+            if self._in_parts:  # tasks that an executor has taken for lost may still run
+                end_loading(self._cur, self._staging)
             for staged, loading in zip(self.staged, seconds, strict=True):
                 results.append(evolve(self._complete(staged), seconds=loading))
             reach("index.end", self._conn)
@@ -227,6 +244,7 @@ class Swap:
             reach("exchange.locked", self._conn)
             check_unchanged(cur, definitions, self._staging)
             self._check_free(cur)
+            drop_part_marks(cur, self._staging)
             publish(
                 cur,
                 schema,
@@ -254,7 +272,7 @@ class Swap:
             exchange,
             committing,
             work.options.lock_timeout_s,
-            needed=[(self._staging, name) for name in work.names],
+            needed=[(self._staging, name) for name in (*work.names, self._staging)],
         )
         reach("commit.after", self._conn)
         return list(dict.fromkeys(warnings))

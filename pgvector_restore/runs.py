@@ -201,12 +201,18 @@ class Run:
             # processes start while the server creates tables.
             with resting(conn):
                 loader = stack.enter_context(
-                    Loader(self._store, self._target, self._plan, self._executor)
+                    Loader(
+                        self._store,
+                        self._target,
+                        self._plan,
+                        self._executor,
+                        self._tracker.cancel,
+                    )
                 )
             self._warnings += loader.warnings
             if not loader.spare:
                 self._watcher.close()
-            swap = stack.enter_context(swapping(conn, work))
+            swap = stack.enter_context(swapping(conn, work, in_parts=loader.used))
             seconds = []
             for staged, table, feed in zip(
                 swap.staged, self._plan.tables, self._feeds, strict=True

@@ -38,6 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("planning", "pieces", "comparing", "inspecting", "pruning", "copying", "dumping"),
         "gathering",
     ),
+    ("executors",),
     ("lanes", "describing", "backup_checks", "reporting"),
     ("loading",),
     ("runs", "verifying", "backup_run"),

@@ -24,9 +24,12 @@ from pgvector_restore.failpoints import reach
 
 __all__ = [
     "complete_table",
+    "create_part_marks",
     "create_staging",
     "create_table_like",
+    "drop_part_marks",
     "drop_staging",
+    "end_loading",
     "new_staging_name",
     "sweep",
 ]
@@ -54,6 +57,26 @@ def create_staging(cur: _Cursor, name: str) -> None:
     cur.execute(
         sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(name), sql.Literal(_MARK))
     )
+
+
+def create_part_marks(cur: _Cursor, staging: str) -> None:
+    """Create the table in which parts of files are marked as loaded; it is called as its schema.
+
+    An executor may run a task again that has run, or runs still. Whoever commits the mark of a part
+    has loaded it, and nobody else has.
+    """
+    with tablespace(cur, ""):
+        cur.execute(
+            sql.SQL(
+                "CREATE UNLOGGED TABLE {} (relation oid, part integer, rows bigint NOT NULL, "
+                "PRIMARY KEY (relation, part)) USING heap"
+            ).format(sql.Identifier(staging, staging))
+        )
+
+
+def drop_part_marks(cur: _Cursor, staging: str) -> None:
+    """Drop that table, if there is one."""
+    cur.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(staging, staging)))
 
 
 def create_table_like(cur: _Cursor, definition: TableDefinition, staging: str) -> None:
@@ -198,19 +221,7 @@ def drop_staging(
             if cur.fetchone() != (True,):
                 raise _InUseError
             reach("sweep", conn)
-        cur.execute(
-            """
-            SELECT pg_terminate_backend(pid)
-            FROM (SELECT DISTINCT l.pid FROM pg_catalog.pg_locks l
-                  JOIN pg_catalog.pg_class c ON c.oid = l.relation
-                  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                  WHERE n.nspname = %s AND l.pid <> pg_backend_pid()
-                    AND l.mode = 'RowExclusiveLock'  -- readers, like a dump, only delay it
-                    AND l.database = (SELECT oid FROM pg_catalog.pg_database
-                                      WHERE datname = current_database())) AS loading
-            """,
-            [name],
-        )
+        end_loading(cur, name)
 
     def drop(cur: _Cursor) -> None:
         cur.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
@@ -252,6 +263,24 @@ def _tables_and_parents(conn: psycopg.Connection[Any], name: str) -> list[TableL
         )
         # What has gone meanwhile needs no lock; what may not be locked by its name is locked later.
         return [TableLock(home, table, optional=True) for home, table in cur.fetchall()]
+
+
+def end_loading(cur: _Cursor, name: str) -> None:
+    """End the sessions that still load into a staging schema: nobody waits for their rows."""
+    cur.execute(
+        """
+        SELECT pg_terminate_backend(pid)
+        FROM (SELECT DISTINCT l.pid FROM pg_catalog.pg_locks l
+              JOIN pg_catalog.pg_class c ON c.oid = l.relation
+              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+              WHERE n.nspname = %s AND l.pid <> pg_backend_pid()
+                -- readers, like a dump, only delay it; VACUUM has indexes in this mode
+                AND l.mode = 'RowExclusiveLock' AND c.relkind IN ('r', 'p')
+                AND l.database = (SELECT oid FROM pg_catalog.pg_database
+                                  WHERE datname = current_database())) AS loading
+        """,
+        [name],
+    )
 
 
 def sweep(conn: psycopg.Connection[Any]) -> tuple[str, ...]:

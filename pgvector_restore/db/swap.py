@@ -28,9 +28,12 @@ from pgvector_restore.db.publish import check_unchanged, publish
 from pgvector_restore.db.sequences import advance_sequences
 from pgvector_restore.db.staging import (
     complete_table,
+    create_part_marks,
     create_staging,
     create_table_like,
+    drop_part_marks,
     drop_staging,
+    end_loading,
     new_staging_name,
     sweep,
 )
@@ -63,11 +66,18 @@ class Staged:
 
 
 @contextmanager
-def swapping(conn: psycopg.Connection[Any], work: Work) -> Iterator[Swap]:
+def swapping(
+    conn: psycopg.Connection[Any], work: Work, *, in_parts: bool = False
+) -> Iterator[Swap]:
     """Staging tables, ready to be loaded; gone at the end, if they have not been published.
 
     The tables' names and the staging schema are held by this connection. What restores that died
     have left behind is swept away first.
+
+    Args:
+        conn: A connection outside of any transaction.
+        work: What to do.
+        in_parts: Parts of files will be loaded, over connections of their own.
 
     Raises:
         TargetBusyError: Another restore has the same table.
@@ -81,7 +91,7 @@ def swapping(conn: psycopg.Connection[Any], work: Work) -> Iterator[Swap]:
         sweep(conn)
         name = new_staging_name()
         claims.take(name)
-        swap = Swap(conn, work, name, claims)
+        swap = Swap(conn, work, name, claims, in_parts=in_parts)
         try:
             swap.begin()
             reach("create", conn)
@@ -97,7 +107,13 @@ class Swap:
     """The steps of one swap, each in a transaction of its own: begin, (load), complete, publish."""
 
     def __init__(
-        self, conn: psycopg.Connection[Any], work: Work, staging: str, claims: Claims
+        self,
+        conn: psycopg.Connection[Any],
+        work: Work,
+        staging: str,
+        claims: Claims,
+        *,
+        in_parts: bool,
     ) -> None:
         #: Publishing was begun; whether it is done only the server knows until it answers.
         self.published = False
@@ -108,6 +124,7 @@ class Swap:
         self._work = work
         self._staging = staging
         self._claims = claims
+        self._in_parts = in_parts
 
     def begin(self) -> None:
         """Create the staging tables."""
@@ -116,6 +133,8 @@ class Swap:
             work.configure(cur)
             check_same(cur, work.facts, work.names)
             create_staging(cur, self._staging)
+            if self._in_parts:
+                create_part_marks(cur, self._staging)
             old = [load.target.name for load in work.loads if load.target.oid is not None]
             definitions = {
                 name: read_definition(cur, work.facts.schema, name, self._staging, old)
@@ -160,6 +179,8 @@ class Swap:
         with self._conn.transaction():
             self._work.configure(self._cur)
             reach("index.begin", self._conn)
+            if self._in_parts:  # tasks that an executor has taken for lost may still run
+                end_loading(self._cur, self._staging)
             for staged, loading in zip(self.staged, seconds, strict=True):
                 results.append(evolve(self._complete(staged), seconds=loading))
             reach("index.end", self._conn)
@@ -234,6 +255,7 @@ class Swap:
             reach("exchange.locked", self._conn)
             check_unchanged(cur, definitions, self._staging)
             self._check_free(cur)
+            drop_part_marks(cur, self._staging)
             publish(
                 cur,
                 schema,
@@ -261,7 +283,7 @@ class Swap:
             exchange,
             committing,
             work.options.lock_timeout_s,
-            needed=[(self._staging, name) for name in work.names],
+            needed=[(self._staging, name) for name in (*work.names, self._staging)],
             parents=[
                 (key.parent_schema, key.parent)
                 for staged in self.staged

@@ -13,6 +13,7 @@ from pgvector_restore.backup_checks import (
     check_code,
     check_emptied,
     check_form,
+    check_snapshot,
     location_of,
     suffix_of,
     table_to_empty,
@@ -128,6 +129,7 @@ class BackupRun:
             ) as snapshot:
                 check_code(snapshot, allowed=options.allow_attached_code)
                 check_emptied(snapshot, emptied)
+                warnings += check_snapshot(snapshot, allowed=options.allow_non_atomic)
                 check_form(snapshot, options.format)
                 published = self._publish(snapshot, location, suffix)
                 unfound = self._unfound(published.backup)
@@ -277,6 +279,7 @@ class BackupRun:
             (*published.warnings, *warnings),
             time.perf_counter() - self._started,
             datetime.now().astimezone(),
+            one_snapshot=not any(table.elsewhere for table in published.tables),
         )
 
 

@@ -89,6 +89,7 @@ def _table(table: Relation, dumped: Dumped, options: BackupOptions) -> ManifestT
             for key in table.foreign_keys
         ),
         indexes=tuple(ManifestIndex(one.name, one.definition) for one in table.indexes),
+        outside_snapshot=bool(table.elsewhere),
     )
 
 

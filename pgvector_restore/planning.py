@@ -18,6 +18,7 @@ from pgvector_restore.new_tables import new_tables
 from pgvector_restore.options import RestoreOptions, check_identifier
 from pgvector_restore.plan import RestorePlan, TablePlan
 from pgvector_restore.preflight import (
+    check_atomic,
     check_children,
     check_code,
     check_counts,
@@ -26,6 +27,7 @@ from pgvector_restore.preflight import (
     check_names,
     check_neighbours,
     check_replaceable,
+    check_replication,
     check_rows,
     check_server,
 )
@@ -125,6 +127,9 @@ def make_plan(  # noqa: PLR0913 - all that a plan is made of
     with findings.gathering("strategy"):
         strategy, reason = choose_strategy(options, facts, tables, size, findings)
     check_code(facts, options, tables, strategy, findings)
+    check_atomic(options, tables, findings)
+    if strategy == "in_place":
+        check_replication(facts, options, tables, findings)
     if strategy == "in_place" and options.mode == "replace":
         for table in tables:
             with findings.gathering("references", table.name):

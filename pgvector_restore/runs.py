@@ -128,10 +128,11 @@ class Run:
         )
 
     def _feed(self, conn: Connection, table: TablePlan) -> TableFeed | BinaryFeed:
-        pid = conn.info.backend_pid
+        # By table as well, where it is there: behind a pooler the number is not the server's.
+        pids, relids = [conn.info.backend_pid], [table.target.oid or 0]
 
         def server() -> ServerStep | None:
-            rows = self._watcher.copied([pid])
+            rows = self._watcher.copied(pids, relids)
             if rows is None:
                 return None
             return _copy_step(table, rows)
@@ -266,6 +267,7 @@ class Run:
             finished_at=datetime.now().astimezone(),
             verified=plan.options.verify,
             reject_folder=_folder(self._quarantine),
+            atomic=plan.atomic,
         )
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from pgvector_restore.errors import OptionError, TargetMismatchError
+from pgvector_restore.errors import OptionError, TargetMismatchError, quoted
 from pgvector_restore.findings import Findings
 from pgvector_restore.options import RestoreOptions
 from pgvector_restore.plan import TablePlan
@@ -104,8 +104,18 @@ def _obstacles(facts: TargetFacts, tables: Sequence[TablePlan]) -> Iterator[str]
     for table in tables:
         for phrase in table.target.swap_blockers:
             yield f"{table.target.schema}.{table.name}: {phrase}"
+        for provider in table.target.label_providers:
+            if provider in facts.unloaded_providers:
+                yield (
+                    f"{table.target.schema}.{table.name}: security label provider "
+                    f"{quoted(provider)} is not loaded"
+                )
+        for publication in facts.publications if table.create else ():
+            yield f"{facts.schema}.{table.name}: {publication}"
     if facts.vector_schema is None and any(table.create for table in tables):
         yield "the extension vector has to be created first, in the same transaction"
+    if not facts.keeps_claims:
+        yield "a pooler lends connections for a transaction each, and gives no second one"
     if not facts.may_create_schemas:
         yield "the role may not create schemas in the database"
     if not facts.may_create_tables:

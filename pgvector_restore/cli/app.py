@@ -197,6 +197,7 @@ def _options(given: dict[str, Any], database: Database | None = None) -> Restore
         keep_previous=given["keep_previous"],
         verify=given["verify"],
         allow_attached_code=given["allow_attached_code"],
+        allow_non_atomic=given["allow_non_atomic"],
         max_record_bytes=given["max_record_bytes"],
         max_unpack_ratio=given["max_unpack_ratio"],
         max_unpacked_bytes=given["max_unpacked_bytes"],

@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.errors import CancelledError, OutcomeUnknownError
 
-__all__ = ["Interrupter", "interruptible"]
+__all__ = ["Interrupter", "cut", "interruptible"]
 
 #: Seconds between two looks at the token, and between two requests to cancel: one that comes
 #: between two statements is lost.
@@ -60,23 +60,23 @@ class Interrupter:
             if self._over.wait(_POLL_S):
                 return
         deadline = time.monotonic() + _PATIENCE_S
-        while self._cancel(cut=time.monotonic() > deadline) and not self._over.wait(_POLL_S):
+        while self._cancel(cutting=time.monotonic() > deadline) and not self._over.wait(_POLL_S):
             pass
 
-    def _cancel(self, *, cut: bool) -> bool:
+    def _cancel(self, *, cutting: bool) -> bool:
         """Ask once; says whether to ask again."""
         with self._lock:
             if not self._armed or self._conn.closed:
                 return False
-            if cut and self._conn.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                _cut(self._conn)
+            if cutting and self._conn.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                cut(self._conn)
                 return False
             with suppress(psycopg.Error):
                 self._conn.cancel_safe(timeout=_REQUEST_S)
             return True
 
 
-def _cut(conn: psycopg.Connection[Any]) -> None:
+def cut(conn: psycopg.Connection[Any]) -> None:
     """End the connection under the thread that waits on it; its backend rolls back."""
     with suppress(OSError, psycopg.Error):
         ours = socket.socket(fileno=conn.pgconn.socket)

@@ -50,6 +50,10 @@ _DEFAULTS: dict[str, Any] = {
     "fallback_application_name": "pgvector_restore",
 }
 
+#: The driver prepares a statement that is run often, and a pooler may have given the session that
+#: knows it to somebody else by then.
+_UNPREPARED: dict[str, Any] = {"prepare_threshold": None}
+
 _ALIASES = {"database": "dbname", "username": "user"}
 
 #: Connections an own pool keeps at the most; a restore in place uses one.
@@ -138,13 +142,17 @@ def connect(parameters: Mapping[str, Any]) -> psycopg.Connection[TupleRow]:
     """
     for pause in islice(pauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), _ATTEMPTS - 1):
         try:
-            return psycopg.connect(**parameters)
+            return _connect(parameters)
         except psycopg.OperationalError as exc:
             pgconn = exc.pgconn
             if pgconn is not None and (pgconn.needs_password or pgconn.used_password):
                 raise
         time.sleep(pause)
-    return psycopg.connect(**parameters)
+    return _connect(parameters)
+
+
+def _connect(parameters: Mapping[str, Any]) -> psycopg.Connection[TupleRow]:
+    return psycopg.connect(**(_UNPREPARED | dict(parameters)))
 
 
 class Target:
@@ -189,6 +197,8 @@ class Target:
                     if self._params is not None:
                         _reach(self._params).close()  # says why
                     raise
+                before, conn.prepare_threshold = conn.prepare_threshold, None
+                stack.callback(setattr, conn, "prepare_threshold", before)
                 yield conn
 
     @property
@@ -258,7 +268,7 @@ class Target:
                 # at once what is wrong.
                 _reach(params).close()
                 self._owned = ConnectionPool(
-                    kwargs=params,
+                    kwargs=_UNPREPARED | params,
                     min_size=0,
                     max_size=_MAX_CONNECTIONS,
                     max_idle=60.0,

@@ -11,7 +11,7 @@ import psycopg
 from attrs import evolve, frozen
 from psycopg.rows import tuple_row
 
-from pgvector_restore.db.claims import check_unclaimed, claimed
+from pgvector_restore.db.claims import Claims, check_unclaimed, claimed
 from pgvector_restore.db.create import create_missing
 from pgvector_restore.db.definition import IndexDefinition, TableDefinition, read_definition
 from pgvector_restore.db.exclusive import exclusively, wait_for_older_snapshots
@@ -31,10 +31,10 @@ from pgvector_restore.db.staging import (
     create_staging,
     create_table_like,
     drop_staging,
-    hold,
     new_staging_name,
     sweep,
 )
+from pgvector_restore.db.standbys import wait_for_standbys
 from pgvector_restore.db.statements import written
 from pgvector_restore.db.work import LoadResult, TableLoad, Work
 from pgvector_restore.errors import RowCountError, TargetChangedError
@@ -76,27 +76,29 @@ def swapping(conn: psycopg.Connection[Any], work: Work) -> Iterator[Swap]:
     cur = psycopg.Cursor(conn, row_factory=tuple_row)
     with conn.transaction():
         check_unclaimed(cur, work.facts.schema, work.names)
-    with claimed(conn, work.facts.schema, work.names):
+    with claimed(conn, work.facts.schema, work.names, work.reconnect) as claims:
         reach("claim", conn)
         sweep(conn)
         name = new_staging_name()
-        with hold(conn, name):
-            swap = Swap(conn, work, name)
-            try:
-                swap.begin()
-                reach("create", conn)
-                yield swap
-            except BaseException:
-                work.settled()
-                if not swap.published:
-                    drop_staging(conn, name)
-                raise
+        claims.take(name)
+        swap = Swap(conn, work, name, claims)
+        try:
+            swap.begin()
+            reach("create", conn)
+            yield swap
+        except BaseException:
+            work.settled()
+            if not swap.published:
+                drop_staging(conn, name)
+            raise
 
 
 class Swap:
     """The steps of one swap, each in a transaction of its own: begin, (load), complete, publish."""
 
-    def __init__(self, conn: psycopg.Connection[Any], work: Work, staging: str) -> None:
+    def __init__(
+        self, conn: psycopg.Connection[Any], work: Work, staging: str, claims: Claims
+    ) -> None:
         #: Publishing was begun; whether it is done only the server knows until it answers.
         self.published = False
         #: Tables in the order of loading.
@@ -105,6 +107,7 @@ class Swap:
         self._cur = psycopg.Cursor(conn, row_factory=tuple_row)
         self._work = work
         self._staging = staging
+        self._claims = claims
 
     def begin(self) -> None:
         """Create the staging tables."""
@@ -218,6 +221,10 @@ class Swap:
         work = self._work
         reach("publish", self._conn)
         warnings = wait_for_older_snapshots(self._conn, work.options.lock_timeout_s)
+        warnings += wait_for_standbys(
+            self._conn, self._staging, new_staging_name(), work.options.lock_timeout_s
+        )
+        self._claims.check()
         schema = work.facts.schema
         definitions = {
             s.load.target.name: s.definition for s in self.staged if s.definition is not None
@@ -255,6 +262,13 @@ class Swap:
             committing,
             work.options.lock_timeout_s,
             needed=[(self._staging, name) for name in work.names],
+            parents=[
+                (key.parent_schema, key.parent)
+                for staged in self.staged
+                if staged.definition is not None
+                for key in staged.load.target.foreign_keys
+                if key.parent_schema != schema or key.parent not in work.names
+            ],
         )
         reach("commit.after", self._conn)
         return list(dict.fromkeys(warnings))

@@ -54,6 +54,9 @@ class Watcher:
             command: What it is called: ``CREATE INDEX name``.
         """
         outcome: list[BaseException] = []
+        # Not what the connection was told at its login: a pooler may have told that.
+        cur.execute("SELECT pg_catalog.pg_backend_pid()")
+        (pid,) = cur.fetchone() or (0,)
 
         def run() -> None:
             try:
@@ -66,7 +69,7 @@ class Watcher:
         try:
             thread.join(min(_PATIENCE_S, self._every_s))
             if thread.is_alive():
-                self._watch(thread, cur.connection.info.backend_pid, command)
+                self._watch(thread, pid, command)
             thread.join()
         except BaseException:
             with suppress(psycopg.Error):

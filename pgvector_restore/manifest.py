@@ -107,6 +107,9 @@ class ManifestTable:
     foreign_keys: tuple[ManifestKey, ...] = ()
     #: Indexes, those of keys as well.
     indexes: tuple[ManifestIndex, ...] = ()
+    #: The rows were to be removed from the database once the backup was there: nothing else may
+    #: have them. Written before they go, so it can be said of rows that have stayed.
+    emptied: bool = False
 
     @property
     def size_bytes(self) -> int:

@@ -44,7 +44,7 @@ from pgvector_restore.progress import Phase, Progress, ProgressEvent
 from pgvector_restore.report import format_size
 from pgvector_restore.storage import WritableStore
 from pgvector_restore.storage.compression import codec_named
-from pgvector_restore.storage.log import LogLine, write_log
+from pgvector_restore.storage.log import LogLine
 from pgvector_restore.storage.new_set import NewSet
 
 __all__ = ["BackupRun"]
@@ -73,9 +73,9 @@ class _Published:
     def size_of(self, name: str) -> int:
         return sum(file.size_bytes for file in self.dumped[name].files)
 
-    def log(self, emptied: str | None, seconds: float) -> bytes:
-        """The backup log that tells of it."""
-        lines = [
+    def lines(self, emptied: str | None) -> list[LogLine]:
+        """What the backup log tells of it."""
+        return [
             LogLine(
                 file.table,
                 file.name,
@@ -85,7 +85,6 @@ class _Published:
             )
             for file in self.backup.files
         ]
-        return write_log(lines, self.new.made_at, self.backup.location.name, seconds)
 
 
 @define
@@ -131,7 +130,7 @@ class BackupRun:
                 check_emptied(snapshot, emptied)
                 warnings += check_snapshot(snapshot, allowed=options.allow_non_atomic)
                 check_form(snapshot, options.format)
-                published = self._publish(snapshot, location, suffix)
+                published = self._publish(snapshot, location, suffix, emptied)
                 unfound = self._unfound(published.backup)
                 if emptied is not None and unfound is None:
                     self._cancel.check()
@@ -165,7 +164,9 @@ class BackupRun:
         self._tell("done")
         return report
 
-    def _publish(self, snapshot: Snapshot, location: Location, suffix: str) -> _Published:
+    def _publish(
+        self, snapshot: Snapshot, location: Location, suffix: str, emptied: str | None
+    ) -> _Published:
         taken_at = datetime.now().astimezone()
         tables = parents_first(snapshot.tables)
         self._bytes_total = sum(table.size_bytes for table in tables)
@@ -178,8 +179,16 @@ class BackupRun:
             self._tell("verify")
             reach("backup.verify")
             new.check(read_back=self._options.truncate_after, on_block=self._cancel.check)
+            # That the rows will go is on the disk before they do: it may be said of rows that have
+            # stayed, never the reverse.
             manifest = describe_set(
-                new.timestamp, taken_at, snapshot.facts, tables, dumped, self._options
+                new.timestamp,
+                taken_at,
+                snapshot.facts,
+                tables,
+                dumped,
+                self._options,
+                emptied=emptied,
             )
             self._tell("publish")
             self._cancel.check()
@@ -250,7 +259,8 @@ class BackupRun:
         self._progress(ProgressEvent(phase, table, self._bytes_done, self._bytes_total, self._rows))
 
     def _write_log(self, published: _Published, emptied: str | None) -> list[str]:
-        return published.new.write_log(published.log(emptied, time.perf_counter() - self._started))
+        seconds = time.perf_counter() - self._started
+        return published.new.write_log(published.lines(emptied), seconds)
 
     def _report(
         self, published: _Published, emptied: str | None, warnings: Sequence[str]
@@ -285,11 +295,12 @@ class BackupRun:
 
 def _not_emptied(exc: PgvectorRestoreError, label: str, table: str) -> TargetError:
     """The error after publishing: of the same kind, but it says what there is."""
-    hint = exc.hint
+    marked = "prune keeps the backup as if the rows had gone"
+    hint = f"{exc.hint}; {marked}" if exc.hint else marked
     if isinstance(exc, OutcomeUnknownError):
         return OutcomeUnknownError(
             f"backup {label} is complete; the connection was lost while {table} was emptied",
-            hint="look whether the table is empty",
+            hint=f"look whether the table is empty; {marked}",
         )
     kind = type(exc) if isinstance(exc, TargetError) else TargetError
     return kind(

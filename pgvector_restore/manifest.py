@@ -109,6 +109,9 @@ class ManifestTable:
     indexes: tuple[ManifestIndex, ...] = ()
     #: Rows of it lay on other servers, which the snapshot did not cover.
     outside_snapshot: bool = False
+    #: The rows were to be removed from the database once the backup was there: nothing else may
+    #: have them. Written before they go, so it can be said of rows that have stayed.
+    emptied: bool = False
 
     @property
     def size_bytes(self) -> int:

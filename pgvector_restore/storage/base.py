@@ -35,7 +35,7 @@ from pgvector_restore.storage.described import check_described
 from pgvector_restore.storage.discover import build_catalog, check_task_id
 from pgvector_restore.storage.holding import hold_here
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
-from pgvector_restore.storage.log import BackupLog, parse_log
+from pgvector_restore.storage.log import BackupLog, emptied_tables, parse_log
 from pgvector_restore.storage.unpack import check_plain, unpack
 
 __all__ = ["BLOCK_BYTES", "BackupStore"]
@@ -300,6 +300,20 @@ class BackupStore(ABC):
             return None
         with self.open(location.log.key, 0, _MAX_LOG_BYTES) as stream:
             return parse_log(stream.read(_MAX_LOG_BYTES))
+
+    def emptied(self, backup: BackupSet) -> tuple[str, ...]:
+        """Tables of a set whose rows were, or may have been, removed from the database after it.
+
+        Manifest and backup log tell. The set may be the only copy of those rows.
+
+        Raises:
+            StoreError: One of them cannot be read.
+        """
+        try:
+            manifest = self.read_manifest(backup)
+        except BadManifestError:
+            manifest = None
+        return emptied_tables(backup, manifest, self.read_log(backup.location))
 
     def hold(self, backup: BackupSet, *, alone: bool = False) -> AbstractContextManager[None]:
         """Keep a set from being removed until the block ends.

@@ -147,7 +147,10 @@ def _prepare(cur: _Cursor, work: Work, *, replace: bool) -> tuple[list[_Prepared
     now = inspect_target(
         cur, work.facts.schema, work.names, trusting=work.options.allow_attached_code
     )
-    tables = [now.table(name) or ld.target for name, ld in zip(work.names, work.loads, strict=True)]
+    tables = [
+        (now.table(load.target.name) or load.target).before(work.names[place + 1 :])
+        for place, load in enumerate(work.loads)
+    ]
     seconds = _empty(cur, work.loads) if replace else 0.0
     prepared = []
     for load, table in zip(work.loads, tables, strict=True):

@@ -154,19 +154,19 @@ def _key_form(cur: psycopg.Cursor[Any], table: TargetTable, key: ForeignKey) -> 
 #: The types of a foreign key's two columns below all domains: number, name, whether it is an enum,
 #: and whether values that are equal are equal to the byte.
 _KEY_TYPES = """
-WITH RECURSIVE under (side, oid, modifier, collation) AS (
+WITH RECURSIVE under (side, oid, modifier, collated) AS (
     SELECT v.side, a.atttypid, a.atttypmod, a.attcollation
     FROM (VALUES ('child', %(child)s::regclass, %(column)s),
                  ('parent', %(parent)s::regclass, %(parent_column)s)) AS v (side, relation, name)
     JOIN pg_attribute a ON a.attrelid = v.relation AND a.attname = v.name
     UNION ALL
     SELECT u.side, t.typbasetype, CASE WHEN t.typtypmod = -1 THEN u.modifier ELSE t.typtypmod END,
-           u.collation
+           u.collated
     FROM under u JOIN pg_type t ON t.oid = u.oid WHERE t.typtype = 'd'
 )
 SELECT u.side, t.oid::bigint, format_type(t.oid, u.modifier), t.typtype = 'e',
        coalesce(c.collisdeterministic, true)
-FROM under u JOIN pg_type t ON t.oid = u.oid LEFT JOIN pg_collation c ON c.oid = u.collation
+FROM under u JOIN pg_type t ON t.oid = u.oid LEFT JOIN pg_collation c ON c.oid = u.collated
 WHERE t.typtype <> 'd'
 """
 

@@ -112,7 +112,7 @@ def make(dsn: str) -> dict[str, Kind]:
         for line in PARTS.strip().splitlines():
             try:
                 conn.execute(line)
-            except psycopg.errors.FeatureNotSupported:  # built without ICU, or without contrib
+            except psycopg.errors.FeatureNotSupported:  # noqa: PERF203 - built without ICU, or without contrib
                 lacking.add("citext" if "citext" in line else "any case")
         kinds = {name: kind for name, kind in KINDS.items() if name not in lacking}
         for number, kind in enumerate(kinds.values()):
@@ -169,7 +169,9 @@ def test_no_spelling_of_a_key_is_an_orphan(dsn: str, tmp_path: Path, road: str) 
         tables=tuple(names) if road == "append" else None, **ROADS[road],
     )  # fmt: skip
     assert report.reject_folder is None
-    loaded = {name: report.table(table).rows_loaded for name, table in zip(kinds, names)}
+    loaded = {
+        name: report.table(table).rows_loaded for name, table in zip(kinds, names, strict=True)
+    }
     assert loaded == {name: len(kind.spellings) + 1 for name, kind in kinds.items()}
 
 
@@ -178,7 +180,7 @@ def test_what_is_no_key_is_set_aside(dsn: str, tmp_path: Path, wire: str) -> Non
     kinds = make(dsn)
     write(tmp_path, dsn, kinds, strangers=True)
     tables = {name: f"c{n}" for n, (name, kind) in enumerate(kinds.items()) if kind.judged}
-    report = restore(
+    restore(
         tmp_path, dsn, mode="append", wire=wire, tables=tuple(tables.values()),
         on_bad_row="quarantine", max_bad_rows=100, reject_dir=tmp_path / "aside",
     )  # fmt: skip
@@ -228,7 +230,7 @@ def test_values_that_are_there_twice(dsn: str, tmp_path: Path) -> None:
         execute(dsn, f"CREATE TABLE p{number} (k {kind.parent} PRIMARY KEY)")
         execute(dsn, f"CREATE TABLE c{number} (id int, k {kind.parent} PRIMARY KEY)")
     write(tmp_path, dsn, kinds, strangers=True)
-    for number, (name, kind) in enumerate(kinds.items()):
+    for number, kind in enumerate(kinds.values()):
         text = f"1,{quote(kind.stranger)}\n" + "".join(
             f"{n},{quote(cell)}\n" for n, cell in enumerate(kind.spellings, 2)
         )

@@ -129,6 +129,7 @@ _OF_VALUES = ("08P01", "XX000", "42804")
 
 #: Advice by SQLSTATE of a refused row.
 HINTS = {
+    "22P05": "the database's encoding lacks this character; restore into a database in UTF8",
     "23503": "the row it refers to is neither in the backup nor in the database",
     "23505": "the row is there already, or twice in the file; mode replace removes old rows first",
 }

@@ -18,11 +18,14 @@ from pgvector_restore.plan import TablePlan
 from pgvector_restore.rows.copied import CopiedRows, cells_of, fields_of
 from pgvector_restore.rows.encoder import complete
 from pgvector_restore.rows.fields import Field
-from pgvector_restore.rows.parents import orphan_words
+from pgvector_restore.rows.keys import form_of_column, lookup, records_with
+from pgvector_restore.rows.parents import ParentCheck, payload_checks
 from pgvector_restore.rows.pgcopy import BINARY_HEADER, BINARY_TRAILER, NULL_FIELD
 from pgvector_restore.rows.printing import printed, prints
+from pgvector_restore.rows.records import Fields
 from pgvector_restore.storage import BackupStore
 from pgvector_restore.sums import FileSum
+from pgvector_restore.target import ParentKeys
 
 __all__ = ["BinaryFeed", "recast_field"]
 
@@ -91,15 +94,16 @@ class BinaryFeed:
         """Other processes have read the parts: what they came to; the rest is of text files."""
         self.rows, self.bytes_read = rows, bytes_read
 
-    def blocks(self, parents: Mapping[str, frozenset[str]]) -> Iterator[bytes]:
+    def blocks(self, parents: Mapping[str, ParentKeys]) -> Iterator[bytes]:
         """The rows of all parts as one stream; each part is checked before its last rows go."""
-        checks = [check for name, keys in parents.items() if (check := self._check(name, keys))]
+        places = range(len(self._plan.columns))
+        checks = payload_checks(parents, self._plan.columns, [self._wire(p) for p in places])
         rewrite = self._rewriting()
         yield BINARY_HEADER
         with closing(self.batches()) as batches:
             for rows in batches:
-                for place, keys in checks:
-                    self._check_parents(rows, place, keys)
+                for check in checks:
+                    self._check_parents(rows, check)
                 yield rewrite(rows) if rewrite is not None else rows.data
         yield BINARY_TRAILER
 
@@ -146,18 +150,24 @@ class BinaryFeed:
         wires = [self._wire(place) for place in places]
         if not all(map(prints, wires)):
             return []
-        found, before = [], 0
+        columns_of_table = [self._plan.columns[place] for place in places]
+        forms = [None if column is None else form_of_column(column) for column in columns_of_table]
+        with closing(self._printed_keys(places, wires)) as batches:
+            return records_with(batches, range(len(places)), lookup(keys, forms), forms, ())
+
+    def _printed_keys(
+        self, places: Sequence[int], wires: Sequence[str | None]
+    ) -> Generator[Fields, None, None]:
+        """Cells of some columns as text."""
+        before = 0
         with closing(self._batches(count=False)) as batches:
             for rows in batches:
-                cells = [
-                    [(printed(wire, cell) or b"").decode() for cell in column]
+                cells = tuple(
+                    [printed(wire, cell) for cell in column]
                     for wire, column in zip(wires, cells_of(rows, places), strict=True)
-                ]
-                for record, key in enumerate(zip(*cells, strict=True), before + 1):
-                    if key in keys:
-                        found.append((record, key))
+                )
+                yield Fields(cells, before + 1)
                 before += len(rows)
-        return found
 
     def record_of(self, row: int) -> int:
         """The record that was given out as this row: all are."""
@@ -215,32 +225,17 @@ class BinaryFeed:
         recast = self._plan.recasts[place] if self._plan.recasts else "none"
         return column.wire if recast == "none" else None
 
-    def _check(self, name: str, keys: frozenset[str]) -> tuple[int, frozenset[str]] | None:
-        """Where to look for orphans; ``None`` where only the server can."""
-        if name not in self.columns:
-            return None
-        place = self._plan.header.names.index(name)
-        return (place, keys) if prints(self._wire(place)) else None
-
-    def _check_parents(self, rows: CopiedRows, place: int, keys: frozenset[str]) -> None:
+    def _check_parents(self, rows: CopiedRows, check: ParentCheck) -> None:
         """Raise at the first record that refers to a row which is not there."""
-        (cells,) = cells_of(rows, [place])
-        wire = self._wire(place)
-        strangers = {
-            cell
-            for cell in set(cells)
-            if cell is not None and (printed(wire, cell) or b"").decode() not in keys
-        }
-        if strangers:
-            index = next(index for index, cell in enumerate(cells) if cell in strangers)
-            message, hint = orphan_words(printed(wire, cells[index]))
+        (cells,) = cells_of(rows, [check.place])
+        for index, problem in check.problems(cells):
             name, before = self._begun[-1]
             raise BadCellError(
-                message,
-                hint=hint,
+                problem.message,
+                hint=problem.hint,
                 file=name,
                 record=self.rows - before + index + 1,
-                column=self._plan.header.names[place],
+                column=check.column,
             )
 
     def _rewriting(self) -> Callable[[CopiedRows], bytes] | None:

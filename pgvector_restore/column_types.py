@@ -12,9 +12,17 @@ from typing import Literal
 from attrs import frozen
 
 from pgvector_restore.manifest import ManifestColumn
-from pgvector_restore.target import ColumnKind, TargetColumn, WireType
+from pgvector_restore.target import ColumnKind, KeyForm, KeyKind, TargetColumn, WireType
 
-__all__ = ["EXTENSION_TYPES", "Recast", "TypeName", "described_column", "parse_type", "recast"]
+__all__ = [
+    "EXTENSION_TYPES",
+    "Recast",
+    "TypeName",
+    "described_column",
+    "key_form",
+    "parse_type",
+    "recast",
+]
 
 #: What a field goes through on its way into a column of another type.
 Recast = Literal["none", "to_json", "to_jsonb"]
@@ -58,6 +66,38 @@ _KNOWN: dict[str, tuple[ColumnKind, WireType | None]] = {
     "tsvector": ("other", None),
     "uuid": ("other", "uuid"),
     "vector": ("vector", "vector"),
+}
+
+#: Kinds of values that are compared here, by the names of their types. Text is compared as it
+#: stands: a column with a collation that finds others equal must not be asked for.
+_KEYS: dict[str, KeyKind] = {
+    "bigint": "integer",
+    "bit": "bit",
+    "bit varying": "bit",
+    "boolean": "bool",
+    "bytea": "bytea",
+    "character": "character",
+    "character varying": "text",
+    "cidr": "inet",
+    "date": "date",
+    "double precision": "float8",
+    "inet": "inet",
+    "integer": "integer",
+    "macaddr": "macaddr",
+    "numeric": "numeric",
+    "real": "float4",
+    "smallint": "integer",
+    "text": "text",
+    "timestamp with time zone": "timestamptz",
+    "timestamp without time zone": "timestamp",
+    "uuid": "uuid",
+}
+#: A type's numbers that a :class:`KeyForm` keeps: which of them.
+_KEY_NUMBERS = {
+    "character varying": 0,
+    "numeric": 1,
+    "timestamp with time zone": 0,
+    "timestamp without time zone": 0,
 }
 
 #: Names that ``schema.py`` uses.
@@ -120,6 +160,19 @@ def parse_type(name: str) -> TypeName | None:
     base = plain if plain in EXTENSION_TYPES else _ALIASES.get(base, base)
     numbers = tuple(int(number) for number in (first, second) if number is not None)
     return TypeName(base + (zone or ""), numbers, len(brackets) // 2)
+
+
+def key_form(type_name: str) -> KeyForm | None:
+    """How values of a type are compared; ``None``: only the server can."""
+    name = parse_type(type_name)
+    kind = _KEYS.get(name.base) if name is not None and not name.brackets else None
+    if name is None or kind is None:
+        return None
+    place = _KEY_NUMBERS.get(name.base)
+    if place is None or not name.numbers:
+        return KeyForm(kind)
+    # numeric(5) has no digits after the point.
+    return KeyForm(kind, name.numbers[place] if place < len(name.numbers) else 0)
 
 
 def recast(stored: str, wanted: str) -> Recast | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import frozen
 
@@ -12,6 +12,7 @@ from pgvector_restore.errors import (
     BadCellError,
     BadHeaderError,
     TargetMismatchError,
+    listed,
     quoted,
     shown,
 )
@@ -58,7 +59,8 @@ def match_columns(
 
     Everything that does not fit is added to the findings.
     """
-    columns = [target.column(name) for name in source.header.names]
+    by_name = {column.name: column for column in target.columns}
+    columns = [by_name.get(name) for name in source.header.names]
     lacking = [n for n, c in zip(source.header.names, columns, strict=True) if c is None]
     if lacking:
         findings.error("columns", _lacking(source, target, lacking), target.name)
@@ -110,12 +112,12 @@ def _stored_dimensions(column: TargetColumn, payload: bytes) -> int | None:
 
 
 def _lacking(source: SourceFacts, target: TargetTable, lacking: Sequence[str]) -> BadHeaderError:
-    names = [column.name for column in target.columns]
-    others = [other for name in lacking if (other := lookalike(name, names)) is not None]
-    alike = f"; spelled with other characters: {', '.join(map(_spelled, others))}" if others else ""
+    others = [other for _, other in _lookalikes(lacking, target)]
+    spelled = [_spelled(other) for other in others]
+    alike = f"; spelled with other characters: {listed(spelled)}" if others else ""
     return BadHeaderError(
-        f"table {target.schema}.{target.name} has no column {', '.join(map(quoted, lacking))}",
-        hint=f"it has {', '.join(c.name for c in target.columns)}{alike}",
+        f"table {target.schema}.{target.name} has no column {listed([quoted(n) for n in lacking])}",
+        hint=f"it has {listed([c.name for c in target.columns])}{alike}",
         file=source.file.name,
         record=0,
         column=lacking[0],
@@ -123,17 +125,26 @@ def _lacking(source: SourceFacts, target: TargetTable, lacking: Sequence[str]) -
 
 
 def _find_lookalikes(source: SourceFacts, target: TargetTable, findings: Findings) -> None:
-    names = [column.name for column in target.columns]
-    for name in source.header.names:
-        other = lookalike(name, names)
+    for name, other in _lookalikes(source.header.names, target):
+        findings.warn(
+            "names",
+            f"{target.name} has a column that looks like {quoted(name)} and is spelled with "
+            f"other characters: {_spelled(other)}",
+            hint="the two differ in Unicode normalisation only; PostgreSQL tells them apart",
+            table=target.name,
+        )
+
+
+def _lookalikes(names: Sequence[str], target: TargetTable) -> Iterator[tuple[str, str]]:
+    """Names with a column that only looks like them; each name is normalised once."""
+    by_look: dict[str, list[str]] = {}
+    for column in target.columns:
+        by_look.setdefault(unicodedata.normalize("NFC", column.name), []).append(column.name)
+    for name in names:
+        alike = by_look.get(unicodedata.normalize("NFC", name), ())
+        other = next((other for other in alike if other != name), None)
         if other is not None:
-            findings.warn(
-                "names",
-                f"{target.name} has a column that looks like {quoted(name)} and is spelled with "
-                f"other characters: {_spelled(other)}",
-                hint="the two differ in Unicode normalisation only; PostgreSQL tells them apart",
-                table=target.name,
-            )
+            yield name, other
 
 
 def _spelled(name: str) -> str:
@@ -151,9 +162,10 @@ def lookalike(name: str, among: Iterable[str]) -> str | None:
 
 
 def _check_omitted(source: SourceFacts, target: TargetTable, findings: Findings) -> None:
+    there = set(source.header.names)
     for column in target.columns:
         fills_itself = column.has_default or column.generated or not column.not_null
-        if column.name not in source.header.names and not fills_itself:
+        if column.name not in there and not fills_itself:
             findings.error(
                 "columns",
                 TargetMismatchError(

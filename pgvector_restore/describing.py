@@ -95,6 +95,7 @@ def _table(
         foreign_keys=tuple(
             ManifestKey(key.column, _parent(key, table.schema), key.parent_column)
             for key in table.foreign_keys
+            if key.plain  # else the rows keep it under a collation or operators of their own only
         ),
         indexes=tuple(ManifestIndex(one.name, one.definition) for one in table.indexes),
         outside_snapshot=bool(table.elsewhere),

@@ -39,7 +39,8 @@ Nothing is decided by the text of a message.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 from pgvector_restore.base_error import PgvectorRestoreError
@@ -298,6 +299,21 @@ def shown(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+#: Names that a message lists; who has more looks them up where they come from.
+_LISTED = 10
+
+
+def listed(names: Collection[str], between: str = ", ") -> str:
+    """Names as messages list them: the first ones, and how many there are beyond.
+
+    >>> listed([f"c{number}" for number in range(12)])
+    'c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 … and 2 more'
+    """
+    first = between.join(islice(names, _LISTED))
+    more = len(names) - _LISTED
+    return first if more <= 0 else f"{first} … and {more:,} more"
 
 
 def quoted(name: str) -> str:

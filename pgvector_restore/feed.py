@@ -13,13 +13,14 @@ from pgvector_restore.plan import TablePlan
 from pgvector_restore.rows.csv import CsvReader, Fields, Header
 from pgvector_restore.rows.digest import ContentDigest, digest_of, form_of, hash_columns
 from pgvector_restore.rows.fields import Field
-from pgvector_restore.rows.keys import records_with
+from pgvector_restore.rows.keys import form_of_column, lookup, records_with
 from pgvector_restore.rows.parents import ParentCheck, parent_checks
 from pgvector_restore.rows.pgcopy import BINARY_HEADER, BINARY_TRAILER
 from pgvector_restore.rows.rejects import Problem, Reject, record_spans
 from pgvector_restore.rows.repair import CellRules
 from pgvector_restore.storage import BackupStore
 from pgvector_restore.sums import FileSum
+from pgvector_restore.target import ParentKeys
 
 __all__ = ["WHOLE", "Part", "TableFeed", "read_header", "read_start"]
 
@@ -156,7 +157,7 @@ class TableFeed:
     ) -> list[tuple[int, tuple[str, ...]]]:
         """Records whose cells are one of the keys, with that key; reads the file again.
 
-        Keys are as the server prints them; UUIDs are found in every spelling.
+        Keys are as the server prints them; they are found in every spelling that can be read here.
         """
         with closing(self._store.blocks(self._plan.source, limits=self._limits)) as stored:
             reader = CsvReader(
@@ -166,7 +167,9 @@ class TableFeed:
                 on_reject=_nothing if self._on_reject is not None else None,
             )
             places = [reader.header.names.index(name) for name in columns]
-            return records_with(reader, places, keys, set(self.rejected))
+            found = [self._plan.columns[place] for place in places]
+            forms = [None if column is None else form_of_column(column) for column in found]
+            return records_with(reader, places, lookup(keys, forms), forms, self.rejected)
 
     def record_of(self, row: int) -> int:
         """The record that was given out as this row, counted from 1."""
@@ -181,7 +184,7 @@ class TableFeed:
         """The stored file that has this record, and the record's number in there."""
         return self.file, record
 
-    def blocks(self, parents: Mapping[str, frozenset[str]]) -> Iterator[bytes]:
+    def blocks(self, parents: Mapping[str, ParentKeys]) -> Iterator[bytes]:
         """Encoded rows, batch by batch."""
         if self.binary:
             yield BINARY_HEADER
@@ -207,8 +210,8 @@ class TableFeed:
         if self._sum is not None:
             self._sum.check(self._store)
 
-    def _encoded(self, parents: Mapping[str, frozenset[str]]) -> Iterator[bytes]:
-        checks = parent_checks(parents, self._plan.header.names, self.columns)
+    def _encoded(self, parents: Mapping[str, ParentKeys]) -> Iterator[bytes]:
+        checks = parent_checks(parents, self._plan.columns)
         with closing(self.batches()) as batches:
             for fields in batches:
                 if self._on_reject is None:
@@ -256,7 +259,7 @@ class TableFeed:
         """The rows that can be restored; the others are set aside."""
         bad: dict[int, list[Problem]] = {}
         for check in checks:
-            for index, problem in check.problems(fields):
+            for index, problem in check.problems(fields.columns[check.place]):
                 bad.setdefault(index, []).append(problem)
         error: BadCellError | None = None
         if not bad:

@@ -12,6 +12,7 @@ from pgvector_restore.errors import (
     BadManifestError,
     OptionError,
     TargetMismatchError,
+    listed,
     quoted,
     shown,
 )
@@ -93,8 +94,7 @@ def _described(
     said = source.described
     if said is None:
         raise BadHeaderError(
-            f"no known shape of {source.file.table} has the columns "
-            f"{', '.join(source.header.names)}",
+            f"no known shape of {source.file.table} has the columns {listed(source.header.names)}",
             hint="create the table with these columns first, then restore into it",
             file=source.file.name,
             record=0,

@@ -8,7 +8,7 @@ from typing import Literal
 from pgvector_restore.columns import SourceFacts, match_columns, match_types
 from pgvector_restore.db.indexes import droppable
 from pgvector_restore.db.known_faults import builds_in_parallel, vector_warnings
-from pgvector_restore.errors import OptionError, TargetMismatchError, quoted
+from pgvector_restore.errors import OptionError, TargetMismatchError, listed, quoted
 from pgvector_restore.estimate import forecast
 from pgvector_restore.findings import Findings
 from pgvector_restore.grants import check_privileges
@@ -54,7 +54,7 @@ def select_files(
         if name not in known:
             raise OptionError(
                 f"backup set {backup.label} has no table {quoted(name)}",
-                hint=f"it has {', '.join(known)}",
+                hint=f"it has {listed(known)}",
             )
     chosen = tuple(file for file in backup.files if file.table in wanted)
     if options.mode == "replace":

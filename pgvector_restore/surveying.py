@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 
 from attrs import define, field, frozen
@@ -16,8 +16,8 @@ from pgvector_restore.opening import check_header, copied_batches, header_of
 from pgvector_restore.rows.copied import cells_of
 from pgvector_restore.rows.csv import CsvReader, Fields
 from pgvector_restore.rows.fields import Field
-from pgvector_restore.rows.keys import key_values, orphans
-from pgvector_restore.rows.printing import printed
+from pgvector_restore.rows.keys import form_of_column, key_of_cell, key_values, orphans
+from pgvector_restore.rows.printing import printed, prints
 from pgvector_restore.rows.rejects import Reject
 from pgvector_restore.rows.repair import shown_cell
 from pgvector_restore.rows.survey import Survey
@@ -25,7 +25,7 @@ from pgvector_restore.schema import TableSchema, columns_of, shape_of
 from pgvector_restore.spill import Spill
 from pgvector_restore.storage import BackupLog, BackupStore
 from pgvector_restore.sums import FileSum
-from pgvector_restore.target import TargetColumn
+from pgvector_restore.target import KeyForm, TargetColumn
 from pgvector_restore.tracking import Teller
 
 __all__ = ["Call", "FileReading", "Keys"]
@@ -37,8 +37,8 @@ _MAX_REPEATED = 100_000
 #: Records that are named of each repeated key.
 _RECORDS_SHOWN = 10
 
-#: Keys of the rows of a parent table; ``None``: they are not all known.
-Keys = set[str] | None
+#: Keys of the rows of a parent table and how they are compared; ``None``: they are not all known.
+Keys = tuple[KeyForm, set[bytes]] | None
 
 
 @frozen
@@ -72,7 +72,9 @@ class FileReading:
     columns: tuple[TargetColumn, ...] = ()
     #: Key columns and what finds their repeated values.
     spills: list[tuple[int, Spill]] = field(factory=list)
-    own_keys: Keys = field(factory=set)
+    own_keys: Keys = None
+    #: Cells that were met and are keys of the parent.
+    spellings: set[bytes] = field(factory=set)
     #: Stored files that are not those of the manifest.
     changed: list[str] = field(factory=list)
     final_newline_missing: bool = False
@@ -135,11 +137,20 @@ class FileReading:
             self.changed.append(piece.name)
 
     def _cells(self, place: int, fields: Fields) -> Sequence[Field]:
-        """Cells of a column as keys are compared, whatever the format of the file."""
+        """Cells of a column as they are shown, whatever the format of the file."""
         column, cells = self.columns[place], fields.columns[place]
         if self.file.format == "binary":
             return [printed(column.wire, cell) for cell in cells]
-        return key_values(column, cells)
+        if column.not_null and column.kind == "text":
+            return [cell or b"" for cell in cells]
+        return cells
+
+    def _values(self, place: int, fields: Fields) -> Sequence[Field]:
+        """Cells of a column as they are compared: one form for one value."""
+        column, cells = self.columns[place], fields.columns[place]
+        if self.file.format == "binary" and not prints(column.wire):
+            return cells  # payloads, which have one form already
+        return key_values(column, self._cells(place, fields))
 
     def _blocks(
         self, on_stored: Callable[[bytes], None] | None = None
@@ -180,36 +191,51 @@ class FileReading:
             self.spills.append((names.index(name), spill))
         if self._parent() is None and self.links.parent is not None:
             self.orphans = None
+        if self.links.is_parent and self.links.own_key in names:
+            form = self._form(names.index(self.links.own_key))
+            self.own_keys = (form, set()) if form is not None else None
 
-    def _parent(self) -> tuple[int, set[str]] | None:
-        """Place of the column that refers to a parent, and the parent's keys."""
+    def _form(self, place: int) -> KeyForm | None:
+        """How a column's values are compared; ``None``: that cannot be told of this file."""
+        column = self.columns[place]
+        readable = self.file.format == "csv" or prints(column.wire)
+        return form_of_column(column) if readable else None
+
+    def _parent(self) -> tuple[int, KeyForm, set[bytes]] | None:
+        """Place of the column that refers to a parent, how it is compared, and the parent's keys.
+
+        ``None``: nothing can be said of them.
+        """
         names = [column.name for column in self.columns]
         if self.links.parent is None:
             return None
         column, table = self.links.parent
-        keys = self.parents.get(table)
-        return (names.index(column), keys) if column in names and keys is not None else None
+        parent = self.parents.get(table)
+        if parent is None or column not in names:
+            return None
+        place = names.index(column)
+        form = self._form(place)
+        return (place, form, parent[1]) if form and form.kind == parent[0].kind else None
 
     def _look_at_keys(self, fields: Fields) -> None:
         for place, spill in self.spills:
-            values = self._cells(place, fields)
+            values = self._values(place, fields)
             spill.add([value for value in values if value is not None])
-        if self.links.is_parent and self.own_keys is not None:
+        if self.own_keys is not None:
+            form, keys = self.own_keys
             names = [column.name for column in self.columns]
-            if self.links.own_key in names:
-                place = names.index(self.links.own_key)
-                values = self._cells(place, fields)
-                self.own_keys.update(value.decode() for value in values if value is not None)
-                if len(self.own_keys) > _MAX_PARENT_KEYS:
-                    self.own_keys = None
+            cells = self._cells(names.index(self.links.own_key or ""), fields)
+            made = set(map(key_of_cell(form), (cell for cell in cells if cell is not None)))
+            keys.update(key for key in made if key is not None)
+            if None in made or len(keys) > _MAX_PARENT_KEYS:
+                self.own_keys = None  # one cannot be read here, or they are too many
         parent = self._parent()
         if parent is not None and self.orphans is not None:
             self._count_orphans(fields, *parent)
 
-    def _count_orphans(self, fields: Fields, place: int, keys: set[str]) -> None:
-        binary = self.file.format == "binary"
-        cells = self._cells(place, fields) if binary else fields.columns[place]
-        found = orphans(cells, keys)
+    def _count_orphans(self, fields: Fields, place: int, form: KeyForm, keys: set[bytes]) -> None:
+        cells = self._cells(place, fields)
+        found = orphans(cells, keys, key_of_cell(form), self.spellings)
         self.orphans = (self.orphans or 0) + len(found)
         for index in found[: self.call.limit - len(self.first_orphans)]:
             key = shown_cell(cells[index] or b"")
@@ -223,31 +249,31 @@ class FileReading:
                 continue
             named = self._find(place, set(found.hashes.tolist()))
             exact = found.distinct == len(found.hashes)
-            extra = sum(count - 1 for count, _ in named.values()) if exact else found.extra
+            extra = sum(seen.count - 1 for seen in named.values()) if exact else found.extra
             if extra:  # else the hashes were the same, and not the values
                 values = len(named) if exact else found.distinct
                 yield RepeatedKeys(
-                    self.columns[place].name, extra, values, self._shown(named), exact
+                    self.columns[place].name, extra, values, self._shown(named.values()), exact
                 )
 
-    def _find(self, place: int, hashes: set[int]) -> dict[bytes, tuple[int, list[int]]]:
-        """Values with these hashes that are there more than once: how often, and first records."""
-        found: dict[bytes, tuple[int, list[int]]] = {}
+    def _find(self, place: int, hashes: set[int]) -> dict[bytes, _Repeats]:
+        """Values with these hashes that are there more than once."""
+        found: dict[bytes, _Repeats] = {}
         with closing(self._again()) as batches:
             survey, self.survey = self.survey, None  # what is malformed was counted already
             try:
                 for fields in batches:
                     self.call.teller.cancel.check()
-                    values = self._cells(place, fields)
-                    for record, value in enumerate(values, fields.first_record):
+                    values = self._values(place, fields)
+                    cells: Sequence[Field] | None = None
+                    for index, value in enumerate(values):
                         if value is not None and hash(value) in hashes:
-                            count, records = found.get(value, (0, []))
-                            if count < _RECORDS_SHOWN:
-                                records.append(record)
-                            found[value] = (count + 1, records)
+                            cells = cells or self._cells(place, fields)
+                            seen = found.setdefault(value, _Repeats(cells[index] or b""))
+                            seen.add(fields.first_record + index)
             finally:
                 self.survey = survey
-        return {value: seen for value, seen in found.items() if seen[0] > 1}
+        return {value: seen for value, seen in found.items() if seen.count > 1}
 
     def _again(self) -> Generator[Fields, None, None]:
         """The records once more."""
@@ -257,12 +283,29 @@ class FileReading:
         with closing(self._blocks()) as blocks:
             yield from self._reader(blocks)
 
-    def _shown(self, named: dict[bytes, tuple[int, list[int]]]) -> tuple[RepeatedKey, ...]:
-        first = sorted(named.items(), key=lambda item: item[1][1])[: self.call.limit]
+    def _shown(self, named: Iterable[_Repeats]) -> tuple[RepeatedKey, ...]:
+        first = sorted(named, key=lambda seen: seen.records)[: self.call.limit]
         return tuple(
-            RepeatedKey(shown_cell(value), count, tuple(records))
-            for value, (count, records) in first
+            RepeatedKey(shown_cell(seen.cell), seen.count, tuple(seen.records)) for seen in first
         )
+
+
+@define
+class _Repeats:
+    """A value that may be there more than once."""
+
+    #: As it is spelled the first time.
+    cell: bytes
+    #: How often it is there.
+    count: int = 0
+    #: Numbers of the first records that have it.
+    records: list[int] = field(factory=list)
+
+    def add(self, record: int) -> None:
+        """A record has it."""
+        if self.count < _RECORDS_SHOWN:
+            self.records.append(record)
+        self.count += 1
 
 
 def _columns(

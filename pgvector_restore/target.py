@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 #: Which rules a column's cells follow: see :mod:`pgvector_restore.rows`.
 ColumnKind = Literal["text", "json", "jsonb", "vector", "bytea", "other"]
@@ -59,6 +60,49 @@ class TargetColumn:
     blank_padded: bool = False
 
 
+#: Values that are compared here as the server compares them: whatever its spelling, one value has
+#: one form. Of every other type only the server knows which values are equal.
+KeyKind = Literal[
+    "bit",
+    "bool",
+    "bytea",
+    "character",
+    "date",
+    "enum",
+    "float4",
+    "float8",
+    "inet",
+    "integer",
+    "macaddr",
+    "numeric",
+    "text",
+    "timestamp",
+    "timestamptz",
+    "uuid",
+]
+
+
+@frozen
+class KeyForm:
+    """How values of a key column are compared."""
+
+    #: What they are.
+    kind: KeyKind
+    #: Characters of a ``varchar(n)``, digits of a ``timestamp(p)``, digits after the point of a
+    #: ``numeric(p, s)``; ``None``: the type says nothing of that.
+    modifier: int | None = None
+
+
+@frozen
+class ParentKeys:
+    """The keys that rows of one column may refer to."""
+
+    #: How values of the referring column are compared with them.
+    form: KeyForm
+    #: The keys, as the server prints them.
+    texts: frozenset[str]
+
+
 @frozen
 class ForeignKey:
     """A foreign key over one column."""
@@ -73,6 +117,10 @@ class ForeignKey:
     parent_column: str
     #: The server refuses rows that refer to nothing.
     enforced: bool = True
+    #: Equal are equal values: no operator class and no collation has a say in it.
+    plain: bool = True
+    #: The rows that it refers to are there before those that refer.
+    parents_first: bool = True
 
 
 @frozen
@@ -216,6 +264,16 @@ class TargetTable:
     closed_sequences: tuple[tuple[str, str], ...] = field(default=())
     #: Bytes of the table with its indexes; ``None`` where nobody asked.
     total_bytes: int | None = None
+
+    def before(self, others: Collection[str]) -> TargetTable:
+        """The same table, loaded before these of its schema: their rows are still to come."""
+        keys = tuple(
+            evolve(key, parents_first=False)
+            if key.parent_schema == self.schema and key.parent in others
+            else key
+            for key in self.foreign_keys
+        )
+        return evolve(self, foreign_keys=keys)
 
     def column(self, name: str) -> TargetColumn | None:
         """The column of that name, or ``None``."""

@@ -14,7 +14,7 @@ from pgvector_restore.db.interrupt import interruptible
 from pgvector_restore.db.pool import Target
 from pgvector_restore.db.session import configure_session
 from pgvector_restore.db.verify import snapshot
-from pgvector_restore.errors import BadHeaderError, OptionError, TargetMismatchError, quoted
+from pgvector_restore.errors import BadHeaderError, OptionError, TargetMismatchError, listed, quoted
 from pgvector_restore.file_reader import OnProgress
 from pgvector_restore.findings import Findings
 from pgvector_restore.manifest import ManifestTable
@@ -154,7 +154,7 @@ def _column(name: str, file: BackupFile, target: TargetTable) -> TargetColumn | 
     if column is None:
         raise BadHeaderError(
             f"table {target.schema}.{target.name} has no column {quoted(name)}",
-            hint=f"it has {', '.join(c.name for c in target.columns)}",
+            hint=f"it has {listed([c.name for c in target.columns])}",
             file=file.name,
             record=0,
             column=name,

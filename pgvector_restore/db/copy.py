@@ -12,9 +12,10 @@ from psycopg import sql
 from psycopg.abc import Buffer
 from psycopg.copy import LibpqWriter, Writer
 
+from pgvector_restore.column_types import key_form
 from pgvector_restore.db.errors import rejected_row
 from pgvector_restore.failpoints import reach
-from pgvector_restore.target import TargetTable
+from pgvector_restore.target import ForeignKey, KeyForm, ParentKeys, TargetTable
 
 __all__ = ["Feed", "copy_rows", "parent_keys"]
 
@@ -40,11 +41,11 @@ class Feed(Protocol):
     #: Records given out so far.
     rows: int
 
-    def blocks(self, parents: Mapping[str, frozenset[str]]) -> Iterable[bytes]:
+    def blocks(self, parents: Mapping[str, ParentKeys]) -> Iterable[bytes]:
         """Rows as COPY takes them, header and trailer of the binary format included.
 
         Args:
-            parents: For columns with a foreign key, the keys there are, in the server's spelling.
+            parents: For columns with a foreign key, the keys there are.
         """
 
     def record_of(self, row: int) -> int:
@@ -65,7 +66,7 @@ def copy_rows(
     feed: Feed,
     *,
     freeze: bool,
-    parents: Mapping[str, frozenset[str]],
+    parents: Mapping[str, ParentKeys],
 ) -> int:
     """Load everything the feed gives; returns the number of rows the server loaded.
 
@@ -97,18 +98,22 @@ def copy_rows(
     return cur.rowcount
 
 
-def parent_keys(cur: psycopg.Cursor[Any], table: TargetTable) -> dict[str, frozenset[str]]:
+def parent_keys(cur: psycopg.Cursor[Any], table: TargetTable) -> dict[str, ParentKeys]:
     """Keys that rows of this table may refer to, by referring column.
 
-    Columns whose parents are too many to fetch, or may not be read, are left out: the server
-    checks them all the same.
+    Left out, as the server checks them all the same: columns whose parents are too many to fetch,
+    may not be read or are still to be loaded, and those whose values only the server can compare.
     """
-    known: dict[str, frozenset[str]] = {}
+    known: dict[str, ParentKeys] = {}
     for key in table.foreign_keys:
+        own = (key.parent_schema, key.parent) == (table.schema, table.name)
+        if own or not (key.enforced and key.plain and key.parents_first):
+            continue
+        form = _key_form(cur, table, key)
         parent = sql.Identifier(key.parent_schema, key.parent).as_string(cur)
         cur.execute("SELECT has_table_privilege(%s, 'SELECT')", [parent])
         readable = (cur.fetchone() or [False])[0]
-        if key.parent == table.name or not key.enforced or not readable:
+        if form is None or not readable:
             continue
         cur.execute(
             sql.SQL("SELECT {}::text FROM {} LIMIT %s").format(
@@ -116,10 +121,54 @@ def parent_keys(cur: psycopg.Cursor[Any], table: TargetTable) -> dict[str, froze
             ),
             [_MAX_PARENT_KEYS + 1],
         )
-        keys = frozenset(row[0] for row in cur.fetchall())
-        if len(keys) <= _MAX_PARENT_KEYS:
-            known[key.column] = keys
+        # A key may be over a column of a UNIQUE constraint, which may be NULL.
+        texts = frozenset(row[0] for row in cur.fetchall() if row[0] is not None)
+        if len(texts) <= _MAX_PARENT_KEYS:
+            known[key.column] = ParentKeys(form, texts)
     return known
+
+
+def _key_form(cur: psycopg.Cursor[Any], table: TargetTable, key: ForeignKey) -> KeyForm | None:
+    """How a column's values are compared with those it refers to; ``None``: by the server alone."""
+    cur.execute(
+        _KEY_TYPES,
+        {
+            "child": sql.Identifier(table.schema, table.name).as_string(cur),
+            "column": key.column,
+            "parent": sql.Identifier(key.parent_schema, key.parent).as_string(cur),
+            "parent_column": key.parent_column,
+        },
+    )
+    found = {side: row for side, *row in cur.fetchall()}
+    if found.keys() != {"child", "parent"}:
+        return None
+    (oid, name, is_enum, exact), parent = found["child"], found["parent"]
+    if not (exact and parent[3]):
+        return None
+    if is_enum:
+        return KeyForm("enum") if parent[0] == oid else None
+    form, other = key_form(name), key_form(parent[1])
+    return form if form is not None and other is not None and form.kind == other.kind else None
+
+
+#: The types of a foreign key's two columns below all domains: number, name, whether it is an enum,
+#: and whether values that are equal are equal to the byte.
+_KEY_TYPES = """
+WITH RECURSIVE under (side, oid, modifier, collated) AS (
+    SELECT v.side, a.atttypid, a.atttypmod, a.attcollation
+    FROM (VALUES ('child', %(child)s::regclass, %(column)s),
+                 ('parent', %(parent)s::regclass, %(parent_column)s)) AS v (side, relation, name)
+    JOIN pg_attribute a ON a.attrelid = v.relation AND a.attname = v.name
+    UNION ALL
+    SELECT u.side, t.typbasetype, CASE WHEN t.typtypmod = -1 THEN u.modifier ELSE t.typtypmod END,
+           u.collated
+    FROM under u JOIN pg_type t ON t.oid = u.oid WHERE t.typtype = 'd'
+)
+SELECT u.side, t.oid::bigint, format_type(t.oid, u.modifier), t.typtype = 'e',
+       coalesce(c.collisdeterministic, true)
+FROM under u JOIN pg_type t ON t.oid = u.oid LEFT JOIN pg_collation c ON c.oid = u.collated
+WHERE t.typtype <> 'd'
+"""
 
 
 class _QueueingWriter(Writer):

@@ -161,6 +161,7 @@ _CASCADING = frozenset(("0A000", "2BP01"))
 
 #: What is known of a refused row, by SQLSTATE. No advice: old rows may be anybody's.
 HINTS = {
+    "22P05": "the database's encoding lacks this character; restore into a database in UTF8",
     "23503": "the row it refers to is neither in the backup nor in the database",
     "23505": "a row with this key is in the table already, or twice in the file",
 }

@@ -38,9 +38,6 @@ __all__ = ["Snapshot", "snapshot_of"]
 
 _log = logging.getLogger(__name__)
 
-#: How values are printed, whatever role or database prefer.
-_PRINTED = {"IntervalStyle": "postgres", "bytea_output": "hex", "extra_float_digits": "1"}
-
 #: Seconds that another connection waits for its locks: some restores that wait for the tables try
 #: for a quarter of a second at a time.
 _JOIN_S = 1.0
@@ -216,8 +213,8 @@ def _locks(tables: Sequence[RelationName], emptied: str | None) -> list[TableLoc
 
 def _configure(cur: psycopg.Cursor[Any], options: BackupOptions) -> None:
     configure_session(cur, options.lock_timeout_s, options.statement_timeout_s)
-    for name, value in _PRINTED.items():
-        cur.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+    # Several processes of the server would give the rows in another order every time.
+    cur.execute("SET LOCAL max_parallel_workers_per_gather = 0")
     # The leading connection is silent while others read.
     cur.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
 

@@ -168,7 +168,10 @@ def _prepare(cur: _Cursor, work: Work, *, replace: bool) -> tuple[list[_Prepared
         trusting=work.options.allow_attached_code,
         everywhere=work.options.allow_non_atomic,
     )
-    tables = [now.table(name) or ld.target for name, ld in zip(work.names, work.loads, strict=True)]
+    tables = [
+        (now.table(load.target.name) or load.target).before(work.names[place + 1 :])
+        for place, load in enumerate(work.loads)
+    ]
     seconds = _empty(cur, work.loads) if replace else 0.0
     prepared = []
     for load, table in zip(work.loads, tables, strict=True):

@@ -243,8 +243,13 @@ def _foreign_keys(cur: _Cursor, oid: int, *, kept: bool = False) -> tuple[Foreig
     cur.execute(
         """
         SELECT a.attname, n.nspname, c.relname, f.attname,
-               coalesce((to_jsonb(k) ->> 'conenforced')::bool, true)
+               coalesce((to_jsonb(k) ->> 'conenforced')::bool, true),
+               o.oprname = '=' AND o.oprnamespace = 'pg_catalog'::regnamespace
+               AND NOT EXISTS (SELECT FROM pg_collation l
+                               WHERE l.oid IN (a.attcollation, f.attcollation)
+                                 AND NOT l.collisdeterministic)
         FROM pg_constraint k
+        JOIN pg_operator o ON o.oid = k.conpfeqop[1]
         JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
         JOIN pg_class c ON c.oid = k.confrelid
         JOIN pg_namespace n ON n.oid = c.relnamespace

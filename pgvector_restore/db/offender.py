@@ -10,6 +10,7 @@ from psycopg import sql
 
 from pgvector_restore.db.copy import Feed
 from pgvector_restore.db.errors import HINTS, server_hint
+from pgvector_restore.db.statements import written
 from pgvector_restore.errors import RowRejectedError
 from pgvector_restore.target import ForeignKey, TargetTable
 
@@ -41,7 +42,7 @@ def rejected_by_constraint(
     elif isinstance(exc, psycopg.errors.ProgramLimitExceeded) and planned.oid is not None:
         column, record = _too_long(cur, planned, loaded, feed, name)
     elif isinstance(exc, psycopg.errors.ForeignKeyViolation):
-        column, record = _orphan(cur, loaded, feed)
+        column, record = _orphan(cur, planned, loaded, feed, name)
     file = feed.file
     if record is not None:
         file, record = feed.within(record)
@@ -76,17 +77,21 @@ def _index_columns(cur: psycopg.Cursor[Any], schema: str, index: str | None) -> 
 
 def _duplicates(
     cur: psycopg.Cursor[Any], table: TargetTable, columns: Sequence[str]
-) -> set[tuple[str, ...]]:
+) -> list[set[tuple[str, ...]]]:
+    """Keys that are there more than once: of each all that the server prints for it."""
     names = [sql.Identifier(column) for column in columns]
     cur.execute(
-        sql.SQL("SELECT {texts} FROM {table} GROUP BY {keys} HAVING count(*) > 1 LIMIT %s").format(
+        sql.SQL(
+            "SELECT jsonb_agg(DISTINCT jsonb_build_array({texts})) FROM {table} "
+            "GROUP BY {keys} HAVING count(*) > 1 LIMIT %s"
+        ).format(
             texts=sql.SQL(", ").join(sql.SQL("{}::text").format(name) for name in names),
             table=sql.Identifier(table.schema, table.name),
             keys=sql.SQL(", ").join(names),
         ),
         [_MAX_KEYS],
     )
-    return {tuple(cell or "" for cell in row) for row in cur.fetchall()}
+    return [{tuple(cell or "" for cell in key) for key in keys} for (keys,) in cur.fetchall()]
 
 
 def _too_long(
@@ -127,42 +132,84 @@ def _largest(
     return row[0] or 0, tuple(cell or "" for cell in row[1:])
 
 
-def _second(feed: Feed, columns: Sequence[str], keys: set[tuple[str, ...]]) -> int | None:
+def _second(
+    feed: Feed, columns: Sequence[str], groups: Sequence[set[tuple[str, ...]]]
+) -> int | None:
     """The first record that repeats the key of an earlier one."""
-    found = feed.locate(columns, keys)
-    seen: set[tuple[str, ...]] = set()
-    for record, key in found:
-        if key in seen:
+    group_of = {key: number for number, keys in enumerate(groups) for key in keys}
+    seen: set[int] = set()
+    for record, key in feed.locate(columns, group_of):
+        if group_of[key] in seen:
             return record
-        seen.add(key)
+        seen.add(group_of[key])
     return None
 
 
 def _orphan(
-    cur: psycopg.Cursor[Any], table: TargetTable, feed: Feed
+    cur: psycopg.Cursor[Any],
+    planned: TargetTable,
+    loaded: TargetTable,
+    feed: Feed,
+    name: str | None,
 ) -> tuple[str | None, int | None]:
-    for key in table.foreign_keys:
-        keys = _without_parent(cur, table, key)
-        if keys and key.column in feed.columns:
-            found = feed.locate([key.column], keys)
-            return key.column, found[0][0] if found else None
+    """Column and record of the first row without a parent."""
+    cur.execute(_BROKEN_KEY, [name, planned.schema, planned.name])
+    found = cur.fetchone()
+    if found is None:  # of a table that is new, or over several columns
+        keys = [key for key in loaded.foreign_keys if key.plain and key.enforced]
+        equal: sql.Composable = sql.SQL("OPERATOR(pg_catalog.=)")
+        collated: sql.Composable = sql.SQL("")
+    else:
+        column, schema, operator, collation = found
+        keys = [key for key in loaded.foreign_keys if key.column == column]
+        equal = sql.SQL("OPERATOR({}.{})").format(
+            sql.Identifier(schema), written(operator.replace("%", "%%"))
+        )
+        collated = written(f" COLLATE {collation}" if collation is not None else "")
+    for key in keys:
+        texts = _without_parent(cur, loaded, key, equal, collated)
+        if texts and key.column in feed.columns:
+            located = feed.locate([key.column], texts)
+            return key.column, located[0][0] if located else None
     return None, None
 
 
+#: The one column of a foreign key that was broken, and how the server compares it.
+_BROKEN_KEY = """
+SELECT a.attname, n.nspname, o.oprname, nullif(f.attcollation, 0)::regcollation::text
+FROM pg_constraint k
+JOIN pg_class c ON c.oid = k.conrelid
+JOIN pg_namespace s ON s.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+JOIN pg_attribute f ON f.attrelid = k.confrelid AND f.attnum = k.confkey[1]
+JOIN pg_operator o ON o.oid = k.conpfeqop[1]
+JOIN pg_namespace n ON n.oid = o.oprnamespace
+WHERE k.conname = %s AND s.nspname = %s AND c.relname = %s AND k.contype = 'f'
+  AND cardinality(k.conkey) = 1
+"""
+
+
 def _without_parent(
-    cur: psycopg.Cursor[Any], table: TargetTable, key: ForeignKey
+    cur: psycopg.Cursor[Any],
+    table: TargetTable,
+    key: ForeignKey,
+    equal: sql.Composable,
+    collated: sql.Composable,
 ) -> set[tuple[str, ...]]:
     cur.execute(
         sql.SQL(
             """
-            SELECT DISTINCT {column}::text FROM {table} AS c WHERE {column} IS NOT NULL
-            AND NOT EXISTS (SELECT FROM {parent} AS p WHERE p.{parent_column} = c.{column}) LIMIT %s
+            SELECT DISTINCT c.{column}::text FROM {table} AS c WHERE c.{column} IS NOT NULL
+            AND NOT EXISTS (SELECT FROM {parent} AS p
+                            WHERE p.{parent_column}{collated} {equal} c.{column}{collated}) LIMIT %s
             """
         ).format(
             column=sql.Identifier(key.column),
             table=sql.Identifier(table.schema, table.name),
             parent=sql.Identifier(key.parent_schema, key.parent),
             parent_column=sql.Identifier(key.parent_column),
+            equal=equal,
+            collated=collated,
         ),
         [_MAX_KEYS],
     )

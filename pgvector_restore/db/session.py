@@ -11,6 +11,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 
+from pgvector_restore.errors import TargetMismatchError
+
 __all__ = [
     "begin_reading",
     "close_search_path",
@@ -20,18 +22,46 @@ __all__ = [
     "set_lock_timeout",
 ]
 
-#: Names are qualified, policies raise instead of hiding rows, and no limit that was meant for an
-#: application's statements ends a restore (``pg_restore`` sets them to 0 as well).
+#: What decides how the server reads and prints values and statements, and which rows it shows;
+#: docs/settings.md says of every other setting why it cannot matter.
 _SESSION = {
+    # Names are qualified.
     "search_path": "",
+    # Policies raise instead of hiding rows.
+    "row_security": "off",
+    # Values, read and printed.
     "client_encoding": "UTF8",
     "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "timezone_abbreviations": "Default",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "array_nulls": "on",
+    "lc_monetary": "C",
+    "xmlbinary": "base64",
+    "xmloption": "content",
+    # Statements.
     "standard_conforming_strings": "on",
-    "row_security": "off",
-    # Else planning a query evaluates CHECKs of the table: code of its owner.
-    "constraint_exclusion": "off",
+    "backslash_quote": "safe_encoding",
+    "escape_string_warning": "off",
+    "transform_null_equals": "off",
     # Else names of types come in quotes.
     "quote_all_identifiers": "off",
+    # Else planning a query evaluates CHECKs of the table: code of its owner.
+    "constraint_exclusion": "off",
+    # Else a scan begins where somebody else's is, and a file is another one every time.
+    "synchronize_seqscans": "off",
+    # Else an index of that kind gives some of the rows that it has.
+    "gin_fuzzy_search_limit": "0",
+}
+
+#: What only a superuser may set, for whomever he likes, and what it has to be. The first lets rows
+#: pass that nothing refers to; the others make rows vanish that cannot be read.
+_GUARDED = {
+    "session_replication_role": "origin",
+    "zero_damaged_pages": "off",
+    "ignore_checksum_failure": "off",
 }
 
 #: The server ends a transaction whose client has been silent between two statements for so long:
@@ -66,17 +96,60 @@ def configure_session(
         lock_timeout_s: Seconds a statement waits for a lock.
         statement_timeout_s: Seconds a statement may take; ``None``: any number.
     """
-    _set(
-        cur,
-        {
-            **_no_limits(cur),
-            "statement_timeout": _milliseconds(statement_timeout_s or 0),
-            "idle_in_transaction_session_timeout": _milliseconds(_IDLE_TIMEOUT_S),
-            "lock_timeout": _milliseconds(lock_timeout_s),
-            **_SESSION,
-        },
-    )
+    settings = {
+        **_no_limits(cur),
+        "statement_timeout": _milliseconds(statement_timeout_s or 0),
+        "idle_in_transaction_session_timeout": _milliseconds(_IDLE_TIMEOUT_S),
+        "lock_timeout": _milliseconds(lock_timeout_s),
+        **_SESSION,
+    }
+    _set(cur, settings, then=sql.SQL("; ").join(map(_show, _GUARDED)))
+    _guard(cur)
     _notice_a_dead_client(cur)
+
+
+def _set(
+    cur: psycopg.Cursor[Any], settings: Mapping[str, str], then: sql.Composable | None = None
+) -> None:
+    """Settings up to the end of the transaction, all with one message to the server."""
+    # SET, not set_config(): a SELECT would take the transaction's snapshot. SHOW takes none either.
+    statements = _statements(settings)
+    if then is not None:
+        statements += sql.SQL("; ") + then
+    # Several statements cannot be prepared.
+    cur.execute(statements, prepare=False)
+
+
+def _show(name: str) -> sql.Composed:
+    return sql.SQL("SHOW {}").format(sql.Identifier(name))
+
+
+def _guard(cur: psycopg.Cursor[Any]) -> None:
+    """Set back what a superuser has set for this role or database.
+
+    Raises:
+        TargetMismatchError: The role may not do that.
+    """
+    found = {}
+    while True:
+        if cur.description is not None:
+            found[cur.description[0].name] = (cur.fetchone() or ("",))[0]
+        if not cur.nextset():
+            break
+    for name, value in _GUARDED.items():
+        if found.get(name) == value:
+            continue
+        try:
+            with cur.connection.transaction():
+                cur.execute(
+                    sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value))
+                )
+        except psycopg.errors.InsufficientPrivilege as exc:
+            raise TargetMismatchError(
+                f"{name} is {found.get(name)} for this role, and has to be {value}",
+                hint=f"ALTER ROLE … RESET {name}, or ALTER DATABASE … RESET {name}",
+                sqlstate=exc.sqlstate,
+            ) from exc
 
 
 @contextmanager
@@ -115,13 +188,6 @@ def set_lock_timeout(cur: psycopg.Cursor[Any], seconds: float) -> None:
 def lift_limits(cur: psycopg.Cursor[Any]) -> None:
     """No limit of role or database ends this transaction; for as long as it is not configured."""
     _set(cur, _no_limits(cur))
-
-
-def _set(cur: psycopg.Cursor[Any], settings: Mapping[str, str]) -> None:
-    """Settings up to the end of the transaction, all with one message to the server."""
-    # SET, not set_config(): a SELECT would take the transaction's snapshot. Several statements
-    # cannot be prepared.
-    cur.execute(_statements(settings), prepare=False)
 
 
 def _statements(settings: Mapping[str, str]) -> sql.Composed:

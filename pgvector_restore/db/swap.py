@@ -156,8 +156,10 @@ class Swap:
             oid=found.oid,
             indexes=found.indexes,
             foreign_keys=tuple(
-                evolve(key, parent_schema=self._staging) if key.parent in among else key
-                for key in target.foreign_keys
+                evolve(key, parent_schema=self._staging)
+                if key.parent_schema == target.schema and key.parent in among
+                else key
+                for key in target.before(among[among.index(target.name) + 1 :]).foreign_keys
             ),
         )
         definition = definitions.get(target.name)

@@ -51,8 +51,7 @@ class TableReader:
         self._table = sql.Identifier(schema, table)
         self._columns = columns
         self._added_only = added_only
-        # Nobody's settings decide how many digits are printed, nor how long a file may be read.
-        self._cur.execute("SET LOCAL extra_float_digits = 1")
+        # A file may be read for longer than a silence may last.
         self._cur.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         #: Names of the primary key's columns, in its order; empty where there is none.
         self.key = self._primary_key()

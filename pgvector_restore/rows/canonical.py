@@ -25,7 +25,13 @@ from pgvector_restore.rows.encoder import complete
 from pgvector_restore.rows.pgcopy import NULL_FIELD
 from pgvector_restore.target import TargetColumn
 
-__all__ = ["Canonical", "canonical_for", "canonical_json"]
+__all__ = [
+    "Canonical",
+    "canonical_for",
+    "canonical_json",
+    "limited_field",
+    "rounded_field",
+]
 
 #: A complete field to its canonical form.
 Canonical = Callable[[bytes], bytes]
@@ -140,7 +146,7 @@ def _padded_field(field: bytes) -> bytes:
     return field if field == NULL_FIELD else complete(field[_HEAD:].rstrip(b" "))
 
 
-def _limited_field(characters: int, field: bytes) -> bytes:
+def limited_field(characters: int, field: bytes) -> bytes:
     """The server cuts what goes beyond, if it is spaces, and refuses it else."""
     if field == NULL_FIELD or len(field) <= _HEAD + characters or field[-1:] != b" ":
         return field
@@ -148,7 +154,7 @@ def _limited_field(characters: int, field: bytes) -> bytes:
     return field if text[characters:].strip(" ") else complete(text[:characters].encode())
 
 
-def _rounded_field(digits: int, field: bytes) -> bytes:
+def rounded_field(digits: int, field: bytes) -> bytes:
     """Half away from zero, as ``AdjustTimestampForTypmod`` in timestamp.c rounds."""
     if field == NULL_FIELD:
         return field
@@ -167,7 +173,7 @@ _INFINITE = (-(1 << 63), (1 << 63) - 1)
 #: By type; the second of them where the type has a number in parentheses, which comes first.
 _PLAIN: dict[str, Canonical] = {"json": _json_field, "jsonb": _jsonb_field}
 _MODIFIED: dict[str | None, Callable[[int, bytes], bytes]] = {
-    "text": _limited_field,
-    "timestamp": _rounded_field,
-    "timestamptz": _rounded_field,
+    "text": limited_field,
+    "timestamp": rounded_field,
+    "timestamptz": rounded_field,
 }

@@ -206,15 +206,17 @@ class CsvReader:
                 record=0,
             ) from None
         names = tuple((field or b"").decode() for field in fields)
+        seen: set[str] = set()
         for position, name in enumerate(names, 1):
             if not name:
                 raise BadHeaderError(
                     f"column {position} of the header has no name", file=self.file, record=0
                 )
-            if name in names[: position - 1]:
+            if name in seen:
                 raise BadHeaderError(
                     f"column {quoted(name)} stands twice in the header", file=self.file, record=0
                 )
+            seen.add(name)
         return names
 
     def _decode(self, piece: Records) -> Iterator[Fields]:

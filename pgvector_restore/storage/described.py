@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from pgvector_restore.errors import BadManifestError, quoted, shown
+from pgvector_restore.errors import listed as cut_list
 from pgvector_restore.manifest import Manifest
 from pgvector_restore.model import BackupFile, BackupSet, IncompleteSet, ObjectInfo
 from pgvector_restore.storage._folder import Folder, is_moment, name_of
@@ -180,4 +181,4 @@ def check_described(manifest: Manifest, backup: BackupSet, name: str) -> None:
                     file=name,
                 )
     if listed:
-        raise BadManifestError(f"manifest does not name {', '.join(listed)}", hint=_HINT, file=name)
+        raise BadManifestError(f"manifest does not name {cut_list(listed)}", hint=_HINT, file=name)

@@ -145,12 +145,15 @@ def test_clients_that_never_read_are_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doorway, "_WRITE_S", 1.0)
-    with served(tmp_path) as service:
-        with service.connect(LARGE * 200, receive_bytes=4096), service.connect(b"GET") as quiet:
-            wait_for(lambda: service.connections == 2)
-            wait_for(lambda: service.connections == 1)
-            quiet.sendall(b" /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert quiet.recv(4096).startswith(b"HTTP/1.1 200")
+    with (
+        served(tmp_path) as service,
+        service.connect(LARGE * 200, receive_bytes=4096),
+        service.connect(b"GET") as quiet,
+    ):
+        wait_for(lambda: service.connections == 2)
+        wait_for(lambda: service.connections == 1)
+        quiet.sendall(b" /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert quiet.recv(4096).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize(

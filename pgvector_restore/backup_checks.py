@@ -16,6 +16,7 @@ __all__ = [
     "check_code",
     "check_emptied",
     "check_form",
+    "check_snapshot",
     "location_of",
     "suffix_of",
     "table_to_empty",
@@ -91,6 +92,11 @@ def check_emptied(snapshot: Snapshot, emptied: str | None) -> None:
             raise TargetMismatchError(
                 f"{full} cannot be emptied: {', '.join(table.referenced_by)} refers to it"
             )
+        if table.elsewhere:
+            raise TargetMismatchError(
+                f"{full} cannot be emptied: {table.elsewhere[0]}",
+                hint="no lock of this server keeps writers out of rows on another one",
+            )
         if table.inherited_by:
             raise TargetMismatchError(
                 f"{full} cannot be emptied: {', '.join(table.inherited_by)} inherits from it",
@@ -101,7 +107,7 @@ def check_emptied(snapshot: Snapshot, emptied: str | None) -> None:
             raise TargetMismatchError(
                 f"emptying {full} would run code of {', '.join(table.truncate_code[0].strangers)}:"
                 f" {table.truncate_code[0]}",
-                hint="empty it as the table's owner",
+                hint="back up without truncate_after, or as the table's owner",
             )
 
 
@@ -117,8 +123,31 @@ def check_code(snapshot: Snapshot, *, allowed: bool) -> None:
             raise TargetMismatchError(
                 f"{code}, would run as {quoted(snapshot.facts.role)}, and {who} may have written"
                 " it",
-                hint=f"back up as {who}, or look at the code and use allow_attached_code",
+                hint=f"back up as {who}; allow_attached_code would let the code do all that you"
+                " may",
             )
+
+
+def check_snapshot(snapshot: Snapshot, *, allowed: bool) -> tuple[str, ...]:
+    """Tables with rows on other servers: no snapshot of this one covers them.
+
+    Returns:
+        A warning for each, if they are allowed.
+
+    Raises:
+        TargetMismatchError: There are, and they are not.
+    """
+    warnings = tuple(
+        f"{table.schema}.{table.name} is not read in one snapshot: {phrase}"
+        for table in snapshot.tables
+        for phrase in table.elsewhere
+    )
+    if warnings and not allowed:
+        raise TargetMismatchError(
+            warnings[0],
+            hint="rows there may be of another moment; if that will do, use allow_non_atomic",
+        )
+    return warnings
 
 
 def check_form(snapshot: Snapshot, form: FileFormat) -> None:

@@ -64,6 +64,9 @@ class BackupOptions:
     #: Read tables to which a role that we have no reason to trust has attached code that reading
     #: them runs, with our rights.
     allow_attached_code: bool = field(default=False, validator=flag)
+    #: Read tables with rows on other servers (foreign tables, distributed ones), which no single
+    #: snapshot covers: rows may be of different moments.
+    allow_non_atomic: bool = field(default=False, validator=flag)
     #: Seconds to wait for somebody else's lock on a table, 0.001 to 2,000,000 (23 days).
     lock_timeout_s: float = field(default=30.0, validator=between(0.001, 2_000_000, float))
     #: Seconds one statement may take, 0.001 to 2,000,000; ``None``: any number, whatever limit the

@@ -61,6 +61,8 @@ class BackupReport:
     seconds: float
     #: When it was done, local time with zone.
     finished_at: datetime
+    #: One snapshot covered all rows: none lay on another server.
+    one_snapshot: bool = True
 
     def table(self, name: str) -> BackupTable:
         """The report of one table; ``KeyError`` if it is not in the backup."""
@@ -95,6 +97,7 @@ class BackupReport:
             **self.backup.to_dict(),
             "source": self.source,
             "schema": self.schema,
+            "one_snapshot": self.one_snapshot,
             "format": self.format,
             "codec": self.codec,
             "tables": {t.table: t.to_dict() for t in self.tables},
@@ -119,5 +122,7 @@ class BackupReport:
             removed = f", {t.rows_removed} rows removed from it" if t.rows_removed else ""
             size = format_size(t.size_bytes)
             lines.append(f"  {t.table}: {t.rows} rows in {files}, {size}{removed}")
+        if not self.one_snapshot:
+            lines.append("  NOT one snapshot: rows on other servers may be of other moments")
         lines += [f"  warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)

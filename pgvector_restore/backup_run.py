@@ -13,6 +13,7 @@ from pgvector_restore.backup_checks import (
     check_code,
     check_emptied,
     check_form,
+    check_snapshot,
     location_of,
     suffix_of,
     table_to_empty,
@@ -28,18 +29,22 @@ from pgvector_restore.describing import describe_set, parents_first
 from pgvector_restore.dumping import Dump, Dumped
 from pgvector_restore.errors import (
     CancelledError,
+    OptionError,
     OutcomeUnknownError,
     PgvectorRestoreError,
+    StoreChangedError,
+    StoreError,
     TargetError,
 )
 from pgvector_restore.failpoints import reach
+from pgvector_restore.gathering import find_backup
 from pgvector_restore.model import BackupSet, Location
 from pgvector_restore.names import check_file_names
 from pgvector_restore.progress import Phase, Progress, ProgressEvent
 from pgvector_restore.report import format_size
 from pgvector_restore.storage import WritableStore
 from pgvector_restore.storage.compression import codec_named
-from pgvector_restore.storage.log import LogLine, write_log
+from pgvector_restore.storage.log import LogLine
 from pgvector_restore.storage.new_set import NewSet
 
 __all__ = ["BackupRun"]
@@ -68,9 +73,9 @@ class _Published:
     def size_of(self, name: str) -> int:
         return sum(file.size_bytes for file in self.dumped[name].files)
 
-    def log(self, emptied: str | None, seconds: float) -> bytes:
-        """The backup log that tells of it."""
-        lines = [
+    def lines(self, emptied: str | None) -> list[LogLine]:
+        """What the backup log tells of it."""
+        return [
             LogLine(
                 file.table,
                 file.name,
@@ -80,7 +85,6 @@ class _Published:
             )
             for file in self.backup.files
         ]
-        return write_log(lines, self.new.made_at, self.backup.location.name, seconds)
 
 
 @define
@@ -116,6 +120,7 @@ class BackupRun:
         suffix = suffix_of(layout, options)
         self._tell("prepare")
         published: _Published | None = None
+        unfound: PgvectorRestoreError | None = None
         warnings: list[str] = []
         try:
             with snapshot_of(
@@ -123,9 +128,11 @@ class BackupRun:
             ) as snapshot:
                 check_code(snapshot, allowed=options.allow_attached_code)
                 check_emptied(snapshot, emptied)
+                warnings += check_snapshot(snapshot, allowed=options.allow_non_atomic)
                 check_form(snapshot, options.format)
-                published = self._publish(snapshot, location, suffix)
-                if emptied is not None:
+                published = self._publish(snapshot, location, suffix, emptied)
+                unfound = self._unfound(published.backup)
+                if emptied is not None and unfound is None:
                     self._cancel.check()
                     began = time.perf_counter()
                     snapshot.truncate(published.relation(emptied))
@@ -144,12 +151,22 @@ class BackupRun:
                     ) from exc
                 raise _not_emptied(exc, label, emptied) from exc
             warnings.append(f"after the backup was complete: {exc}")
+        if unfound is not None:
+            self._write_log(published, None)
+            raise StoreError(
+                f"backup {published.backup.label} is complete, but a restore does not find it by"
+                f" its label: {unfound.message}",
+                hint=unfound.hint,
+            ) from unfound
         warnings += self._write_log(published, emptied)
+        warnings += self._unlisted()
         report = self._report(published, emptied, warnings)
         self._tell("done")
         return report
 
-    def _publish(self, snapshot: Snapshot, location: Location, suffix: str) -> _Published:
+    def _publish(
+        self, snapshot: Snapshot, location: Location, suffix: str, emptied: str | None
+    ) -> _Published:
         taken_at = datetime.now().astimezone()
         tables = parents_first(snapshot.tables)
         self._bytes_total = sum(table.size_bytes for table in tables)
@@ -162,8 +179,16 @@ class BackupRun:
             self._tell("verify")
             reach("backup.verify")
             new.check(read_back=self._options.truncate_after, on_block=self._cancel.check)
+            # That the rows will go is on the disk before they do: it may be said of rows that have
+            # stayed, never the reverse.
             manifest = describe_set(
-                new.timestamp, taken_at, snapshot.facts, tables, dumped, self._options
+                new.timestamp,
+                taken_at,
+                snapshot.facts,
+                tables,
+                dumped,
+                self._options,
+                emptied=emptied,
             )
             self._tell("publish")
             self._cancel.check()
@@ -176,6 +201,26 @@ class BackupRun:
         facts = snapshot.facts
         warnings = new.unmark()
         return _Published(backup, new, facts.label, facts.schema, tables, dumped, tuple(warnings))
+
+    def _unfound(self, backup: BackupSet) -> PgvectorRestoreError | None:
+        """Why the door that restores use does not lead to the set; ``None``: it does."""
+        try:
+            found, _ = find_backup(self._store, backup.label)
+        except (StoreError, OptionError) as exc:
+            return exc
+        if found != backup:
+            return StoreChangedError(f"it leads to other files than those of {backup.label}")
+        return None
+
+    def _unlisted(self) -> list[str]:
+        """A warning where the store cannot be listed as a whole."""
+        try:
+            for _ in self._store.candidates(max_depth=self._store.layout.max_depth):
+                pass
+        except StoreError as exc:
+            refused = "only part of the store can be listed, so list, prune and latest are refused"
+            return [f"{refused}: {exc.message}"]
+        return []
 
     def _dump(
         self, snapshot: Snapshot, tables: Sequence[Relation], new: NewSet, suffix: str
@@ -214,7 +259,8 @@ class BackupRun:
         self._progress(ProgressEvent(phase, table, self._bytes_done, self._bytes_total, self._rows))
 
     def _write_log(self, published: _Published, emptied: str | None) -> list[str]:
-        return published.new.write_log(published.log(emptied, time.perf_counter() - self._started))
+        seconds = time.perf_counter() - self._started
+        return published.new.write_log(published.lines(emptied), seconds)
 
     def _report(
         self, published: _Published, emptied: str | None, warnings: Sequence[str]
@@ -243,16 +289,18 @@ class BackupRun:
             (*published.warnings, *warnings),
             time.perf_counter() - self._started,
             datetime.now().astimezone(),
+            one_snapshot=not any(table.elsewhere for table in published.tables),
         )
 
 
 def _not_emptied(exc: PgvectorRestoreError, label: str, table: str) -> TargetError:
     """The error after publishing: of the same kind, but it says what there is."""
-    hint = exc.hint
+    marked = "prune keeps the backup as if the rows had gone"
+    hint = f"{exc.hint}; {marked}" if exc.hint else marked
     if isinstance(exc, OutcomeUnknownError):
         return OutcomeUnknownError(
             f"backup {label} is complete; the connection was lost while {table} was emptied",
-            hint="look whether the table is empty",
+            hint=f"look whether the table is empty; {marked}",
         )
     kind = type(exc) if isinstance(exc, TargetError) else TargetError
     return kind(

@@ -75,6 +75,9 @@ class Backuper:
     ) -> BackupReport:
         """Back up tables: one snapshot of all of them, and a set only when all of it is there.
 
+        Tables with rows on other servers, which no snapshot covers, are refused unless
+        ``allow_non_atomic`` says otherwise.
+
         Args:
             options: Options to start from.
             progress: Called with :class:`~pgvector_restore.progress.ProgressEvent`.

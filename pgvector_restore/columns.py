@@ -95,7 +95,7 @@ def match_types(
                 TargetMismatchError(
                     f"column {quoted(column.name)} of {table} is of type {column.type_name}, "
                     f"{source.file.name} has {shown(said.type_name)} in binary",
-                    hint="restore a backup in the form csv, or alter the column",
+                    hint="restore a backup in the form csv",
                 ),
                 table,
             )
@@ -159,7 +159,7 @@ def _check_omitted(source: SourceFacts, target: TargetTable, findings: Findings)
                 TargetMismatchError(
                     f"column {quoted(column.name)} of {target.schema}.{target.name} is NOT NULL "
                     f"without a default, and {source.file.name} has no such column",
-                    hint="give the column a default, or allow NULL",
+                    hint="give the column a default",
                 ),
                 target.name,
             )

@@ -147,7 +147,7 @@ class TableCheck:
         if ours == theirs and all(column.wire is not None for column in self._plan.loaded):
             raise BadManifestError(
                 "manifest has another digest than the rows of the file",
-                hint="it was changed after the backup; leave it unchecked, or take another set",
+                hint="it was changed after the backup; take another set",
                 file=self._plan.source.name,
             )
         return ours, theirs

@@ -102,7 +102,7 @@ class CopyPlace:
         """The error that another set is in the way."""
         return BackupExistsError(
             f"{self._store.url} has another backup set {quoted(self._backup.label)}: {how}",
-            hint="remove that one first if it is of no use",
+            hint="it is left as it is; copy to a store that has no set of that label",
         )
 
     def in_use(self) -> BackupInUseError:

@@ -25,6 +25,7 @@ from pgvector_restore.manifest import Manifest
 from pgvector_restore.model import BackupFile, BackupSet, ObjectInfo
 from pgvector_restore.progress import Progress, ProgressEvent, no_progress
 from pgvector_restore.storage import BackupStore, WritableStore
+from pgvector_restore.storage.log import add_emptied, emptied_tables, parse_log
 
 __all__ = ["copy_set"]
 
@@ -48,7 +49,7 @@ def copy_set(
     started again, with the files that are not there yet. Each file is read back from where it was
     written, and SHA-256 of source and copy compared, with the manifest's as well where there is
     one. The manifest comes last. Of a set without one the backup log is copied too, where the
-    destination has none.
+    destination has none; where it has one, that rows of the set went is added to it.
 
     Args:
         source: Where the set lies.
@@ -74,7 +75,7 @@ def copy_set(
         raise OptionError(f"{destination.url} cannot be written: {why}")
     if source is destination or source.address == destination.address:
         raise OptionError(f"{source.url} is source and destination")
-    found = backup if isinstance(backup, BackupSet) else source.catalog().get(backup)
+    found = backup if isinstance(backup, BackupSet) else source.find(backup)[0]
     with source.hold(found):
         manifest = source.read_manifest(found)
         job = _Copy(source, destination, found, manifest, _Meter(found, progress, cancel))
@@ -132,6 +133,8 @@ class _Copy:
             for table in (manifest.tables if manifest is not None else ())
             for file in table.files
         }
+        #: Tables whose rows went, as the manifest tells, which is copied.
+        self._marked = emptied_tables(backup, manifest, None)
         self._place = CopyPlace(destination, backup, manifest)
         #: What was read back, by key: the object it was, and its SHA-256.
         self._seen: dict[str, tuple[ObjectInfo, str]] = {}
@@ -144,7 +147,9 @@ class _Copy:
             if self._place.has_set(there):
                 if self._backup.manifest is not None:  # the smallest first
                     self._compare(BackupFile("", self._backup.manifest), there)
-                return tuple(self._compare(piece, there) for piece in pieces)
+                files = tuple(self._compare(piece, there) for piece in pieces)
+                self._carry_mark()
+                return files
             again = self._place.mark(there)
             if again is not None:
                 break
@@ -157,8 +162,41 @@ class _Copy:
         if manifest is not None:
             self._one(BackupFile("", manifest), there.get(manifest.key), again=again)
         self._source.check_unchanged(pieces[0])
+        self._carry_mark()
         self._place.unmark()
         return files
+
+    def _carry_mark(self) -> None:
+        """Say of the copy, before it is a set, that its rows went where only the log tells so.
+
+        Raises:
+            StoreError: A log cannot be read or written.
+        """
+        location = self._backup.location
+        log = self._source.read_log(location)
+        found = [log.emptied_of(file.name) for file in self._backup.files] if log else []
+        files = [one for one in found if one is not None and one.table not in self._marked]
+        if not files or location.log is None:
+            return
+        folder = f"{location.key}/" if location.key else ""
+        key = folder + self._destination.layout.log_name
+        text = b""
+        if self._place.look(key) is not None:
+            with self._destination.open(key) as stream:
+                text = stream.read()
+        elif not self._expected:  # the log of a set without a manifest is copied as it is
+            self._write_log(location.log)
+            return
+        known = parse_log(text)
+        missing = [one for one in files if known is None or known.emptied_of(one.file) is None]
+        if missing:
+            with self._destination.create(key, replace=True) as stream:
+                stream.write(add_emptied(text, missing))
+
+    def _write_log(self, info: ObjectInfo) -> None:
+        # A copy that was killed while it wrote the log has left half of it.
+        half = info.key + self._destination.layout.partial_suffix
+        self._write(BackupFile("", info), replace=self._place.look(half) is not None)
 
     def _compare(self, piece: BackupFile, there: Mapping[str, ObjectInfo]) -> CopiedFile:
         info = there[piece.key]
@@ -268,9 +306,7 @@ class _Copy:
             return ()
         try:
             if self._place.look(info.key) is None:
-                # A copy that was killed while it wrote the log has left half of it.
-                half = info.key + self._destination.layout.partial_suffix
-                self._write(BackupFile("", info), replace=self._place.look(half) is not None)
+                self._write_log(info)
         except (StoreError, CancelledError) as exc:  # the set is there, whatever becomes of its log
             why = "called off" if isinstance(exc, CancelledError) else str(exc)
             return (f"the backup log was not copied: {why}",)

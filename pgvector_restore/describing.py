@@ -42,13 +42,15 @@ def parents_first(tables: Sequence[Relation]) -> tuple[Relation, ...]:
     return tuple(ordered)
 
 
-def describe_set(
+def describe_set(  # noqa: PLR0913 - what a manifest says
     timestamp: str,
     taken_at: datetime,
     facts: TargetFacts,
     tables: Sequence[Relation],
     dumped: Mapping[str, Dumped],
     options: BackupOptions,
+    *,
+    emptied: str | None,
 ) -> Manifest:
     """The manifest of a set.
 
@@ -59,6 +61,7 @@ def describe_set(
         tables: Parents first.
         dumped: What was written of each.
         options: Format, codec, digest or none.
+        emptied: Table whose rows will be removed next; one without rows has none to lose.
     """
     return Manifest(
         timestamp=timestamp,
@@ -68,11 +71,16 @@ def describe_set(
         tool_version=__version__,
         server_version=facts.server_version,
         vector_version=facts.vector_version if facts.vector_schema is not None else None,
-        tables=tuple(_table(table, dumped[table.name], options) for table in tables),
+        tables=tuple(
+            _table(table, dumped[table.name], options, emptied=table.name == emptied)
+            for table in tables
+        ),
     )
 
 
-def _table(table: Relation, dumped: Dumped, options: BackupOptions) -> ManifestTable:
+def _table(
+    table: Relation, dumped: Dumped, options: BackupOptions, *, emptied: bool
+) -> ManifestTable:
     in_binary = options.format == "binary"
     columns = form_of(table.columns).columns if in_binary else table.columns
     return ManifestTable(
@@ -89,6 +97,8 @@ def _table(table: Relation, dumped: Dumped, options: BackupOptions) -> ManifestT
             for key in table.foreign_keys
         ),
         indexes=tuple(ManifestIndex(one.name, one.definition) for one in table.indexes),
+        outside_snapshot=bool(table.elsewhere),
+        emptied=emptied and dumped.digest.rows > 0,
     )
 
 

@@ -28,7 +28,8 @@
     │   ├── TargetChangedError                      5
     │   └── OutcomeUnknownError                     5
     ├── CancelledError                              6
-    └── ContentMismatchError                        8
+    ├── ContentMismatchError                        8
+    └── ExecutorError                               9   RuntimeError
 
 One exit code belongs to no error: 7, the restore is committed and records were set aside.
 
@@ -56,6 +57,7 @@ __all__ = [
     "CancelledError",
     "ConnectError",
     "ContentMismatchError",
+    "ExecutorError",
     "IncompleteBackupError",
     "MissingExtraError",
     "OptionError",
@@ -275,6 +277,16 @@ class ContentMismatchError(PgvectorRestoreError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.differences = [dict(one) for one in differences]
+
+
+class ExecutorError(PgvectorRestoreError, RuntimeError):
+    """Where parts of files are loaded failed, before COMMIT; nothing has changed.
+
+    A worker process was killed, has no or another version of this package, or does not answer; or
+    the scheduler of the workers is gone.
+    """
+
+    exit_code = 9
 
 
 def shown(text: str) -> str:

@@ -47,6 +47,7 @@ _WORST_FIRST = (
     "tables",
     "columns",
     "dimensions",
+    "atomic",
 )
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attrs import evolve
+
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.columns import SourceFacts
-from pgvector_restore.db.claims import check_unclaimed
+from pgvector_restore.db.claims import check_guard, check_unclaimed
 from pgvector_restore.db.inspect import find_schema, inspect_target
 from pgvector_restore.db.interrupt import interruptible
+from pgvector_restore.db.labels import find_unloaded
 from pgvector_restore.db.pool import Target
 from pgvector_restore.db.session import configure_session
 from pgvector_restore.errors import OptionError
@@ -25,7 +28,7 @@ __all__ = ["facts_of", "find_backup", "sources_of"]
 def find_backup(store: BackupStore, backup: str | BackupSet) -> tuple[BackupSet, Catalog]:
     """A set and what there is beside it.
 
-    For a label that is everything; for a set only its own folder, which is a short listing.
+    That is what its own folder holds, a short listing; for ``latest`` alone it is everything.
 
     Raises:
         OptionError: It is neither.
@@ -36,8 +39,7 @@ def find_backup(store: BackupStore, backup: str | BackupSet) -> tuple[BackupSet,
             f"a backup is a label or a set of the catalog, not {type(backup).__name__}"
         )
     if isinstance(backup, str):
-        catalog = store.catalog()
-        return catalog.get(backup), catalog
+        return store.find(backup)
     return backup, store.catalog_of(backup.location)
 
 
@@ -78,4 +80,17 @@ def facts_of(
         schema = find_schema(cur, options.schema, names)
         configure_session(cur, options.lock_timeout_s, options.statement_timeout_s)
         check_unclaimed(cur, schema, names)
-        return inspect_target(cur, schema, names, trusting=options.allow_attached_code)
+        facts = inspect_target(
+            cur,
+            schema,
+            names,
+            trusting=options.allow_attached_code,
+            everywhere=options.allow_non_atomic,
+        )
+        if options.mode == "replace" and options.strategy != "in_place":
+            facts = evolve(facts, keeps_claims=check_guard(cur, target.fresh))
+    providers = dict.fromkeys(one for table in facts.tables for one in table.label_providers)
+    if not providers or facts.read_only:
+        return facts
+    with target.connection() as conn:
+        return evolve(facts, unloaded_providers=find_unloaded(conn, providers))

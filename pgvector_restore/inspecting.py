@@ -11,6 +11,7 @@ from contextlib import ExitStack
 
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.errors import (
+    BadDataError,
     BadManifestError,
     CancelledError,
     OptionError,
@@ -28,11 +29,12 @@ from pgvector_restore.progress import Progress, no_progress
 from pgvector_restore.rows.csv import DEFAULT_MAX_RECORD_BYTES
 from pgvector_restore.spill import RUN_VALUES, SpillError
 from pgvector_restore.storage import BackupStore
+from pgvector_restore.storage.log import emptied_tables
 from pgvector_restore.surveyed import inspection_of
 from pgvector_restore.surveying import Call, FileReading, Keys
 from pgvector_restore.tracking import Teller
 
-__all__ = ["inspect_set"]
+__all__ = ["inspect_file", "inspect_set"]
 
 
 def inspect_set(  # noqa: PLR0913 - limits, each with a default
@@ -73,7 +75,7 @@ def inspect_set(  # noqa: PLR0913 - limits, each with a default
     if limit < 0 or run_values < 1 or max_record_bytes < 1:
         raise OptionError("limit must not be negative, run_values and max_record_bytes not below 1")
     started = time.perf_counter()
-    found = backup if isinstance(backup, BackupSet) else store.catalog().get(backup)
+    found = backup if isinstance(backup, BackupSet) else store.find(backup)[0]
     log = store.read_log(found.location)
     manifest, error = _manifest(store, found)
     teller = Teller(progress, cancel or CancelToken(), "inspect", found.size_bytes)
@@ -82,9 +84,10 @@ def inspect_set(  # noqa: PLR0913 - limits, each with a default
     )
     parents: dict[str, Keys] = {}
     with store.hold(found):
-        files = tuple(_inspect_file(call, file, parents) for file in found.files)
+        files = tuple(inspect_file(call, file, parents) for file in found.files)
     teller.tell_done()
-    return InspectReport(found, files, time.perf_counter() - started, error)
+    emptied = emptied_tables(found, manifest, log)
+    return InspectReport(found, files, time.perf_counter() - started, error, emptied)
 
 
 def _manifest(
@@ -97,7 +100,18 @@ def _manifest(
         return None, exc.to_dict() | {"message": str(exc)}
 
 
-def _inspect_file(call: Call, file: BackupFile, parents: dict[str, Keys]) -> FileInspection:
+def inspect_file(call: Call, file: BackupFile, parents: dict[str, Keys]) -> FileInspection:
+    """Read one file of a set, after those that its rows refer to.
+
+    Args:
+        call: What is asked.
+        file: The file.
+        parents: Keys of the files that were read before; this one's are added.
+
+    Raises:
+        CancelledError: It was called off.
+        StoreError: Nothing temporary can be written; if asked for, also what the storage raises.
+    """
     said = call.manifest.table(file.table) if call.manifest is not None else None
     reading = FileReading(call, file, parents, said)
     error: dict[str, object] | None = None
@@ -112,6 +126,8 @@ def _inspect_file(call: Call, file: BackupFile, parents: dict[str, Keys]) -> Fil
         except SpillError as exc:  # not the set's fault
             raise StoreError(exc.message, hint=exc.hint) from exc
         except PgvectorRestoreError as exc:
+            if call.strict and not isinstance(exc, BadDataError):
+                raise
             error = exc.to_dict() | {"message": str(exc)}
     call.teller.finished(file.size_bytes)
     if reading.links.is_parent:

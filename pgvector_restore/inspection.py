@@ -144,6 +144,8 @@ class FileInspection:
     notes: tuple[str, ...] = ()
     #: Stored files that are not those of the manifest, by their SHA-256: the file, or parts of it.
     changed: tuple[str, ...] = ()
+    #: A CSV file whose last record has no row end: it may be cut short.
+    final_newline_missing: bool = False
 
     @property
     def disagreeing(self) -> tuple[RowClaim, ...]:
@@ -182,6 +184,8 @@ class InspectReport:
     seconds: float
     #: Why the manifest cannot be used (``type``, ``message`` …); ``None``: it can, or is not there.
     manifest_error: dict[str, object] | None = None
+    #: Tables whose rows were, or may have been, removed from the database after this backup.
+    emptied: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -201,6 +205,7 @@ class InspectReport:
             **self.backup.to_dict(),
             "restorable": self.ok,
             "manifest_error": self.manifest_error,
+            "emptied": list(self.emptied),
             "files": {file.table: file.to_dict() for file in self.files},
             "seconds": self.seconds,
         }

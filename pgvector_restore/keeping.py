@@ -11,7 +11,10 @@ from attrs import Attribute, asdict, field, fields, frozen
 from pgvector_restore.errors import OptionError
 from pgvector_restore.model import BackupSet
 
-__all__ = ["Decision", "KeepRules", "decide", "labels_of"]
+__all__ = ["EMPTIED", "Decision", "KeepRules", "decide", "labels_of"]
+
+#: Why a set stays that may be the only copy of its rows.
+EMPTIED = "its rows were removed from the database after this backup"
 
 #: No calendar needs more, and a number beyond it is a slip.
 _MAX = 100_000
@@ -80,6 +83,12 @@ class Decision:
     keep: bool
     #: Why, one reason each.
     reasons: tuple[str, ...]
+    #: What is wrong with it; ``None``: nothing that was seen.
+    problem: str | None = None
+    #: Tables whose rows were, or may have been, removed from the database after it.
+    emptied: tuple[str, ...] = ()
+    #: It was read whole for this, and is what it should be.
+    proved: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -88,21 +97,32 @@ class Decision:
             "size_bytes": self.backup.size_bytes,
             "keep": self.keep,
             "reasons": list(self.reasons),
+            "problem": self.problem,
+            "emptied": list(self.emptied),
+            "proved": self.proved,
         }
 
 
 def decide(
-    sets: Sequence[BackupSet], rules: KeepRules, problem: Callable[[BackupSet], str | None]
+    sets: Sequence[BackupSet],
+    rules: KeepRules,
+    problem: Callable[[BackupSet], str | None],
+    emptied: Callable[[BackupSet], tuple[str, ...]] = lambda _: (),
+    *,
+    remove_emptied: bool = False,
 ) -> tuple[Decision, ...]:
     """What the rules say of each set, in the order of the sets.
 
     The newest valid set of each location is always kept. A set that is not valid counts for no
-    rule, and stays as well: somebody should look at it.
+    rule, and stays as well: somebody should look at it. One whose rows were removed from the
+    database after it was made stays too: it may be the only copy of them.
 
     Args:
         sets: Complete sets, newest first.
         rules: What to keep.
         problem: Why a set is not valid; ``None``: it is.
+        emptied: Tables of a set whose rows were, or may have been, removed after it.
+        remove_emptied: Such a set goes like any other.
     """
     problems = {one: found for one in sets if (found := problem(one)) is not None}
     good = [one for one in sets if one not in problems]
@@ -112,10 +132,25 @@ def decide(
             reasons[one].append(reason)
     for group in _groups(good, KeepRules()):
         reasons[group[0]].append("newest valid set of its location")
+    gone = {one: tables for one in sets if (tables := emptied(one))}
+    for one in good if not remove_emptied else ():
+        if one in gone:
+            reasons[one].append(EMPTIED)
     return tuple(
-        Decision(one, keep=True, reasons=(f"not valid: {problems[one]}",))
+        Decision(
+            one,
+            keep=True,
+            reasons=(f"not valid: {problems[one]}",),
+            problem=problems[one],
+            emptied=gone.get(one, ()),
+        )
         if one in problems
-        else Decision(one, bool(reasons[one]), tuple(reasons[one]) or ("no rule keeps it",))
+        else Decision(
+            one,
+            bool(reasons[one]),
+            tuple(reasons[one]) or ("no rule keeps it",),
+            emptied=gone.get(one, ()),
+        )
         for one in sets
     )
 

@@ -1,16 +1,28 @@
-"""Loading one file over several connections: where tasks run, and how many at a time."""
+"""Loading one file over several connections: where tasks run, and how many at a time.
+
+Results are kept, futures are not: what an executor knows nobody to wait for, it does not compute
+again when a worker is lost.
+"""
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
+import os
 import pickle
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError as FutureCancelledError
 from contextlib import contextmanager
 from typing import Any
 
 from attrs import frozen
 
-from pgvector_restore.errors import BadDataError, CancelledError, PgvectorRestoreError
+from pgvector_restore.errors import BadDataError, PgvectorRestoreError
+from pgvector_restore.executors import failure, send, submit
 from pgvector_restore.pieces import Loaded, Task, load_part
 from pgvector_restore.storage import BackupStore
 
@@ -22,6 +34,12 @@ _IDLE_S = 10
 #: Seconds between two looks at the server while tasks run.
 _POLL_S = 0.5
 
+#: Seconds between a worker process's looks at whether its restore is alive. A restore that was
+#: killed would leave it with whatever pipes it has got from there.
+_ALIVE_S = 0.25
+
+_log = logging.getLogger(__name__)
+
 
 @frozen
 class Lane:
@@ -29,6 +47,8 @@ class Lane:
 
     executor: Executor
     capacity: int
+    #: It is the caller's: its workers may be anywhere.
+    abroad: bool = False
 
 
 def load_parallel(
@@ -51,6 +71,8 @@ def load_parallel(
 
     Raises:
         BadDataError: The first bad record of the file, whichever task met one first.
+        CancelledError: The executor was shut down.
+        ExecutorError: A worker was lost, or the executor has given up.
         PgvectorRestoreError: A task failed otherwise.
     """
     running = _Running(lanes, apart=apart)
@@ -71,14 +93,18 @@ def load_parallel(
 
 
 class _Running:
-    """Futures in the order of the file."""
+    """Tasks in the order of the file: those that run, and what the others have come to."""
 
     def __init__(self, lanes: Sequence[Lane], *, apart: bool) -> None:
         self._lanes = lanes
         self._apart = apart
-        self._futures: list[Future[Loaded]] = []
-        self._open: dict[Future[Loaded], Lane] = {}
-        self.failed = False
+        self._added = 0
+        self._open: dict[Future[Loaded], tuple[int, Lane]] = {}
+        self._loaded: dict[int, Loaded] = {}
+        #: The first task that has failed, and how.
+        self._failed: tuple[int, PgvectorRestoreError] | None = None
+        #: Sums over the finished parts, wherever they lie in the file.
+        self.finished = Loaded()
         #: Records that finished tasks have set aside.
         self.rejected = 0
 
@@ -87,75 +113,77 @@ class _Running:
         return len(self._open)
 
     @property
+    def failed(self) -> bool:
+        return self._failed is not None
+
+    @property
     def full(self) -> bool:
         return self._free() is None
 
     def _free(self) -> Lane | None:
-        taken = list(self._open.values())
+        taken = [lane for _, lane in self._open.values()]
         for lane in self._lanes:
             if sum(other is lane for other in taken) < lane.capacity:
                 return lane
         return None
 
-    @property
-    def finished(self) -> Loaded:
-        """Sums over the finished parts, wherever they lie in the file."""
-        done = [f.result() for f in self._futures if f.done() and not _failed(f)]
-        return Loaded(sum(d.rows for d in done), sum(d.bytes_read for d in done))
-
     def add(self, task: Task) -> None:
         """Start a task; only where not all lanes are full."""
         lane = self._free()
         assert lane is not None  # noqa: S101 - asked a moment ago
+        number, self._added = self._added, self._added + 1
         try:
-            future = lane.executor.submit(load_part, task)
-        except RuntimeError as exc:  # it has been shut down
-            raise CancelledError("the executor takes no tasks: nothing has changed") from exc
-        self._futures.append(future)
-        self._open[future] = lane
+            if lane.abroad:
+                future = send(lane.executor, task)
+            else:
+                future = submit(lane.executor, load_part, task)
+        except PgvectorRestoreError as exc:
+            self._fail(number, exc)
+        else:
+            self._open[future] = (number, lane)
 
     def wait_for_one(self) -> None:
-        """Wait for a future, but not for long. After a failure later parts do not matter."""
-        done, _ = wait(self._open, _POLL_S, FIRST_COMPLETED)
-        for future in done:
-            self._open.pop(future, None)
-            if not _failed(future):
-                self.rejected += len(future.result().rejects)
-            if _problem(future):
-                self.failed = True
-                for later in self._futures[self._futures.index(future) + 1 :]:
-                    later.cancel()
-                    self._open.pop(later, None)
+        """Wait for a task, but not for long. After a failure later parts do not matter."""
+        wait(self._open, _POLL_S, FIRST_COMPLETED)
+        # Of those that were cancelled, only some wake up who waits.
+        for future in [future for future in self._open if future.done()]:
+            number, lane = self._open.pop(future)
+            try:
+                loaded = future.result()
+            except (Exception, FutureCancelledError) as exc:  # noqa: BLE001 - becomes one of ours
+                problem = failure(exc, lane.executor)
+                if problem is not exc:
+                    problem.__cause__ = exc
+                self._fail(number, problem)
+            else:
+                self._loaded[number] = loaded
+                self.rejected += len(loaded.rejects)
+                self.finished = Loaded(
+                    self.finished.rows + loaded.rows, self.finished.bytes_read + loaded.bytes_read
+                )
+
+    def _fail(self, number: int, problem: PgvectorRestoreError) -> None:
+        if self._failed is None or number < self._failed[0]:
+            self._failed = (number, problem)
+        for future, (other, _) in list(self._open.items()):
+            if other > self._failed[0]:
+                future.cancel()
+                del self._open[future]
 
     def result(self) -> Loaded:
         loaded = Loaded()
-        for future in self._futures:
-            if future.cancelled():
-                raise CancelledError("the executor called the restore off: nothing has changed")
-            problem = _problem(future)
-            if isinstance(problem, BadDataError) and not self._apart and problem.record is not None:
-                problem.record += loaded.rows_read
-            if isinstance(problem, PgvectorRestoreError):
+        for number in range(self._added):
+            if self._failed is not None and self._failed[0] == number:
+                problem = self._failed[1]
+                if isinstance(problem, BadDataError) and problem.record is not None:
+                    problem.record += 0 if self._apart else loaded.rows_read
                 raise problem
-            if problem is not None:
-                raise PgvectorRestoreError(
-                    f"a worker process failed: {type(problem).__name__}",
-                    hint="was it killed for its memory? with jobs=1 there are no workers",
-                ) from problem
-            loaded = loaded.followed_by(future.result())
+            loaded = loaded.followed_by(self._loaded[number])
         return loaded
 
     def cancel(self) -> None:
         for future in self._open:
             future.cancel()
-
-
-def _failed(future: Future[Loaded]) -> bool:
-    return future.cancelled() or future.exception() is not None
-
-
-def _problem(future: Future[Loaded]) -> BaseException | None:
-    return None if future.cancelled() else future.exception()
 
 
 def sendable(store: BackupStore, connection: Mapping[str, Any] | None) -> str | None:
@@ -171,6 +199,21 @@ def sendable(store: BackupStore, connection: Mapping[str, Any] | None) -> str | 
     return None
 
 
+def _begin(parent: int) -> None:
+    """Get a worker process ready: it ends when its restore has ended, whatever has ended that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the restore says what to do
+    if os.name == "posix":
+        watch = threading.Thread(target=_end_with, args=[parent], name="pgvector_restore alive")
+        watch.daemon = True
+        watch.start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_ALIVE_S)
+    os._exit(1)
+
+
 def _start() -> None:
     """Nothing; a worker process that gets to it has imported this package."""
 
@@ -179,7 +222,9 @@ def _start() -> None:
 def lanes(executor: Executor | None, jobs: int, threads: int = 1) -> Iterator[list[Lane]]:
     """The caller's executor, or threads and worker processes of our own until the block ends.
 
-    The processes, which take half a second, start at once; the threads are at work meanwhile.
+    The processes, which take half a second, start at once; the threads are at work meanwhile. A
+    daemonic process, such as a worker of ``multiprocessing.Pool``, may start none: all are threads
+    there.
 
     Args:
         executor: The caller's.
@@ -187,8 +232,12 @@ def lanes(executor: Executor | None, jobs: int, threads: int = 1) -> Iterator[li
         threads: How many of them by threads of this process, which share Python's lock.
     """
     if executor is not None:
-        yield [Lane(executor, jobs + 1)]  # one waits: the way to an executor may be long
+        # One waits: the way to an executor may be long.
+        yield [Lane(executor, jobs + 1, abroad=True)]
         return
+    if threads < jobs and multiprocessing.current_process().daemon:
+        _log.info("parts are loaded by threads: a daemonic process may start no others")
+        threads = jobs
     pool = ThreadPoolExecutor(max(threads, 1), thread_name_prefix="pgvector_restore load")
     try:
         with _workers(jobs - threads) as workers:
@@ -205,7 +254,9 @@ def _workers(count: int) -> Iterator[list[Lane]]:
         return
     from loky import ProcessPoolExecutor  # noqa: PLC0415 - takes a while, and is rarely needed
 
-    workers = ProcessPoolExecutor(max_workers=count, timeout=_IDLE_S)
+    workers = ProcessPoolExecutor(
+        max_workers=count, timeout=_IDLE_S, initializer=_begin, initargs=(os.getpid(),)
+    )
     try:
         for _ in range(count):
             workers.submit(_start)  # none starts without a task

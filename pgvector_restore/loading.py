@@ -7,8 +7,10 @@ from concurrent.futures import Executor
 from contextlib import ExitStack
 
 from pgvector_restore.binary_feed import BinaryFeed
+from pgvector_restore.cancel import CancelToken
 from pgvector_restore.db.pool import Target
 from pgvector_restore.errors import ConnectError
+from pgvector_restore.executors import ask_workers
 from pgvector_restore.feed import WHOLE, TableFeed
 from pgvector_restore.lanes import Lane, lanes, load_parallel, sendable
 from pgvector_restore.pieces import Loaded, Task, divided, divisible
@@ -28,16 +30,23 @@ class Loader:
         target: Where the rows go.
         plan: What to load, and over how many connections.
         executor: Where parts of files are loaded; ``None``: in threads and processes of our own.
+        cancel: Calls it off.
     """
 
     def __init__(
-        self, store: BackupStore, target: Target, plan: RestorePlan, executor: Executor | None
+        self,
+        store: BackupStore,
+        target: Target,
+        plan: RestorePlan,
+        executor: Executor | None,
+        cancel: CancelToken,
     ) -> None:
         self._store = store
         self._target = target
         self._connection = target.parameters
         self._plan = plan
         self._executor = executor
+        self._cancel = cancel
         self._stack = ExitStack()
         self._lanes: list[Lane] = []
         reason = sendable(store, self._connection) if plan.jobs > 1 else None
@@ -53,10 +62,17 @@ class Loader:
         if self._jobs > 1:
             begun = lanes(self._executor, self._jobs, self._threads())
             self._lanes = self._stack.enter_context(begun)
+        if self._executor is not None and self.used:
+            ask_workers(self._executor, self._jobs + 1, self._cancel.check)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    @property
+    def used(self) -> bool:
+        """There is a table whose file is loaded here."""
+        return any(map(self.takes, self._plan.tables))
 
     def _find_connections(self) -> None:
         """Fewer are used where there are fewer, unless a number was asked for.

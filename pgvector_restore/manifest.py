@@ -107,6 +107,11 @@ class ManifestTable:
     foreign_keys: tuple[ManifestKey, ...] = ()
     #: Indexes, those of keys as well.
     indexes: tuple[ManifestIndex, ...] = ()
+    #: Rows of it lay on other servers, which the snapshot did not cover.
+    outside_snapshot: bool = False
+    #: The rows were to be removed from the database once the backup was there: nothing else may
+    #: have them. Written before they go, so it can be said of rows that have stayed.
+    emptied: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -145,6 +150,11 @@ class Manifest:
     vector_version: str | None
     #: Tables, parents before children.
     tables: tuple[ManifestTable, ...] = field(factory=tuple)
+
+    @property
+    def one_snapshot(self) -> bool:
+        """All rows are of one moment."""
+        return not any(table.outside_snapshot for table in self.tables)
 
     def table(self, name: str) -> ManifestTable | None:
         """The table of that name, or ``None``."""

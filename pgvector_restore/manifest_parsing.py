@@ -221,6 +221,8 @@ def _table(found: _Reader) -> ManifestTable:
         unique=_lists(found, "unique"),
         foreign_keys=_each(found, "foreign_keys", _key),
         indexes=_each(found, "indexes", _index),
+        outside_snapshot=found.flag("outside_snapshot"),
+        emptied=found.flag("emptied"),
     )
     _check_once(found, f"columns of {shown(table.name)}", (column.name for column in table.columns))
     counted = sum(file.rows for file in table.files)

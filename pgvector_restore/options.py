@@ -220,6 +220,9 @@ class RestoreOptions:
     #: Restore into tables to which a role that we have no reason to trust has attached code, and
     #: run it with our rights.
     allow_attached_code: bool = field(default=False, validator=flag)
+    #: Restore into tables with rows on other servers (foreign partitions, distributed tables): no
+    #: single COMMIT covers them, and after an error some may be new and others old.
+    allow_non_atomic: bool = field(default=False, validator=flag)
     #: A record with more bytes is refused; PostgreSQL's own limit for a field is 1 GiB.
     max_record_bytes: int = field(default=64 << 20, validator=between(1, 1 << 30, int))
     #: A compressed file that unpacks to more than so many times its size, and to more than 64 MiB,

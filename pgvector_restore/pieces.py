@@ -58,6 +58,8 @@ class Task:
     bad_rows_before: int = 0
     #: How much may come out of a compressed file.
     limits: UnpackLimits = DEFAULT_LIMITS
+    #: Which part of its table it is, counted from 0.
+    number: int = 0
 
 
 @frozen
@@ -131,16 +133,16 @@ def divided(whole: Task, jobs: int, spool: Spool | None = None) -> Iterator[Task
     """
     plan = whole.plan
     if plan.as_is:
-        for piece in plan.source.pieces:
+        for number, piece in enumerate(plan.source.pieces):
             said = plan.described
             if said is not None:
                 said = evolve(said, files=tuple(f for f in said.files if f.name == piece.name))
-            yield evolve(whole, plan=evolve(plan, source=piece, described=said))
+            yield evolve(whole, plan=evolve(plan, source=piece, described=said), number=number)
         return
     found = FileSum(plan.described, plan.source)
-    for part in cut(whole.store, plan.source, jobs, found, spool):
+    for number, part in enumerate(cut(whole.store, plan.source, jobs, found, spool)):
         store = spool.part(part.end) if spool is not None else whole.store
-        yield evolve(whole, store=store, part=part)
+        yield evolve(whole, store=store, part=part, number=number)
     found.check(whole.store)
 
 
@@ -193,7 +195,10 @@ def cut(
 
 
 def load_part(task: Task) -> Loaded:
-    """Load one part in a transaction of its own; runs in a worker process."""
+    """Load one part in a transaction of its own; runs in a worker process.
+
+    Once, however often it runs: an executor may run it again when a worker is lost.
+    """
     if isinstance(task.store, PartStore):
         try:
             return _load_range(task)
@@ -216,7 +221,7 @@ def _load_range(task: Task) -> Loaded:
         collected,
         content=task.content,
     )
-    load_staged(task.connection, task.plan.target, feed)
+    load_staged(task.connection, task.plan.target, feed, task.number)
     rejects = sorted(collected.rejects, key=lambda r: r.record) if collected else ()
     return Loaded(
         feed.rows,
@@ -237,7 +242,7 @@ def _load_piece(task: Task) -> Loaded:
         lambda _bytes, _rows: None,
         limits=task.limits,
     )
-    load_staged(task.connection, task.plan.target, feed)
+    load_staged(task.connection, task.plan.target, feed, task.number)
     return Loaded(feed.rows, feed.bytes_read)
 
 

@@ -92,7 +92,7 @@ class TablePlan:
         if self.logged_rows is not None and self.logged_rows != rows:
             raise RowCountError(
                 f"file has {rows} records, the backup log counts {self.logged_rows}",
-                hint="the file was cut or edited; to restore it as it is, leave the log unchecked",
+                hint="the file was cut or edited after the backup; take another set",
                 file=self.source.name,
             )
         if self.described is not None and self.described.rows != rows:
@@ -168,6 +168,19 @@ class RestorePlan:
         return sum(t.target.rows or 0 for t in self.tables)
 
     @property
+    def atomic(self) -> bool:
+        """After an error all tables are as they were: no row lies on another server."""
+        return not any(table.target.elsewhere for table in self.tables)
+
+    @property
+    def unity(self) -> str:
+        """What holds of the tables together, a few words."""
+        if self.atomic:
+            return "all tables or none"
+        names = ", ".join(table.name for table in self.tables if table.target.elsewhere)
+        return f"NOT all or none: rows of {names} lie on other servers"
+
+    @property
     def size_bytes(self) -> int:
         """Stored bytes to read."""
         return sum(t.source.size_bytes for t in self.tables)
@@ -183,6 +196,7 @@ class RestorePlan:
             "mode": self.options.mode,
             "strategy": self.strategy,
             "strategy_reason": self.strategy_reason,
+            "atomic": self.atomic,
             "jobs": self.jobs,
             "index_workers": self.index_workers,
             "options": asdict(self.options),
@@ -200,7 +214,7 @@ class RestorePlan:
     def __str__(self) -> str:
         lines = [
             f"restore {self.backup.label} into {self.facts.label}, schema {self.facts.schema}",
-            f"  mode {self.options.mode}, all tables or none",
+            f"  mode {self.options.mode}, {self.unity}",
             f"  strategy {self.strategy}: {self.strategy_reason}",
             f"  server {self.server}",
         ]

@@ -18,6 +18,7 @@ from pgvector_restore.new_tables import new_tables
 from pgvector_restore.options import RestoreOptions, check_identifier
 from pgvector_restore.plan import RestorePlan, TablePlan
 from pgvector_restore.preflight import (
+    check_atomic,
     check_children,
     check_code,
     check_counts,
@@ -26,10 +27,11 @@ from pgvector_restore.preflight import (
     check_names,
     check_neighbours,
     check_replaceable,
+    check_replication,
     check_rows,
     check_server,
 )
-from pgvector_restore.schema import COLLECTION, NewTables, parents_of
+from pgvector_restore.schema import NewTables, parents_of
 from pgvector_restore.strategy import choose_jobs, choose_strategy
 from pgvector_restore.target import TargetColumn, TargetFacts, TargetIndex, TargetTable
 
@@ -62,9 +64,8 @@ def select_files(
             if children:
                 raise OptionError(
                     f"replacing only {file.table} would orphan the rows of {', '.join(children)}",
-                    hint="replace both tables, or append the collections"
-                    if file.table == COLLECTION
-                    else f"replace {', '.join(children)} as well, or append",
+                    hint=f"mode append removes no rows; with {', '.join(children)} named in tables"
+                    " all rows of it would be removed as well",
                 )
     return chosen
 
@@ -126,6 +127,9 @@ def make_plan(  # noqa: PLR0913 - all that a plan is made of
     with findings.gathering("strategy"):
         strategy, reason = choose_strategy(options, facts, tables, size, findings)
     check_code(facts, options, tables, strategy, findings)
+    check_atomic(options, tables, findings)
+    if strategy == "in_place":
+        check_replication(facts, options, tables, findings)
     if strategy == "in_place" and options.mode == "replace":
         for table in tables:
             with findings.gathering("references", table.name):
@@ -289,5 +293,5 @@ def _check_parents(target: TargetTable, facts: TargetFacts, created: Collection[
         if facts.table(key.parent) is None and key.parent not in created:
             raise TargetMismatchError(
                 f"{target.name} refers to {facts.schema}.{key.parent}, which does not exist",
-                hint="restore both tables",
+                hint=f"restore {key.parent} with it if the set has it, or create it first",
             )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from pgvector_restore.columns import SourceFacts, lookalike
+from pgvector_restore.db.ledger import LEDGER
 from pgvector_restore.errors import OptionError, TargetMismatchError, quoted
 from pgvector_restore.findings import Findings
 from pgvector_restore.forecast import Forecast
@@ -13,9 +14,10 @@ from pgvector_restore.model import BackupSet, Catalog
 from pgvector_restore.options import Mode, RestoreOptions
 from pgvector_restore.plan import TablePlan
 from pgvector_restore.report import format_size
-from pgvector_restore.target import AttachedCode, TargetFacts, TargetTable
+from pgvector_restore.target import AttachedCode, Publication, TargetFacts, TargetTable
 
 __all__ = [
+    "check_atomic",
     "check_children",
     "check_code",
     "check_counts",
@@ -24,6 +26,7 @@ __all__ = [
     "check_names",
     "check_neighbours",
     "check_replaceable",
+    "check_replication",
     "check_rows",
     "check_server",
 ]
@@ -91,7 +94,7 @@ def _judge_code(
         "attached-code",
         TargetMismatchError(
             f"{code}, would run as {quoted(facts.role)}, and {who} may have written it",
-            hint=f"restore as {who}, or look at the code and use allow_attached_code",
+            hint=f"restore as {who}; allow_attached_code would let the code do all that you may",
         ),
         table,
     )
@@ -109,6 +112,87 @@ def _runs(
     return code.kind not in ("rule", "policy")
 
 
+def check_atomic(options: RestoreOptions, tables: Sequence[TablePlan], findings: Findings) -> None:
+    """Tables with rows on other servers: one COMMIT does not cover them."""
+    for table in tables:
+        for phrase in table.target.elsewhere:
+            message = f"{table.target.schema}.{table.name} is not restored all or none: {phrase}"
+            if options.allow_non_atomic:
+                findings.warn(
+                    "atomic",
+                    message,
+                    hint="after an error rows there may be new while others are old: restore again",
+                    table=table.name,
+                )
+            else:
+                findings.error(
+                    "atomic",
+                    TargetMismatchError(
+                        message,
+                        hint="rows there are committed on their own; if that will do, use"
+                        " allow_non_atomic",
+                    ),
+                    table.name,
+                )
+
+
+def check_replication(
+    facts: TargetFacts,
+    options: RestoreOptions,
+    tables: Sequence[TablePlan],
+    findings: Findings,
+) -> None:
+    """What subscribers get of rows that are restored in place, and who else writes the tables."""
+    for table in tables:
+        full = f"{table.target.schema}.{table.name}"
+        for publication in table.target.publications:
+            if not publication.inserts:
+                findings.warn(
+                    "replication",
+                    f"publication {publication.name} sends no inserts: subscribers do not get the"
+                    f" rows of {full}",
+                    table=table.name,
+                )
+            if options.mode == "replace" and not publication.truncates:
+                findings.warn(
+                    "replication",
+                    f"publication {publication.name} does not send that {full} is emptied:"
+                    " subscribers keep its old rows",
+                    hint="empty the subscribers' tables as well, or let the publication publish"
+                    " truncate",
+                    table=table.name,
+                )
+            elif options.mode == "replace" and publication.root is not None:
+                findings.warn(
+                    "replication",
+                    f"publication {publication.name} sends {full} as {publication.root}, but not"
+                    " that it is emptied: subscribers keep its old rows",
+                    table=table.name,
+                )
+        for subscription in table.target.subscriptions:
+            findings.warn(
+                "replication",
+                f"subscription {subscription} writes to {full} as well: rows may come twice, or go",
+                hint="disable the subscription for the restore, and look at both sides afterwards",
+                table=table.name,
+            )
+        for publication in facts.publications if table.create else ():
+            _warn_of_new(f"{facts.schema}.{table.name}", publication, findings, table.name)
+    for publication in facts.publications if options.ledger else ():
+        _warn_of_new(f"{facts.schema}.{LEDGER}", publication, findings, None)
+
+
+def _warn_of_new(
+    full: str, publication: Publication, findings: Findings, table: str | None
+) -> None:
+    findings.warn(
+        "replication",
+        f"{publication}, {full} too: a subscriber without that table stops applying changes",
+        hint="create the table at the subscribers first",
+        table=table,
+    )
+
+
 def check_replaceable(target: TargetTable) -> None:
     """Whether a table can be emptied.
 
@@ -119,13 +203,13 @@ def check_replaceable(target: TargetTable) -> None:
         raise TargetMismatchError(
             f"{target.schema}.{target.name} cannot be emptied: "
             f"{', '.join(target.referenced_by)} refers to it by foreign key",
-            hint="drop that foreign key for the restore, or use mode append",
+            hint="mode append removes no rows",
         )
     if target.inherited_by:
         raise TargetMismatchError(
             f"{target.schema}.{target.name} cannot be emptied alone: "
             f"{', '.join(target.inherited_by)} inherits from it",
-            hint="detach the inheriting table, or use mode append",
+            hint="mode append removes no rows",
         )
 
 
@@ -144,7 +228,8 @@ def check_children(
                 "references",
                 OptionError(
                     f"replacing only {parent} would orphan the rows of {table.name}",
-                    hint=f"replace {table.name} as well, or append",
+                    hint=f"mode append removes no rows; with {table.name} named in tables all rows"
+                    " of it would be removed as well",
                 ),
                 parent,
             )
@@ -174,6 +259,13 @@ def check_rows(
         findings.note(
             "rows",
             f"{target.schema}.{target.name} has {target.rows} rows, which are {fate}",
+            table=target.name,
+        )
+    if source.described is not None and source.described.outside_snapshot:
+        findings.warn(
+            "snapshot",
+            f"rows of {target.name} were backed up from several servers: they may be of different"
+            " moments",
             table=target.name,
         )
     empty = source.counted_rows == 0 or source.first is None

@@ -22,6 +22,10 @@ __all__ = ["LoggingProgress", "Progress", "ProgressEvent", "TqdmProgress", "no_p
 Phase = Literal["prepare", "load", "read", "index", "verify", "publish", "inspect", "done"]
 
 
+#: What a stream raises that takes nothing any more.
+_BROKEN = (OSError, ValueError)
+
+
 @frozen
 class ServerStep:
     """What the server says about the command at hand (``pg_stat_progress_…``)."""
@@ -75,6 +79,7 @@ class TqdmProgress:
     """A tqdm bar over bytes, with rows beside it; fits terminals and notebooks.
 
     Use one per restore; it closes itself with the ``done`` event, and :meth:`close` ends it early.
+    Where it cannot be shown any more, because a pipe was closed or a terminal has gone, it is not.
 
     Args:
         options: Passed on to ``tqdm``: ``file``, ``disable``, ``leave`` …
@@ -90,9 +95,17 @@ class TqdmProgress:
         self._tqdm = tqdm
         self._options = options
         self._bar: tqdm[Any] | None = None
+        self._is_shown = True
 
     def __call__(self, event: ProgressEvent) -> None:
         """Show the event."""
+        if self._is_shown:
+            try:
+                self._show(event)
+            except _BROKEN:
+                self._give_up()
+
+    def _show(self, event: ProgressEvent) -> None:
         if self._bar is None:
             self._bar = self._tqdm(
                 total=event.bytes_total,
@@ -111,9 +124,18 @@ class TqdmProgress:
 
     def close(self) -> None:
         """End the bar; harmless when there is none."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            try:
+                bar.close()
+            except _BROKEN:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        self._is_shown = False
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.disable = True  # it closes itself once more when it is collected
 
 
 class LoggingProgress:

@@ -6,9 +6,11 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from typing import get_args
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.errors import (
@@ -18,13 +20,15 @@ from pgvector_restore.errors import (
     OptionError,
     PruneError,
     StoreError,
+    quoted,
 )
 from pgvector_restore.keeping import Decision, KeepRules, decide, labels_of
 from pgvector_restore.leftovers import judge_leftover
 from pgvector_restore.model import BackupSet, Catalog, IncompleteSet, ObjectInfo
-from pgvector_restore.prune_report import Leftover, PruneReport
+from pgvector_restore.proving import prove
+from pgvector_restore.prune_report import Check, Leftover, PruneReport
 from pgvector_restore.storage import BackupStore, WritableStore
-from pgvector_restore.validity import problems_of
+from pgvector_restore.validity import CALLED_OFF, looks_at
 
 __all__ = ["check_label", "prune"]
 
@@ -46,6 +50,8 @@ def prune(  # noqa: PLR0913 - a choice of sets, and how to go about it
     task_id: str | None = None,
     global_only: bool = False,
     dry_run: bool = False,
+    check: Check = "quick",
+    remove_emptied: bool = False,
     leftover_age_s: float = _LEFTOVER_AGE_S,
     now: float | None = None,
     cancel: CancelToken | None = None,
@@ -55,6 +61,14 @@ def prune(  # noqa: PLR0913 - a choice of sets, and how to go about it
     The newest valid set of each location is never removed, nor one that is being read
     (:meth:`BackupStore.hold`) or written, nor one whose files are those of a set that stays: links
     in a local folder. A set whose time lies ahead counts for no rule and stays.
+
+    Before anything goes, sets that stay are proved: one with a manifest by size and SHA-256 of its
+    files, one without by reading it as :func:`inspect_set` does. A set that fails is named in the
+    report, stays, and counts for no rule: the next one takes its place, and is proved in turn.
+    Where no set of a location can be proved nothing goes there.
+
+    A set whose rows were removed from the database after it, by ``truncate_after``, may be the only
+    copy of them. It stays unless ``remove_emptied`` is asked for.
 
     Unfinished are files that are still named so and sets whose writer has left its mark; a set that
     only lacks a file stays, for people to look at.
@@ -67,34 +81,42 @@ def prune(  # noqa: PLR0913 - a choice of sets, and how to go about it
         rules: What to keep.
         task_id: Only this task's sets.
         global_only: Only those of global locations.
-        dry_run: Remove nothing.
+        dry_run: Remove nothing; look at everything all the same.
+        check: ``quick`` proves the newest set that stays at each location, ``full`` all that stay,
+            ``none`` none; without a rule nothing goes, and ``quick`` proves nothing.
+        remove_emptied: Sets whose rows were removed from the database go like any other.
         leftover_age_s: Seconds since the last change of what is unfinished.
         now: Seconds since the epoch; ``None``: the clock.
-        cancel: Calls it off from another thread, between two sets.
+        cancel: Calls it off from another thread, within about a second while sets are proved,
+            later between two sets.
 
     Returns:
         What was removed; a set that could not be, because it is read, is told as kept.
 
     Raises:
-        OptionError: A read-only store, a label to keep that is not there.
+        OptionError: A wrong argument, a read-only store, a label to keep that is not there.
+        MissingExtraError: The package is not there to unpack a set that is to be proved.
         PruneError: Something could not be removed; all that could be is gone, and its ``report``
             tells what became of each set.
-        StoreError: The store cannot be listed, or a manifest cannot be read; nothing is removed.
+        StoreError: The store cannot be listed, or a manifest, a log or a file that is to be proved
+            cannot be read; nothing is removed.
         CancelledError: It was called off; what went before is gone.
     """
     if not leftover_age_s >= 0:  # NaN is not either
         raise OptionError(f"leftover_age_s must be 0 or more, it is {leftover_age_s}")
+    _check_asked(check, remove_emptied)
     writable = None if dry_run else _writable(store)
     clock = time.time() if now is None else now
     catalog = store.catalog(task_id=task_id, global_only=global_only)
     for label in rules.labels:
         check_label(catalog, label)
-    decisions = decide(catalog.sets, rules, problems_of(store, catalog.sets, clock, cancel).get)
-    decisions = _with_links(decisions)
+    asked = _Asked(rules, check, remove_emptied)
+    decisions = _decided(store, catalog.sets, asked, clock, cancel)
     then = clock - leftover_age_s
     leftovers = tuple(judge_leftover(store, one, catalog, then) for one in catalog.incomplete)
     if writable is None:
-        return PruneReport(store.url, rules, dry_run, decisions, leftovers)
+        report = PruneReport(store.url, rules, dry_run, decisions, leftovers)
+        return evolve(report, check=check, remove_emptied=remove_emptied)
     run = _Run(writable, cancel)
     # The oldest first: ended in the middle, the newest are still there. Links before what they
     # lead to: a link to nothing is no file any more.
@@ -103,7 +125,9 @@ def prune(  # noqa: PLR0913 - a choice of sets, and how to go about it
     done = {one.backup: run.remove(one) for one in order}
     decisions = tuple(done[one.backup] for one in decisions)
     swept = tuple(run.sweep(one) for one in leftovers)
-    report = PruneReport(store.url, rules, dry_run, decisions, swept, tuple(run.failed))
+    report = PruneReport(
+        *(store.url, rules, dry_run, decisions, swept, tuple(run.failed), check, remove_emptied)
+    )
     if run.first is not None:
         labels = ", ".join(one.label for one in report.failed[:_MOST_FAILURES])
         more = len(report.failed) - _MOST_FAILURES
@@ -114,6 +138,62 @@ def prune(  # noqa: PLR0913 - a choice of sets, and how to go about it
         error.report = report
         raise error from run.first
     return report
+
+
+@frozen
+class _Asked:
+    """What is to stay, and how sure of it one wants to be."""
+
+    rules: KeepRules
+    check: Check
+    remove_emptied: bool
+
+
+def _decided(
+    store: BackupStore,
+    sets: Sequence[BackupSet],
+    asked: _Asked,
+    clock: float,
+    cancel: CancelToken | None,
+) -> tuple[Decision, ...]:
+    """What becomes of each set, once those that stay were proved."""
+    looks = looks_at(store, sets, clock, cancel)
+    problems = {one: look.problem for one, look in looks.items()}
+    proved: set[BackupSet] = set()
+    while True:
+        decisions = decide(
+            sets,
+            asked.rules,
+            problems.get,
+            lambda one: looks[one].emptied,
+            remove_emptied=asked.remove_emptied,
+        )
+        decisions = _with_links(decisions)
+        wanted = _to_prove(decisions, asked, proved)
+        if not wanted:
+            break
+        found = prove(store, wanted, cancel)
+        problems |= {one: problem for one, problem in found.items() if problem is not None}
+        proved |= {one for one, problem in found.items() if problem is None}
+    for one in decisions:
+        if one.problem is not None:
+            _log.warning("backup set %s is not valid: %s", quoted(one.backup.label), one.problem)
+    return tuple(evolve(one, proved=one.backup in proved) for one in decisions)
+
+
+def _to_prove(
+    decisions: Sequence[Decision], asked: _Asked, proved: AbstractSet[BackupSet]
+) -> list[BackupSet]:
+    """Sets that are to be read before anything goes, and were not yet."""
+    stay = [one.backup for one in decisions if one.keep and one.problem is None]
+    if asked.check == "none" or (asked.check == "quick" and not asked.rules.given):
+        return []
+    if asked.check == "quick":  # the newest of each location, which comes first
+        newest: dict[str, BackupSet] = {}
+        for one in stay:
+            newest.setdefault(one.location.key, one)
+        stay = list(newest.values())
+    return [one for one in stay if one not in proved]
 
 
 @define
@@ -167,7 +247,7 @@ class _Run:
 
     def _go_on(self, one: BackupSet | IncompleteSet) -> bool:
         if self.cancel is not None and self.cancel.cancelled:
-            raise CancelledError("cancelled: what was removed before that is gone")
+            raise CancelledError(CALLED_OFF)
         here = self._at[one.location.key]
         return here < _MOST_FAILURES and self._in_all < _MOST_FAILURES_IN_ALL
 
@@ -186,6 +266,16 @@ class _Run:
 
 
 _UNTRIED = "not tried after failures in a row"
+
+
+def _check_asked(check: object, remove_emptied: object) -> None:
+    if check not in get_args(Check):
+        raise OptionError(
+            f"check {quoted(str(check)[:80])} is not known",
+            hint=f"check is one of {', '.join(get_args(Check))}",
+        )
+    if not isinstance(remove_emptied, bool):
+        raise OptionError(f"remove_emptied must be true or false, not {remove_emptied!r}")
 
 
 def _writable(store: BackupStore) -> WritableStore:

@@ -44,7 +44,7 @@ def too_many(file: str, reject: Reject, max_bad_rows: int) -> TooManyBadRowsErro
     return TooManyBadRowsError(
         f"more than {max_bad_rows} records cannot be restored, the last one because: "
         f"{first.message}",
-        hint="look at the whole set with inspect; to set more records aside, raise max_bad_rows",
+        hint="look at the whole set with inspect; records that are set aside are not restored",
         file=file,
         record=reject.record,
         column=first.column,

@@ -117,6 +117,8 @@ class RestoreReport:
     verified: str = "counts"
     #: Folder of the records set aside, a store of its own; ``None`` where there are none.
     reject_folder: str | None = None
+    #: One COMMIT covered all rows: none lies on another server.
+    atomic: bool = True
 
     def table(self, name: str) -> TableReport:
         """The report of one table; ``KeyError`` if it was not part of the restore."""
@@ -149,6 +151,7 @@ class RestoreReport:
             "mode": self.mode,
             "strategy": self.strategy,
             "verified": self.verified,
+            "atomic": self.atomic,
             "tables": {t.table: t.to_dict() for t in self.tables},
             "extension_created": self.extension_created,
             "rows_loaded": self.rows_loaded,
@@ -172,6 +175,8 @@ class RestoreReport:
             removed = f", {t.rows_removed} removed" if t.rows_removed else ""
             aside = f", {t.rows_rejected} NOT RESTORED" if t.rows_rejected else ""
             lines.append(f"  {t.table}: {t.rows_loaded} rows loaded{aside}{removed}{repaired}")
+        if not self.atomic:
+            lines.append("  NOT all or none: rows on other servers were committed there")
         if self.verified == "content":
             lines.append("  content compared: the tables hold what the files hold")
         lines += [f"  warning: {warning}" for warning in self.warnings]

@@ -130,7 +130,8 @@ class Restorer:
     ) -> RestoreReport:
         """Do what the plan says: all tables or none.
 
-        Returns only after COMMIT; whatever raises before leaves the database as it was.
+        Returns only after COMMIT; whatever raises before leaves the database as it was. That is
+        not so of rows on other servers, which a plan has only with ``allow_non_atomic``.
 
         Args:
             plan: From :meth:`plan` of this restorer.

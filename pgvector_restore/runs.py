@@ -131,10 +131,11 @@ class Run:
         )
 
     def _feed(self, conn: Connection, table: TablePlan) -> TableFeed | BinaryFeed:
-        pid = conn.info.backend_pid
+        # By table as well, where it is there: behind a pooler the number is not the server's.
+        pids, relids = [conn.info.backend_pid], [table.target.oid or 0]
 
         def server() -> ServerStep | None:
-            rows = self._watcher.copied([pid])
+            rows = self._watcher.copied(pids, relids)
             if rows is None:
                 return None
             return _copy_step(table, rows)
@@ -200,12 +201,18 @@ class Run:
             # processes start while the server creates tables.
             with resting(conn):
                 loader = stack.enter_context(
-                    Loader(self._store, self._target, self._plan, self._executor)
+                    Loader(
+                        self._store,
+                        self._target,
+                        self._plan,
+                        self._executor,
+                        self._tracker.cancel,
+                    )
                 )
             self._warnings += loader.warnings
             if not loader.spare:
                 self._watcher.close()
-            swap = stack.enter_context(swapping(conn, work))
+            swap = stack.enter_context(swapping(conn, work, in_parts=loader.used))
             seconds = []
             for staged, table, feed in zip(
                 swap.staged, self._plan.tables, self._feeds, strict=True
@@ -278,6 +285,7 @@ class Run:
             finished_at=datetime.now().astimezone(),
             verified=plan.options.verify,
             reject_folder=_folder(self._quarantine),
+            atomic=plan.atomic,
         )
 
 

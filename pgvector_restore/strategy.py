@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from pgvector_restore.errors import OptionError, TargetMismatchError
+from pgvector_restore.errors import OptionError, TargetMismatchError, quoted
 from pgvector_restore.findings import Findings
 from pgvector_restore.options import RestoreOptions
 from pgvector_restore.plan import TablePlan
@@ -57,7 +57,7 @@ def choose_strategy(
     if options.mode == "append":
         if demanded:
             raise OptionError(
-                "appending swaps no tables", hint="use mode replace, or strategy in_place"
+                "appending swaps no tables", hint="mode append goes with strategy in_place"
             )
         return "in_place", "rows are added in one transaction"
     if options.strategy == "in_place":
@@ -76,7 +76,7 @@ def choose_strategy(
         if obstacles:
             raise TargetMismatchError(
                 f"tables cannot be swapped: {'; '.join(obstacles)}",
-                hint="use strategy in_place, or remove what is named",
+                hint="use strategy in_place",
             )
         for text, name in triggers.items():
             findings.warn("triggers", text, hint="with strategy in_place triggers fire", table=name)
@@ -104,8 +104,18 @@ def _obstacles(facts: TargetFacts, tables: Sequence[TablePlan]) -> Iterator[str]
     for table in tables:
         for phrase in table.target.swap_blockers:
             yield f"{table.target.schema}.{table.name}: {phrase}"
+        for provider in table.target.label_providers:
+            if provider in facts.unloaded_providers:
+                yield (
+                    f"{table.target.schema}.{table.name}: security label provider "
+                    f"{quoted(provider)} is not loaded"
+                )
+        for publication in facts.publications if table.create else ():
+            yield f"{facts.schema}.{table.name}: {publication}"
     if facts.vector_schema is None and any(table.create for table in tables):
         yield "the extension vector has to be created first, in the same transaction"
+    if not facts.keeps_claims:
+        yield "a pooler lends connections for a transaction each, and gives no second one"
     if not facts.may_create_schemas:
         yield "the role may not create schemas in the database"
     if not facts.may_create_tables:

@@ -43,6 +43,7 @@ def inspection_of(
         missing_key=_missing_key(reading),
         notes=tuple(_notes(reading, survey, error)),
         changed=tuple(reading.changed),
+        final_newline_missing=reading.final_newline_missing,
     )
 
 
@@ -64,6 +65,9 @@ def _notes(reading: FileReading, survey: Survey, error: dict[str, object] | None
         yield "the file does not end with a row end: its last record may be cut short"
     if error is None and not survey.records:
         yield "there are no records: a restore in mode replace empties the table"
+    marked = reading.described is not None and reading.described.emptied
+    if marked or (log is not None and log.emptied_of(reading.file.name) is not None):
+        yield "the rows were removed from the database after this backup, or may have been"
     if log is not None and (reason := log.failed.get(table)):
         yield f"the backup log says that the newest backup of the table failed: {reason}"
 

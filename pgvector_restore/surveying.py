@@ -55,6 +55,8 @@ class Call:
     run_values: int
     limits: UnpackLimits
     teller: Teller
+    #: Errors of the storage are raised: they tell nothing of the file.
+    strict: bool = False
 
 
 @define

@@ -141,6 +141,26 @@ class AttachedCode:
 
 
 @frozen
+class Publication:
+    """A publication of logical replication that sends what happens to a table."""
+
+    #: Name, as SQL spells it.
+    name: str
+    #: What of it makes the table published: ``it``, ``all tables``, ``schema …``, or a table above
+    #: or below.
+    what: str
+    #: Rows that are added are sent.
+    inserts: bool
+    #: That the table is emptied is sent.
+    truncates: bool
+    #: The partitioned table above as which rows are sent; that a partition is emptied is not.
+    root: str | None = None
+
+    def __str__(self) -> str:
+        return f"publication {self.name} publishes {self.what}"
+
+
+@frozen
 class TargetTable:
     """One target table as the catalogs describe it, or as it will be created."""
 
@@ -176,6 +196,14 @@ class TargetTable:
     may_build_indexes: bool = True
     #: What stands in the way of swapping the table for another one, one phrase each.
     swap_blockers: tuple[str, ...] = field(default=())
+    #: Where rows of it lie that no single COMMIT covers, one phrase each.
+    elsewhere: tuple[str, ...] = field(default=())
+    #: Publications that send what happens to it.
+    publications: tuple[Publication, ...] = field(default=())
+    #: Names of subscriptions that write to it.
+    subscriptions: tuple[str, ...] = field(default=())
+    #: Names of the providers of its security labels.
+    label_providers: tuple[str, ...] = field(default=())
     #: Names of enabled triggers that fire on INSERT.
     insert_triggers: tuple[str, ...] = field(default=())
     #: Code that writing to the table may run.
@@ -217,6 +245,9 @@ class TargetFacts:
     tables: tuple[TargetTable, ...]
     #: The server takes no writes.
     read_only: bool = False
+    #: What a restore needs to keep its tables over several transactions is there: the session is
+    #: the server's own, or a pooler in between gives a second connection.
+    keeps_claims: bool = True
     #: The role may create schemas in the database.
     may_create_schemas: bool = True
     #: The role that restores.
@@ -234,6 +265,11 @@ class TargetFacts:
     data_folder: str | None = None
     #: Event triggers of the database that somebody else than a superuser may have written.
     event_triggers: tuple[AttachedCode, ...] = ()
+
+    #: Publications that send what happens to any table that is created in the schema.
+    publications: tuple[Publication, ...] = ()
+    #: Providers of security labels of the tables that the server has not loaded.
+    unloaded_providers: tuple[str, ...] = ()
 
     def table(self, name: str) -> TargetTable | None:
         """The existing table of that name, or ``None``."""

@@ -53,7 +53,7 @@ def verify_backup(  # noqa: PLR0913 - two sides, and how to look at them
     progress: Progress,
     cancel: CancelToken,
 ) -> VerifyReport:
-    """Compare a set with a database, all tables in one snapshot.
+    """Compare a set with a database, all tables in one snapshot of the server.
 
     Args:
         store: Where the set lies.

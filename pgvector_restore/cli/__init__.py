@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from pgvector_restore.cli.text import print_document, safe
+from pgvector_restore.cli.text import UntoldError, drop, print_document, safe, tell, telling
 from pgvector_restore.errors import CancelledError, OptionError, PgvectorRestoreError
 
 __all__ = ["main", "run"]
@@ -30,6 +30,8 @@ _EXTRA = ("click", "rich", "tqdm")
 _WRONG_CALL = OptionError.exit_code
 #: Exit code after Ctrl-C: 128 + SIGINT, as shells have it.
 _INTERRUPTED = 130
+#: What is asked for where telling is all that is done, without a command.
+_HELP = frozenset(("-h", "--help", "--version"))
 #: What ends a command; SIGHUP says that its terminal was closed.
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 #: What to say of it while nothing was under way.
@@ -77,8 +79,8 @@ def run(args: Sequence[str], *, started: Callable[[], None] = lambda: None) -> i
         for name in _EXTRA:
             import_module(name)
     except ImportError as exc:
-        _tell(f"error: the command line needs {exc.name or name}, which cannot be imported")
-        _tell('hint: pip install "pgvector_restore[cli]"')
+        tell(f"error: the command line needs {exc.name or name}, which cannot be imported")
+        tell('hint: pip install "pgvector_restore[cli]"')
         return _WRONG_CALL
     _replace_missing_streams()
     for stream in (sys.stdout, sys.stderr):
@@ -86,10 +88,20 @@ def run(args: Sequence[str], *, started: Callable[[], None] = lambda: None) -> i
             stream.reconfigure(errors="replace")
     with _logging():
         code = _run(args, started)
-        try:
-            sys.stdout.flush()
-        except OSError:  # a pipe nobody reads any more, or a terminal that was closed
-            _drop_stdout()
+        untold = _last_lines()
+    return code or untold
+
+
+def _last_lines() -> int:
+    """Bring out what is left to tell, such as a help text; gives the exit code if it cannot be."""
+    code = 0
+    try:
+        with telling():
+            pass
+    except UntoldError as exc:
+        tell(f"error: {exc}")
+        code = 1
+    tell()
     return code
 
 
@@ -105,13 +117,16 @@ def _run(args: Sequence[str], started: Callable[[], None]) -> int:
             app.invoke(ctx)
     except click.exceptions.Exit as exc:  # --help, --version
         return exc.exit_code
-    except BrokenPipeError:  # stdout comes last: what was to be done is done
-        _drop_stdout()
-        return 0
     except click.exceptions.NoArgsIsHelpError as exc:
-        exc.show()
+        with suppress(OSError):
+            exc.show()
         return exc.exit_code
     except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - a line instead of a traceback
+        if isinstance(exc, OSError) and _HELP & set(args):
+            drop(sys.stdout)
+            if isinstance(exc, BrokenPipeError):
+                return 0
+            exc = UntoldError(f"cannot write to stdout: {exc.strerror}")
         return _fail(_describe(exc), as_json="--json" in args)
     return 0
 
@@ -128,6 +143,8 @@ def _describe(exc: BaseException) -> dict[str, object]:
         words = str(exc) or _NOTHING
         code = getattr(exc, "exit_code", _INTERRUPTED) if str(exc) else _INTERRUPTED
         return {"type": "KeyboardInterrupt", "exit_code": code, "message": words}
+    if isinstance(exc, UntoldError):
+        return {"type": "OSError", "exit_code": 1, "message": str(exc)}
     if isinstance(exc, click.ClickException):
         words = exc.format_message().rstrip(".")
         error = {"type": "OptionError", "exit_code": exc.exit_code}
@@ -136,7 +153,7 @@ def _describe(exc: BaseException) -> dict[str, object]:
             error["hint"] = f"see {exc.ctx.command_path} --help"
         return error
     if logging.getLogger("pgvector_restore").isEnabledFor(logging.DEBUG):
-        _tell(*"".join(traceback.format_exception(exc)).splitlines())
+        tell(*"".join(traceback.format_exception(exc)).splitlines())
     name = type(exc).__name__
     return {"type": name, "exit_code": 1, "message": f"internal error: {name}: {exc}"}
 
@@ -149,23 +166,16 @@ def _fail(error: dict[str, object], *, as_json: bool) -> int:
     found = error.get("findings")
     for one in found if isinstance(found, list) else [error | {"message": message}]:
         text = str(one["message"])
-        _tell(text if is_whole else f"error: {text}")
+        tell(text if is_whole else f"error: {text}")
         if hint := one.get("hint"):
-            _tell(f"hint: {hint}")
+            tell(f"hint: {hint}")
     if as_json:
         try:
             print_document({"ok": False, "error": error})
-        except OSError:
-            _drop_stdout()
+        except (OSError, ValueError):  # what went wrong is said, and decides the exit code
+            drop(sys.stdout)
     code = error["exit_code"]
     return code if isinstance(code, int) else 1
-
-
-def _tell(*lines: str) -> None:
-    """Lines on stderr, without secrets and control characters."""
-    with suppress(OSError):
-        for line in lines:
-            print(safe(line), file=sys.stderr)  # noqa: T201 - this is what it is for
 
 
 class _LogFormatter(logging.Formatter):
@@ -204,8 +214,3 @@ def _replace_missing_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - stays
-
-
-def _drop_stdout() -> None:
-    """Nobody reads any more: what is still to come, at exit too, goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -11,7 +11,7 @@ import click
 from pgvector_restore._version import __version__
 from pgvector_restore.cli import documents, listing, output
 from pgvector_restore.cli.backup_command import backup_command
-from pgvector_restore.cli.console import print_lines
+from pgvector_restore.cli.console import is_agreed, print_lines
 from pgvector_restore.cli.copy_command import copy_command
 from pgvector_restore.cli.counts import read_counts
 from pgvector_restore.cli.database import Database, embedded_group, find_database
@@ -29,7 +29,7 @@ from pgvector_restore.cli.options import (
 from pgvector_restore.cli.prune_command import prune_command
 from pgvector_restore.cli.serve_command import serve_command
 from pgvector_restore.cli.sets import find_set
-from pgvector_restore.cli.text import print_document
+from pgvector_restore.cli.text import print_document, telling
 from pgvector_restore.cli.verify_command import verify_command
 from pgvector_restore.cli.watch import watching
 from pgvector_restore.errors import ROWS_REJECTED_EXIT_CODE, CancelledError
@@ -74,10 +74,11 @@ def list_command(
     catalog = opened.catalog(task_id=task, global_only=global_only)
     shown = catalog.sets if as_json else listing.shown_sets(catalog, show_all=show_all)
     counts = read_counts(opened, catalog, shown)
-    if as_json:
-        print_document({"ok": True, **documents.catalog_document(opened.url, catalog, counts)})
-    else:
-        listing.print_catalog(opened.url, catalog, counts, show_all=show_all)
+    with telling():
+        if as_json:
+            print_document({"ok": True, **documents.catalog_document(opened.url, catalog, counts)})
+        else:
+            listing.print_catalog(opened.url, catalog, counts, show_all=show_all)
 
 
 @app.command("plan", epilog=EXIT_CODES)
@@ -98,10 +99,11 @@ def plan_command(
     database = find_database(dsn, given["mode"])
     with Restorer(opened, database.target) as restorer:
         plan = restorer.plan(backup, _options(given, database))
-    if as_json:
-        print_document({"ok": True, **plan.to_dict()})
-    else:
-        output.print_plan(plan)
+    with telling():
+        if as_json:
+            print_document({"ok": True, **plan.to_dict()})
+        else:
+            output.print_plan(plan)
 
 
 @app.command("restore", epilog=EXIT_CODES)
@@ -133,9 +135,8 @@ def restore_command(  # noqa: PLR0913 - one per option of the command line
             _ask(plan)
         with watching(hidden=as_json or no_progress) as watch:
             report = restorer.run(plan, progress=watch, cancel=watch.cancel)
-            result = documents.look_at(restorer, report, database.target, database.server)
-            # Nobody reads? The exit code tells of bad records all the same.
-            with suppress(BrokenPipeError) if report.rows_rejected else nullcontext():
+            with telling("the restore is done"):
+                result = documents.look_at(restorer, report, database.target, database.server)
                 if as_json:
                     print_document({"ok": True, "store": opened.url, **result.to_dict()})
                 else:
@@ -159,10 +160,11 @@ def revert_command(
     """
     database = find_database(dsn, "replace")
     reverted = revert_tables(database.target, tables, schema)
-    if as_json:
-        print_document({"ok": True, "tables": list(reverted)})
-    else:
-        print_lines(*[f"put back: {name}" for name in reverted])
+    with telling("the tables are put back"):
+        if as_json:
+            print_document({"ok": True, "tables": list(reverted)})
+        else:
+            print_lines(*[f"put back: {name}" for name in reverted])
 
 
 app.add_command(backup_command)
@@ -195,6 +197,7 @@ def _options(given: dict[str, Any], database: Database | None = None) -> Restore
         keep_previous=given["keep_previous"],
         verify=given["verify"],
         allow_attached_code=given["allow_attached_code"],
+        allow_non_atomic=given["allow_non_atomic"],
         max_record_bytes=given["max_record_bytes"],
         max_unpack_ratio=given["max_unpack_ratio"],
         max_unpacked_bytes=given["max_unpacked_bytes"],
@@ -208,12 +211,8 @@ def _ask(plan: RestorePlan) -> None:
     """Ask before rows are removed, if there is somebody to ask."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
-    output.print_plan(plan, err=True)
+    with suppress(OSError):  # nor can it be agreed to then
+        output.print_plan(plan, err=True)
     rows = "1 row" if plan.rows_removed == 1 else f"{plan.rows_removed:,} rows"
-    sys.stderr.write(f"Remove {rows} and restore? [y/N] ")
-    sys.stderr.flush()
-    answer = sys.stdin.readline()
-    if not answer.endswith("\n"):
-        sys.stderr.write("\n")
-    if answer.strip().lower() not in ("y", "yes"):
+    if not is_agreed(f"Remove {rows} and restore? [y/N] "):
         raise CancelledError("declined: nothing has changed")

@@ -17,7 +17,7 @@ from pgvector_restore.cli.options import (
     verbose,
 )
 from pgvector_restore.cli.output import print_backup
-from pgvector_restore.cli.text import print_document
+from pgvector_restore.cli.text import print_document, telling
 from pgvector_restore.cli.watch import watching
 from pgvector_restore.storage import open_store
 
@@ -70,6 +70,11 @@ __all__ = ["backup_command"]
     help="Run code that reading the tables runs, of roles nobody vouches for.",
 )
 @click.option(
+    "--allow-non-atomic",
+    is_flag=True,
+    help="Read tables with rows on other servers, which one snapshot does not cover.",
+)
+@click.option(
     "--lock-timeout",
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True, max=2_000_000),
@@ -106,6 +111,7 @@ def backup_command(
         digest=not given["no_digest"],
         truncate_after=given["truncate_after"],
         allow_attached_code=given["allow_attached_code"],
+        allow_non_atomic=given["allow_non_atomic"],
         lock_timeout_s=given["lock_timeout"],
         statement_timeout_s=given["statement_timeout"],
     )
@@ -116,7 +122,8 @@ def backup_command(
         watching(hidden=as_json or no_progress, what="backup") as watch,
     ):
         report = backuper.backup(options, progress=watch, cancel=watch.cancel)
-    if as_json:
-        print_document({"ok": True, "store": opened.url, **report.to_dict()})
-    else:
-        print_backup(opened.url, report)
+    with telling(f"backup {report.label} is done"):
+        if as_json:
+            print_document({"ok": True, "store": opened.url, **report.to_dict()})
+        else:
+            print_backup(opened.url, report)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext, suppress
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pgvector_restore.cli.text import safe
+from pgvector_restore.cli.text import safe, tell
 
-__all__ = ["PlainConsole", "calm_table", "counted", "print_lines"]
+__all__ = ["PlainConsole", "calm_table", "counted", "is_agreed", "print_lines"]
 
 #: Columns of a pipe or file: there nothing needs to be folded.
 _PIPE_WIDTH = 500
@@ -33,17 +32,30 @@ class PlainConsole(Console):
         )
 
     def on_broken_pipe(self) -> None:
-        """Leave it to the entry point; rich would end the process."""
+        """Leave it to who tells; rich would end the process."""
         raise BrokenPipeError
 
 
 def print_lines(*lines: str, err: bool = False) -> None:
     """Lines as they are, however long."""
-    stream = sys.stderr if err else sys.stdout
-    # Nobody reads stderr? No reason to stop. Nobody reads stdout: the entry point decides.
-    with suppress(BrokenPipeError) if err else nullcontext():
-        for line in lines:
-            stream.write(safe(line) + "\n")
+    if err:
+        tell(*lines)
+        return
+    for line in lines:
+        sys.stdout.write(safe(line) + "\n")
+
+
+def is_agreed(question: str) -> bool:
+    """Ask on the terminal; whoever cannot be asked has not agreed."""
+    try:
+        sys.stderr.write(question)
+        sys.stderr.flush()
+        answer = sys.stdin.readline()
+    except OSError:  # the terminal has gone
+        return False
+    if not answer.endswith("\n"):
+        tell("")
+    return answer.strip().lower() in ("y", "yes")
 
 
 def calm_table(*headings: str) -> Table:

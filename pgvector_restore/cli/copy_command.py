@@ -13,7 +13,7 @@ from pgvector_restore.cli.options import (
     verbose,
 )
 from pgvector_restore.cli.sets import find_set
-from pgvector_restore.cli.text import print_document
+from pgvector_restore.cli.text import print_document, telling
 from pgvector_restore.cli.watch import watching
 from pgvector_restore.copying import copy_set
 from pgvector_restore.report import format_size
@@ -50,11 +50,12 @@ def copy_command(
         report = copy_set(
             opened, backup, open_store(destination), progress=watch, cancel=watch.cancel
         )
-    if as_json:
-        print_document({"ok": True, **report.to_dict()})
-        return
-    for file in report.files:
-        was = "was there" if file.was_there else "copied"
-        print_lines(f"{was:<9} {file.name}  {format_size(file.size_bytes)}  {file.sha256}")
-    print_lines(*[f"warning: {warning}" for warning in report.warnings])
-    print_lines(f"{report.label} is in {report.destination}, {format_size(report.size_bytes)}")
+    with telling("the copy is done"):
+        if as_json:
+            print_document({"ok": True, **report.to_dict()})
+            return
+        for file in report.files:
+            was = "was there" if file.was_there else "copied"
+            print_lines(f"{was:<9} {file.name}  {format_size(file.size_bytes)}  {file.sha256}")
+        print_lines(*[f"warning: {warning}" for warning in report.warnings])
+        print_lines(f"{report.label} is in {report.destination}, {format_size(report.size_bytes)}")

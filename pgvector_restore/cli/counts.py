@@ -9,8 +9,10 @@ from contextlib import suppress
 from attrs import field, frozen
 
 from pgvector_restore.errors import BadManifestError, StoreError
+from pgvector_restore.manifest import Manifest
 from pgvector_restore.model import BackupFile, BackupSet, Catalog, Location
 from pgvector_restore.storage import BackupLog, BackupStore
+from pgvector_restore.storage.log import emptied_tables
 
 __all__ = ["Counts", "read_counts"]
 
@@ -28,8 +30,8 @@ class Counts:
 
     #: Logs of the locations that have one.
     logs: Mapping[Location, BackupLog] = field(factory=dict)
-    #: Rows by table as the manifest has them, or why it cannot be used.
-    manifests: Mapping[BackupSet, Mapping[str, int] | str] = field(factory=dict)
+    #: The manifests that were read, or why one cannot be used.
+    manifests: Mapping[BackupSet, Manifest | str] = field(factory=dict)
     #: There were too many manifests to read all of them.
     cut: bool = False
 
@@ -37,10 +39,23 @@ class Counts:
         """Rows of a file; ``None``: nobody has told."""
         log = self.logs.get(backup.location)
         rows = log.rows_of(file.name) if log is not None else None
-        counted = self.manifests.get(backup)
-        if rows is None and counted is not None and not isinstance(counted, str):
-            return counted.get(file.table)
+        if rows is None and (manifest := self._manifest(backup)) is not None:
+            table = manifest.table(file.table)
+            return table.rows if table is not None else None
         return rows
+
+    def emptied(self, backup: BackupSet) -> tuple[str, ...] | None:
+        """Tables whose rows were, or may have been, removed from the database after the set.
+
+        ``None``: nobody has told, its manifest was not read.
+        """
+        manifest = self._manifest(backup)
+        found = emptied_tables(backup, manifest, self.logs.get(backup.location))
+        return None if not found and manifest is None and backup.manifest is not None else found
+
+    def _manifest(self, backup: BackupSet) -> Manifest | None:
+        found = self.manifests.get(backup)
+        return None if isinstance(found, str) else found
 
     def problem(self, backup: BackupSet) -> str | None:
         """Why the manifest of a set cannot be used; ``None``: it can, or was not read."""
@@ -49,9 +64,9 @@ class Counts:
 
 
 def read_counts(store: BackupStore, catalog: Catalog, sets: Iterable[BackupSet]) -> Counts:
-    """Read logs, and manifests of sets that no log speaks of, newest first, unless too many.
+    """Read logs and manifests, newest first, unless too many.
 
-    What the storage does not give is left out.
+    Those of sets that no log speaks of come first. What the storage does not give is left out.
 
     Args:
         store: Where they lie.
@@ -66,25 +81,26 @@ def read_counts(store: BackupStore, catalog: Catalog, sets: Iterable[BackupSet])
                 if log is not None:
                     logs[location] = log
     known = Counts(logs)
-    wanted = [
+    described = [
         one
         for one in sorted(sets, key=lambda one: one.timestamp, reverse=True)
-        if one.manifest is not None and None in [known.rows(one, file) for file in one.files]
+        if one.manifest is not None
     ]
-    read = wanted[:_MAX_MANIFESTS]
-    manifests: dict[BackupSet, Mapping[str, int] | str] = {}
+    wanted = [one for one in described if None in [known.rows(one, file) for file in one.files]]
+    told = set(wanted)
+    read = [*wanted, *(one for one in described if one not in told)][:_MAX_MANIFESTS]
+    manifests: dict[BackupSet, Manifest | str] = {}
     if read:
         with ThreadPoolExecutor(min(_AT_ONCE, len(read))) as pool:
-            found = zip(read, pool.map(lambda one: _counted(store, one), read), strict=True)
-            manifests = {one: counted for one, counted in found if counted is not None}
-    return Counts(logs, manifests, len(read) < len(wanted))
+            found = zip(read, pool.map(lambda one: _read(store, one), read), strict=True)
+            manifests = {one: manifest for one, manifest in found if manifest is not None}
+    return Counts(logs, manifests, len(wanted) > _MAX_MANIFESTS)
 
 
-def _counted(store: BackupStore, backup: BackupSet) -> Mapping[str, int] | str | None:
+def _read(store: BackupStore, backup: BackupSet) -> Manifest | str | None:
     try:
-        manifest = store.read_manifest(backup)
+        return store.read_manifest(backup)
     except BadManifestError as exc:
         return str(exc)
     except StoreError:
         return None
-    return None if manifest is None else {one.name: one.rows for one in manifest.tables}

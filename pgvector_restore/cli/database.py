@@ -8,7 +8,7 @@ from attrs import field, frozen
 from pgvector_restore.cli import documents, output
 from pgvector_restore.cli.console import print_lines
 from pgvector_restore.cli.options import EXIT_CODES, json_option, verbose
-from pgvector_restore.cli.text import print_document
+from pgvector_restore.cli.text import print_document, telling
 from pgvector_restore.db import embedded
 from pgvector_restore.db.embedded import EmbeddedServer
 from pgvector_restore.db.pool import TargetLike
@@ -67,7 +67,9 @@ def embedded_group() -> None:
 @verbose
 def embedded_start(*, as_json: bool) -> None:
     """Start the server, or find it running; it stays up."""
-    _show_server(embedded.start(), as_json=as_json)
+    server = embedded.start()
+    with telling("the server is up"):
+        _show_server(server, as_json=as_json)
 
 
 @embedded_group.command("status")
@@ -75,7 +77,9 @@ def embedded_start(*, as_json: bool) -> None:
 @verbose
 def embedded_status(*, as_json: bool) -> None:
     """Say whether the server runs, where it is, and how to connect."""
-    _show_server(embedded.status(), as_json=as_json)
+    server = embedded.status()
+    with telling():
+        _show_server(server, as_json=as_json)
 
 
 @embedded_group.command("stop")
@@ -85,11 +89,12 @@ def embedded_stop(*, as_json: bool) -> None:
     """End the server and all its sessions; its data stays."""
     stopped = embedded.stop()
     place = str(embedded.default_data_dir())
-    if as_json:
-        print_document({"ok": True, "stopped": stopped, "running": False, "data_dir": place})
-    else:
-        what = "stopped" if stopped else "no embedded server was running"
-        print_lines(f"{what}; its data is kept in {place}" if stopped else what)
+    with telling("the server is down"):
+        if as_json:
+            print_document({"ok": True, "stopped": stopped, "running": False, "data_dir": place})
+        else:
+            what = "stopped" if stopped else "no embedded server was running"
+            print_lines(f"{what}; its data is kept in {place}" if stopped else what)
 
 
 def _show_server(server: EmbeddedServer | None, *, as_json: bool) -> None:

@@ -107,6 +107,7 @@ def _location_document(
                 "backup_date": one.backup_date.isoformat(sep=" "),
                 "size_bytes": one.size_bytes,
                 "manifest_error": counts.problem(one),
+                "emptied": None if (found := counts.emptied(one)) is None else list(found),
                 "files": [_file_document(file, counts.rows(one, file)) for file in one.files],
             }
             for one in sets

@@ -14,7 +14,7 @@ from pgvector_restore.cli.options import (
     verbose,
 )
 from pgvector_restore.cli.sets import find_set
-from pgvector_restore.cli.text import print_document
+from pgvector_restore.cli.text import print_document, telling
 from pgvector_restore.cli.watch import watching
 from pgvector_restore.errors import BadDataError
 from pgvector_restore.inspecting import inspect_set
@@ -51,10 +51,11 @@ def inspect_command(
     _, backup = find_set(opened, label, task)
     with watching(hidden=as_json or no_progress) as watch:
         report = inspect_set(opened, backup, limit=limit, progress=watch, cancel=watch.cancel)
-    if as_json:
-        print_document({"ok": report.ok, "store": opened.url, **report.to_dict()})
-    else:
-        _print_report(report)
+    with telling("all of it was read" if report.ok else "the set has faults"):
+        if as_json:
+            print_document({"ok": report.ok, "store": opened.url, **report.to_dict()})
+        else:
+            _print_report(report)
     if not report.ok:
         click.get_current_context().exit(BadDataError.exit_code)
 

@@ -112,6 +112,11 @@ def print_location(
         notes.append(f"  … and {more:,} more")
     problems = [(one.label, counts.problem(one)) for one in shown]
     notes += [f"  warning: {label}: {why}" for label, why in problems if why is not None]
+    notes += [
+        f"  {one.label}: the rows of {', '.join(emptied)} were removed from the database afterwards"
+        for one in shown
+        if (emptied := counts.emptied(one))
+    ]
     print_lines(*notes, "")
 
 

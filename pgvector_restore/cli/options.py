@@ -141,6 +141,11 @@ _CHECKS = (
         help="Run triggers, checks and the like of tables that belong to roles nobody vouches for.",
     ),
     click.option(
+        "--allow-non-atomic",
+        is_flag=True,
+        help="Restore tables with rows on other servers, which are committed there one by one.",
+    ),
+    click.option(
         "--ignore-log", is_flag=True, help="Do not compare row counts with the backup log."
     ),
     click.option(

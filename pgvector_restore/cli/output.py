@@ -29,7 +29,7 @@ def print_plan(plan: RestorePlan, *, err: bool = False) -> None:
     """What a restore will do."""
     console = PlainConsole(err=err)
     heading = f"restore {plan.backup.label} into {plan.facts.label}, schema {plan.facts.schema}"
-    how = f"mode {plan.options.mode}, all tables or none"
+    how = f"mode {plan.options.mode}, {safe(plan.unity)}"
     why = f"strategy {plan.strategy}: {plan.strategy_reason}"
     over = [f"server {plan.server}"]
     over += [f"{plan.jobs} connections load at the same time"] if plan.jobs > 1 else []
@@ -70,6 +70,8 @@ def print_result(store: BackupStore, catalog: Catalog, result: Result) -> None:
     report = result.report
     _print_source(console, store, catalog, report.backup)
     print_lines(f"restored into {report.target}, schema {report.schema}, mode {report.mode}")
+    if not report.atomic:
+        print_lines("NOT all or none: rows on other servers were committed there")
     table = calm_table(
         "table", ">loaded", ">removed", ">rows now", ">repaired cells", ">size", ">MB/s", ">seconds"
     )
@@ -182,6 +184,8 @@ def print_backup(url: str, report: BackupReport) -> None:
             f"{one.seconds:.2f}",
         )
     PlainConsole(err=False).print(table)
+    if not report.one_snapshot:
+        print_lines("NOT one snapshot: rows on other servers may be of other moments")
     print_lines(
         *[f"warning: {text}" for text in report.warnings],
         f"total: {counted(report.rows, 'row')}, {format_size(report.size_bytes)}, "

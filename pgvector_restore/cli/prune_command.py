@@ -7,7 +7,7 @@ from collections import Counter
 
 import click
 
-from pgvector_restore.cli.console import print_lines
+from pgvector_restore.cli.console import is_agreed, print_lines
 from pgvector_restore.cli.options import (
     EXIT_CODES,
     json_option,
@@ -15,12 +15,12 @@ from pgvector_restore.cli.options import (
     task_option,
     verbose,
 )
-from pgvector_restore.cli.text import print_document
+from pgvector_restore.cli.text import print_document, telling
 from pgvector_restore.cli.watch import watching
-from pgvector_restore.errors import CancelledError, PruneError
+from pgvector_restore.errors import BadDataError, CancelledError, PruneError
 from pgvector_restore.keeping import KeepRules
 from pgvector_restore.model import BackupSet, IncompleteSet
-from pgvector_restore.prune_report import PruneReport
+from pgvector_restore.prune_report import Check, PruneReport
 from pgvector_restore.pruning import prune
 from pgvector_restore.report import format_size
 from pgvector_restore.storage import open_store
@@ -56,6 +56,19 @@ _number = click.IntRange(min=1)
     show_default=True,
     help="Sweep what is unfinished and was not changed for so long.",
 )
+@click.option(
+    "--check",
+    type=click.Choice(["quick", "full", "none"]),
+    default="quick",
+    show_default=True,
+    help="Read what stays before anything goes: the newest set of each location, all sets, none.",
+)
+@click.option(
+    "--remove-emptied",
+    is_flag=True,
+    help="Sets whose rows were removed from the database afterwards go like any other: they may be"
+    " the only copy.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would go and why; remove nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before sets are removed.")
 @json_option
@@ -71,6 +84,8 @@ def prune_command(  # noqa: PLR0913 - one per option of the command line
     labels: tuple[str, ...],
     task: str | None,
     leftover_age: float,
+    check: Check,
+    remove_emptied: bool,
     all_together: bool,
     global_only: bool,
     dry_run: bool,
@@ -81,6 +96,8 @@ def prune_command(  # noqa: PLR0913 - one per option of the command line
 
     The newest valid set of each location always stays. Without a rule all sets stay. On a
     terminal it shows what would go and asks; elsewhere it does not.
+
+    Exit code 4: a set is not valid. It counts for no rule and stays; what was to go has gone.
     """
     if task is not None and global_only:
         raise click.UsageError("--task and --global-only exclude each other")
@@ -97,6 +114,8 @@ def prune_command(  # noqa: PLR0913 - one per option of the command line
                 task_id=task,
                 global_only=global_only,
                 dry_run=dry,
+                check=check,
+                remove_emptied=remove_emptied,
                 leftover_age_s=leftover_age * 3600,
                 cancel=watch.cancel,
             )
@@ -107,24 +126,23 @@ def prune_command(  # noqa: PLR0913 - one per option of the command line
         report = run(dry=dry_run)
     except PruneError as exc:
         if not as_json and isinstance(exc.report, PruneReport):
-            print_lines(*_lines(exc.report))
+            with telling("part of it is removed"):
+                print_lines(*_lines(exc.report))
         raise
-    if as_json:
-        print_document({"ok": True, **report.to_dict()})
-    else:
-        print_lines(*_lines(report))
+    with telling(None if dry_run else "the prune is done"):
+        if as_json:
+            print_document(report.to_dict())
+        else:
+            print_lines(*_lines(report))
+    if not report.ok:
+        click.get_current_context().exit(BadDataError.exit_code)
 
 
 def _ask(report: PruneReport) -> None:
     if not report.removed:
         return
     print_lines(*_lines(report), err=True)
-    sys.stderr.write("Remove them? [y/N] ")
-    sys.stderr.flush()
-    answer = sys.stdin.readline()
-    if not answer.endswith("\n"):
-        sys.stderr.write("\n")
-    if answer.strip().lower() not in ("y", "yes"):
+    if not is_agreed("Remove them? [y/N] "):
         raise CancelledError("declined: nothing has changed")
 
 
@@ -148,4 +166,9 @@ def _lines(report: PruneReport) -> list[str]:
         lines.append(f"{what:<9} {left.found.label}  unfinished  {left.reason}")
     swept = sum(not one.keep for one in report.leftovers)
     total = f"{len(report.removed)} of {len(report.decisions)} sets, {swept} unfinished"
-    return [*lines, f"{goes}: {total}, {format_size(report.bytes_removed)}"]
+    lines.append(f"{goes}: {total}, {format_size(report.bytes_removed)}")
+    if report.invalid:
+        lines.append(
+            f"not valid, look at them: {', '.join(o.backup.label for o in report.invalid)}"
+        )
+    return lines

@@ -11,10 +11,10 @@ __all__ = ["find_set"]
 
 
 def find_set(store: BackupStore, label: str, task: str | None) -> tuple[Catalog, BackupSet]:
-    """The catalog and the set that LABEL and ``--task`` name."""
+    """The set that LABEL and ``--task`` name, and the catalog it was found in."""
     if task is not None and "/" not in label:
         label = f"{task}/{label}"
     elif task is not None and not label.startswith(f"{task}/"):
         raise click.UsageError(f"{label} is no backup set of --task {task}")
-    catalog = store.catalog(task_id=task)
-    return catalog, catalog.get(label)
+    backup, catalog = store.find(label)
+    return catalog, backup

@@ -1,12 +1,35 @@
-"""Text for terminals and pipes: nothing a listing or a file holds may drive the terminal."""
+"""Text for terminals and pipes: nothing a listing or a file holds may drive the terminal.
+
+Terminals vanish, pipes are closed, disks fill up. What a command has done is done all the same, so
+that decides the exit code; see :func:`telling`.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO
 
-__all__ = ["document", "masked", "print_document", "printable", "safe"]
+from pgvector_restore.errors import PgvectorRestoreError
+
+__all__ = [
+    "UntoldError",
+    "document",
+    "drop",
+    "masked",
+    "print_document",
+    "printable",
+    "safe",
+    "tell",
+    "telling",
+]
+
+#: What writing to a stream raises: that of a closed file is a ``ValueError``.
+_BROKEN = (OSError, ValueError)
 
 # A password in a URL ends at the last @ before a space: forgotten percent-encoding is common.
 _IN_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*):\S*@")
@@ -50,6 +73,68 @@ def print_document(content: dict[str, object]) -> None:
     """The one document of ``--json`` on stdout."""
     sys.stdout.write(document(content) + "\n")
     sys.stdout.flush()
+
+
+class UntoldError(Exception):
+    """What a command is there to tell could not be told."""
+
+
+def tell(*lines: str) -> None:
+    """Lines on stderr, without secrets and control characters; that nobody reads stops nothing."""
+    try:
+        for line in lines:
+            sys.stderr.write(safe(line) + "\n")
+        sys.stderr.flush()
+    except _BROKEN:
+        drop(sys.stderr)
+
+
+@contextmanager
+def telling(done: str | None = None) -> Iterator[None]:
+    """What is printed in the block, to its last byte.
+
+    Args:
+        done: What stays true whether it can be told or not, such as ``the restore is done``: then a
+            warning on stderr says what could not be told, and the command goes on to its exit code.
+            ``None``: telling is all there is to do.
+
+    Raises:
+        UntoldError: It could not be told, and was all there was to do.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except Exception as exc:
+        is_broken = isinstance(exc, OSError) or sys.stdout.closed
+        if is_broken:
+            drop(sys.stdout)
+        if done is not None:
+            tell(f"warning: {done}, but not all of it could be told: {_reason(exc)}")
+        elif not is_broken:
+            raise
+        elif not isinstance(exc, BrokenPipeError):  # after which whoever reads has read enough
+            raise UntoldError(f"cannot write to stdout: {_reason(exc)}") from exc
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, PgvectorRestoreError):  # what is shown beside it could not be read
+        return exc.message
+    return (isinstance(exc, OSError) and exc.strerror) or type(exc).__name__
+
+
+def drop(stream: TextIO) -> None:
+    """Let what is still in a stream that takes nothing any more, and what comes, go nowhere.
+
+    Else it would be tried once more at exit, and decide the exit code.
+    """
+    with suppress(*_BROKEN):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, stream.fileno())
+        finally:
+            os.close(nowhere)
+    with suppress(*_BROKEN):
+        stream.flush()
 
 
 def _masked(content: object) -> object:

@@ -16,7 +16,7 @@ from pgvector_restore.cli.options import (
     verbose,
 )
 from pgvector_restore.cli.sets import find_set
-from pgvector_restore.cli.text import print_document
+from pgvector_restore.cli.text import print_document, telling
 from pgvector_restore.cli.watch import watching
 from pgvector_restore.errors import ContentMismatchError
 from pgvector_restore.restorer import Restorer
@@ -77,9 +77,10 @@ def verify_command(  # noqa: PLR0913 - one per option of the command line
             progress=watch,
             cancel=watch.cancel,
         )
-    if as_json:
-        print_document({"ok": report.equal, "store": opened.url, **report.to_dict()})
-    else:
-        print_lines(*report.lines)
+    with telling(f"the database holds {'exactly' if report.equal else 'not'} this backup"):
+        if as_json:
+            print_document({"ok": report.equal, "store": opened.url, **report.to_dict()})
+        else:
+            print_lines(*report.lines)
     if not report.equal:
         ctx.exit(ContentMismatchError.exit_code)

@@ -5,7 +5,7 @@ Parameters are those of :mod:`pgvector_restore.db.catalog`.
 
 from __future__ import annotations
 
-__all__ = ["GRANTS", "OWNER", "POLICIES", "SEQUENCE_GRANTS"]
+__all__ = ["GRANTS", "OWNER", "POLICIES", "SEQUENCE_GRANTS", "STATISTICS_OWNERS"]
 
 POLICIES = """
 SELECT format('CREATE POLICY %%I ON %%s AS %%s FOR %%s TO %%s%%s%%s', polname, %(there)s::text,
@@ -22,6 +22,13 @@ FROM pg_policy WHERE polrelid = %(oid)s ORDER BY polname
 OWNER = """
 SELECT format('ALTER TABLE %%s OWNER TO %%I', %(there)s::text, pg_get_userbyid(relowner))
 FROM pg_class WHERE oid = %(oid)s
+"""
+
+#: Whoever makes a statistics object owns it, whoever owns the table.
+STATISTICS_OWNERS = """
+SELECT format('ALTER STATISTICS %%I.%%I OWNER TO %%I', %(home)s::text, s.stxname,
+              pg_get_userbyid(s.stxowner))
+FROM pg_statistic_ext s WHERE s.stxrelid = %(oid)s ORDER BY s.stxname
 """
 
 GRANTS = """

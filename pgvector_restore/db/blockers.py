@@ -1,4 +1,8 @@
-"""What would break if a table were exchanged for another one of the same name."""
+"""What would break, or vanish, if a table were exchanged for another one of the same name.
+
+What a swap carries over is written by ``catalog.py`` and ``access_catalog.py``. All else that a
+catalog can say of a table has to be found here.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
+
+from pgvector_restore.db.extension_tables import find_keepers
+from pgvector_restore.db.replication import find_publications, find_subscriptions
 
 __all__ = ["find_blockers"]
 
@@ -24,7 +31,11 @@ SELECT CASE c.relkind WHEN 'p' THEN 'it is partitioned' END,
        (SELECT 'it belongs to extension ' || string_agg(e.extname, ', ')
         FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
         WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
-          AND d.refclassid = 'pg_extension'::regclass AND d.deptype IN ('e', 'x'))
+          AND d.refclassid = 'pg_extension'::regclass AND d.deptype IN ('e', 'x')),
+       (SELECT 'extension ' || string_agg(e.extname, ', ') || ' dumps its rows'
+        FROM pg_extension e WHERE c.oid = ANY (e.extconfig)),
+       (SELECT 'its row type has privileges of its own' FROM pg_type t
+        WHERE t.oid = c.reltype AND t.typacl IS NOT NULL)
 FROM pg_class c WHERE c.oid = %(oid)s
 """
 
@@ -99,7 +110,69 @@ WHERE NOT starts_with(n.nspname, 'pgvr_staging_')  -- a copy of the table itself
   AND n.nspname <> (SELECT h.nspname || '_previous' FROM pg_class t
                     JOIN pg_namespace h ON h.oid = t.relnamespace WHERE t.oid = %(oid)s)
   AND o.classid = 'pg_class'::regclass AND o.refclassid = 'pg_class'::regclass
-  AND o.refobjid = %(oid)s AND o.deptype = 'a' AND a.adrelid <> %(oid)s
+  AND o.refobjid = %(oid)s AND o.deptype IN ('a', 'i') AND a.adrelid <> %(oid)s
+"""
+
+#: What the table's own parts have that a copy of them would not.
+_PARTS = """
+WITH part (classid, objid, what) AS (
+    SELECT 'pg_class'::regclass, i.indexrelid, 'index ' || i.indexrelid::regclass
+    FROM pg_index i WHERE i.indrelid = %(oid)s
+    UNION ALL
+    SELECT 'pg_trigger'::regclass, t.oid, 'trigger ' || quote_ident(t.tgname)
+    FROM pg_trigger t WHERE t.tgrelid = %(oid)s AND NOT t.tgisinternal
+    UNION ALL
+    SELECT 'pg_constraint'::regclass, k.oid, 'constraint ' || quote_ident(k.conname)
+    FROM pg_constraint k WHERE k.conrelid = %(oid)s
+    UNION ALL
+    SELECT 'pg_policy'::regclass, p.oid, 'policy ' || quote_ident(p.polname)
+    FROM pg_policy p WHERE p.polrelid = %(oid)s
+    UNION ALL
+    SELECT 'pg_statistic_ext'::regclass, x.oid, 'statistics ' || quote_ident(x.stxname)
+    FROM pg_statistic_ext x WHERE x.stxrelid = %(oid)s
+    UNION ALL
+    SELECT 'pg_class'::regclass, s.oid, 'sequence ' || s.oid::regclass
+    FROM pg_depend o JOIN pg_class s ON s.oid = o.objid AND s.relkind = 'S'
+    WHERE o.classid = 'pg_class'::regclass AND o.refclassid = 'pg_class'::regclass
+      AND o.refobjid = %(oid)s AND o.deptype = 'i'
+), acl AS (
+    SELECT c.relowner AS owner, c.relacl AS given FROM pg_class c WHERE c.oid = %(oid)s
+    UNION ALL
+    SELECT c.relowner, a.attacl FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+    WHERE a.attrelid = %(oid)s AND NOT a.attisdropped
+    UNION ALL
+    SELECT c.relowner, c.relacl FROM part JOIN pg_class c ON c.oid = part.objid
+    WHERE part.classid = 'pg_class'::regclass AND c.relkind = 'S'
+)
+SELECT part.what || ' of it depends on extension ' || quote_ident(e.extname)
+FROM part
+JOIN pg_depend d ON d.classid = part.classid AND d.objid = part.objid
+                AND d.refclassid = 'pg_extension'::regclass AND d.deptype IN ('e', 'x')
+JOIN pg_extension e ON e.oid = d.refobjid
+UNION
+SELECT pg_describe_object(d.classid, d.objid, d.objsubid) || ' depends on ' || part.what
+FROM part
+JOIN pg_class s ON s.oid = part.objid AND s.relkind = 'S'
+JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = s.oid
+                AND d.deptype = 'n' AND d.classid <> 'pg_attrdef'::regclass
+WHERE part.classid = 'pg_class'::regclass
+UNION
+SELECT part.what || ' of it is not logged like the table'
+FROM part
+JOIN pg_class s ON s.oid = part.objid AND s.relkind = 'S'
+JOIN pg_class c ON c.oid = %(oid)s AND c.relpersistence <> s.relpersistence
+WHERE part.classid = 'pg_class'::regclass
+UNION
+SELECT 'somebody else than its owner has granted privileges on it: '
+       || string_agg(DISTINCT pg_get_userbyid(x.grantor)::text, ', ')
+FROM acl CROSS JOIN aclexplode(acl.given) x WHERE x.grantor <> acl.owner HAVING count(*) > 0
+UNION
+SELECT 'statistics ' || quote_ident(x.stxname) || ' of it are owned by '
+       || pg_get_userbyid(x.stxowner)
+FROM pg_statistic_ext x WHERE x.stxrelid = %(oid)s AND NOT pg_has_role(x.stxowner, 'USAGE')
+UNION
+SELECT 'triggers of its foreign keys do not fire as they were made to'
+FROM pg_trigger t WHERE t.tgrelid = %(oid)s AND t.tgisinternal AND t.tgenabled <> 'O'
 """
 
 
@@ -115,7 +188,10 @@ def find_blockers(cur: psycopg.Cursor[Any], oid: int, among: Sequence[int]) -> t
     cur.execute(_OWN, values)
     row = cur.fetchone() or ()
     found = [phrase for phrase in row if phrase]
-    for text in (_DEPENDENTS, _RULES):
+    found += map(str, find_publications(cur, oid))
+    found += [f"subscription {name} writes to it" for name in find_subscriptions(cur, oid)]
+    for text in (_DEPENDENTS, _RULES, _PARTS):
         cur.execute(text, values)
         found += sorted(row[0] for row in cur.fetchall() if row[0])
+    found += map(str, find_keepers(cur, oid))
     return tuple(dict.fromkeys(found))

@@ -140,16 +140,31 @@ SELECT CASE
 FROM found ORDER BY conname
 """
 
+#: A trigger or a column may have any name, with an ``ON`` in it too, so all that comes before the
+#: table's own name is written as the server writes it.
 TRIGGERS = """
 WITH found AS (
     SELECT tgname, tgenabled, pg_get_triggerdef(oid) AS definition,
-           ' ON ' || %(here)s::text || ' ' AS place
+           format('CREATE %%sTRIGGER %%I %%s %%s ON ',
+                  CASE WHEN tgconstraint <> 0 THEN 'CONSTRAINT ' ELSE '' END, tgname,
+                  CASE WHEN tgtype & 2 <> 0 THEN 'BEFORE' WHEN tgtype & 64 <> 0 THEN 'INSTEAD OF'
+                  ELSE 'AFTER' END,
+                  concat_ws(' OR ', CASE WHEN tgtype & 4 <> 0 THEN 'INSERT' END,
+                            CASE WHEN tgtype & 8 <> 0 THEN 'DELETE' END,
+                            CASE WHEN tgtype & 16 <> 0 THEN 'UPDATE' || coalesce(
+                                (SELECT ' OF ' || string_agg(quote_ident(a.attname), ', '
+                                                             ORDER BY u.place)
+                                 FROM unnest(tgattr::int2[]) WITH ORDINALITY AS u (number, place)
+                                 JOIN pg_attribute a ON a.attrelid = tgrelid
+                                                    AND a.attnum = u.number), '') END,
+                            CASE WHEN tgtype & 32 <> 0 THEN 'TRUNCATE' END)) AS beginning
     FROM pg_trigger WHERE tgrelid = %(oid)s AND NOT tgisinternal
 ), statements AS (
     SELECT tgname, 1 AS step,
-           CASE WHEN strpos(definition, place) = 0 THEN ''
-           ELSE overlay(definition PLACING ' ON ' || %(there)s::text || ' '
-                        FROM strpos(definition, place) FOR length(place)) END AS statement
+           CASE WHEN starts_with(definition, beginning || %(here)s::text || ' ')
+           THEN beginning || %(there)s::text
+                || substr(definition, length(beginning || %(here)s::text) + 1)
+           ELSE '' END AS statement
     FROM found
     UNION ALL
     SELECT tgname, 2, format('ALTER TABLE %%s %%s TRIGGER %%I', %(there)s::text,
@@ -239,18 +254,44 @@ WITH found AS (
     FROM pg_statistic_ext s
     JOIN pg_description d ON d.classoid = 'pg_statistic_ext'::regclass AND d.objoid = s.oid
     WHERE s.stxrelid = %(oid)s
+    UNION ALL
+    SELECT 'TYPE ' || %(there)s::text, d.description
+    FROM pg_class c
+    JOIN pg_description d ON d.classoid = 'pg_type'::regclass AND d.objoid = c.reltype
+    WHERE c.oid = %(oid)s
+    UNION ALL
+    SELECT format('SEQUENCE %%I.%%I', %(home)s::text, s.relname), d.description
+    FROM pg_depend o
+    JOIN pg_class s ON s.oid = o.objid AND s.relkind = 'S'
+    JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = s.oid
+    WHERE o.classid = 'pg_class'::regclass AND o.refclassid = 'pg_class'::regclass
+      AND o.refobjid = %(oid)s AND o.deptype = 'i'
 )
 SELECT format('COMMENT ON %%s IS %%L', what, description) FROM found ORDER BY 1
 """
 
-PUBLICATIONS = """
-SELECT format('ALTER PUBLICATION %%I ADD TABLE ONLY %%s%%s%%s', p.pubname, %(there)s::text,
-              (SELECT ' (' || string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) || ')'
-               FROM pg_attribute a
-               WHERE a.attrelid = r.prrelid AND a.attnum = ANY (r.prattrs::int2[])),
-              ' WHERE (' || pg_get_expr(r.prqual, r.prrelid) || ')')
-FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
-WHERE r.prrelid = %(oid)s ORDER BY p.pubname
+#: Of the table, its columns, its row type and sequences of identity columns; nothing else that is
+#: copied can have one.
+LABELS = """
+WITH found AS (
+    SELECT l.provider, CASE WHEN l.objsubid = 0 THEN 'TABLE ' || %(there)s::text
+                ELSE format('COLUMN %%s.%%I', %(there)s::text, a.attname) END AS what, l.label
+    FROM pg_seclabel l
+    LEFT JOIN pg_attribute a ON a.attrelid = l.objoid AND a.attnum = l.objsubid
+    WHERE l.classoid = 'pg_class'::regclass AND l.objoid = %(oid)s
+    UNION ALL
+    SELECT l.provider, 'TYPE ' || %(there)s::text, l.label
+    FROM pg_class c JOIN pg_seclabel l ON l.classoid = 'pg_type'::regclass AND l.objoid = c.reltype
+    WHERE c.oid = %(oid)s
+    UNION ALL
+    SELECT l.provider, format('SEQUENCE %%I.%%I', %(home)s::text, s.relname), l.label
+    FROM pg_depend o
+    JOIN pg_class s ON s.oid = o.objid AND s.relkind = 'S'
+    JOIN pg_seclabel l ON l.classoid = 'pg_class'::regclass AND l.objoid = s.oid
+    WHERE o.classid = 'pg_class'::regclass AND o.refclassid = 'pg_class'::regclass
+      AND o.refobjid = %(oid)s AND o.deptype = 'i'
+)
+SELECT format('SECURITY LABEL FOR %%I ON %%s IS %%L', provider, what, label) FROM found ORDER BY 1
 """
 
 #: Owned by a column, which ``LIKE`` lets the copy's default refer to.

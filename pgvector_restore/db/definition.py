@@ -62,8 +62,8 @@ class TableDefinition:
     after_load: _Statements
     #: Owner and privileges; whatever a new table has by default is revoked first.
     privileges: _Statements
-    #: Membership in publications, to be given to the copy when it is in its place.
-    publications: _Statements
+    #: Security labels, before the copy has rows: a provider may refuse.
+    labels: _Statements
     #: Columns and qualified sequences of serial columns.
     serials: tuple[tuple[str, str], ...]
     #: Columns, sequence names, types and parameters of identity columns.
@@ -135,9 +135,12 @@ def read_definition(
             catalog.COMMENTS,
         ),
         privileges=statements(
-            access_catalog.OWNER, access_catalog.GRANTS, access_catalog.SEQUENCE_GRANTS
+            access_catalog.OWNER,
+            access_catalog.STATISTICS_OWNERS,
+            access_catalog.GRANTS,
+            access_catalog.SEQUENCE_GRANTS,
         ),
-        publications=statements(catalog.PUBLICATIONS),
+        labels=statements(catalog.LABELS),
         serials=rows(catalog.SERIALS),
         identities=rows(catalog.IDENTITIES),
         statistics=rows(catalog.STATISTICS_NAMES),

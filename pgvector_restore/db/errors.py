@@ -22,11 +22,12 @@ from pgvector_restore.errors import (
     TargetMismatchError,
 )
 
-__all__ = ["rejected_row", "server_errors"]
+__all__ = ["rejected_row", "server_errors", "server_hint"]
 
 _Row = tuple[type[TargetError], str, str | None]
 
-#: SQLSTATE (or its class) → error, message, hint. The longest match counts.
+#: SQLSTATE (or its class) → error, message, hint. The longest match counts. Where there is no hint
+#: the server's own is passed on.
 _BY_STATE: dict[str, _Row] = {
     "08": (ConnectError, "connection to the server failed", None),
     "22": (TargetError, "server refused a value", None),
@@ -42,6 +43,7 @@ _BY_STATE: dict[str, _Row] = {
     "3D000": (ConnectError, "database does not exist", None),
     "3F000": (TargetMismatchError, "schema does not exist", "create it first"),
     "0A000": (TargetMismatchError, "server cannot do this with the target", None),
+    "2BP01": (TargetMismatchError, "other objects depend on the target", None),
     "40": (TargetBusyError, "collided with another transaction", "try again"),
     "42": (TargetError, "server refused a statement", None),
     "42501": (
@@ -84,8 +86,19 @@ def _classify(exc: psycopg.Error) -> TargetError:
             cls, message, hint = row
             said = exc.diag.message_primary
             text = f"{message}: {said}" if said else message
-            return cls(text, hint=hint or exc.diag.message_hint, sqlstate=state)
-    return TargetError(f"server error: {exc.diag.message_primary or state}", sqlstate=state)
+            return cls(text, hint=hint or server_hint(exc), sqlstate=state)
+    return TargetError(
+        f"server error: {exc.diag.message_primary or state}",
+        hint=server_hint(exc),
+        sqlstate=state,
+    )
+
+
+def server_hint(exc: psycopg.Error) -> str | None:
+    """The advice the server gives, on one line; none where it is to take other objects along."""
+    if exc.sqlstate in _CASCADING:
+        return None
+    return " ".join((exc.diag.message_hint or "").split()) or None
 
 
 @contextmanager
@@ -128,7 +141,7 @@ def rejected_row(
         column = column or (place[2] if place[2] in columns else None)
     return RowRejectedError(
         f"server refused the row: {exc.diag.message_primary}",
-        hint=HINTS.get(exc.sqlstate, exc.diag.message_hint),
+        hint=HINTS.get(exc.sqlstate) or server_hint(exc),
         file=file,
         record=record,
         column=column,
@@ -143,8 +156,11 @@ _OF_ROWS = ("22", "23", "54")
 #: (08P01), is of another version (XX000), or its elements are of another type (42804).
 _OF_VALUES = ("08P01", "XX000", "42804")
 
-#: Advice by SQLSTATE of a refused row.
+#: What the server refuses with the advice to add ``CASCADE``: rows and objects of others would go.
+_CASCADING = frozenset(("0A000", "2BP01"))
+
+#: What is known of a refused row, by SQLSTATE. No advice: old rows may be anybody's.
 HINTS = {
     "23503": "the row it refers to is neither in the backup nor in the database",
-    "23505": "the row is there already, or twice in the file; mode replace removes old rows first",
+    "23505": "a row with this key is in the table already, or twice in the file",
 }

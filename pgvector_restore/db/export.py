@@ -16,6 +16,7 @@ from pgvector_restore.backup_options import BackupOptions
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.db.claims import check_unclaimed
 from pgvector_restore.db.errors import server_errors
+from pgvector_restore.db.exclusive import TableLock, holding, upgrade
 from pgvector_restore.db.inspect import find_schema
 from pgvector_restore.db.interrupt import limited
 from pgvector_restore.db.outcome import Evidence, Pending, note, resolve
@@ -118,7 +119,7 @@ class Snapshot:
             # Now and not with the first row. Whoever has asked for a table alone waits for the
             # leading connection, and we would wait for him.
             set_lock_timeout(cur, min(self._options.lock_timeout_s, _JOIN_S))
-            _lock(cur, self.tables, None)
+            _lock(cur, self.tables)
             set_lock_timeout(cur, self._options.lock_timeout_s)
             limit.over()
             yield Reader(conn)
@@ -129,10 +130,12 @@ class Snapshot:
         No reader may be open any more: it would be waited for.
 
         Raises:
+            TargetBusyError: Others read it all the time, or wait for this transaction themselves.
             TargetError: The server refuses.
         """
         with server_errors():
             name = sql.Identifier(table.schema, table.name)
+            upgrade(self._cur, TableLock(table.schema, table.name), self._options.lock_timeout_s)
             self._cur.execute(sql.SQL("TRUNCATE {}").format(name))
             self._cur.execute("SELECT pg_relation_filenode(%s)", [table.oid])
             row = self._cur.fetchone()
@@ -175,16 +178,11 @@ def snapshot_of(
             found = find_relations(cur, schema, names, emptied)
         snapshot: Snapshot | None = None
         try:
-            with conn.transaction():
-                access = "READ ONLY" if emptied is None else "READ WRITE"
-                cur.execute(
-                    sql.SQL("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, {}").format(
-                        sql.SQL(access)
-                    )
-                )
-                _configure(cur, options)
-                # Before the first SELECT: the snapshot is not older than what the locks waited for.
-                _lock(cur, found, emptied)
+            # Locks before the first SELECT: the snapshot is not older than what they waited for.
+            with holding(
+                *(conn, _locks(found, emptied), options.lock_timeout_s),
+                lambda cur: _begin(cur, options, emptied),
+            ):
                 facts = server_facts(cur, schema, names)
                 tables = describe_relations(cur, facts, found, emptied)
                 snapshot = Snapshot(facts, tables, cur, target, options)
@@ -199,6 +197,23 @@ def snapshot_of(
         reach("backup.commit", conn)
 
 
+def _begin(cur: psycopg.Cursor[Any], options: BackupOptions, emptied: str | None) -> None:
+    access = "READ ONLY" if emptied is None else "READ WRITE"
+    cur.execute(
+        sql.SQL("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, {}").format(sql.SQL(access))
+    )
+    _configure(cur, options)
+
+
+def _locks(tables: Sequence[RelationName], emptied: str | None) -> list[TableLock]:
+    """Nobody drops or alters them from here on; nobody writes to the one to be emptied."""
+    return [
+        TableLock(one.schema, one.name, "EXCLUSIVE" if one.name == emptied else "ACCESS SHARE")
+        for one in tables
+        if one.lockable
+    ]
+
+
 def _configure(cur: psycopg.Cursor[Any], options: BackupOptions) -> None:
     configure_session(cur, options.lock_timeout_s, options.statement_timeout_s)
     for name, value in _PRINTED.items():
@@ -207,23 +222,22 @@ def _configure(cur: psycopg.Cursor[Any], options: BackupOptions) -> None:
     cur.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
 
 
-def _lock(cur: psycopg.Cursor[Any], tables: Sequence[RelationName], emptied: str | None) -> None:
-    """Nobody drops or alters them from here on; nobody writes to the one to be emptied.
+def _lock(cur: psycopg.Cursor[Any], tables: Sequence[RelationName]) -> None:
+    """The leading connection has the tables; another one has them too.
 
     Raises:
-        TargetBusyError: Somebody else holds one for longer than may be waited.
+        TargetBusyError: Somebody has asked for one of them alone.
     """
     for table in tables:
         if table.lockable:
-            mode = "EXCLUSIVE" if table.name == emptied else "ACCESS SHARE"
-            statement = sql.SQL("LOCK TABLE {} IN {} MODE").format(
-                sql.Identifier(table.schema, table.name), sql.SQL(mode)
+            statement = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(
+                sql.Identifier(table.schema, table.name)
             )
             try:
                 cur.execute(statement)
             except psycopg.errors.LockNotAvailable as exc:
                 raise TargetBusyError(
-                    f"somebody else holds a lock on {table.schema}.{table.name}",
+                    f"somebody else waits for {table.schema}.{table.name}",
                     hint="wait for the other session, or raise lock_timeout_s",
                     sqlstate=exc.sqlstate,
                 ) from exc

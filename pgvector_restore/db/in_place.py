@@ -1,10 +1,13 @@
-"""Strategy ``in_place``: one transaction on one connection, all tables or none."""
+"""Strategy ``in_place``: one transaction on one connection, all tables or none.
+
+Rows that lie on other servers, in foreign partitions or shards, are committed there: all or none
+does not hold for them.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import psycopg
@@ -12,9 +15,10 @@ from attrs import evolve, frozen
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from pgvector_restore.db.claims import check_unclaimed, claim, claimed
+from pgvector_restore.db.claims import check_unclaimed, claim
 from pgvector_restore.db.copy import copy_rows, parent_keys
 from pgvector_restore.db.create import create_missing
+from pgvector_restore.db.exclusive import ALONE, TableLock, holding
 from pgvector_restore.db.indexes import SavedIndex, droppable, rebuild, set_aside
 from pgvector_restore.db.inspect import (
     analyze,
@@ -59,50 +63,31 @@ def restore_in_place(conn: psycopg.Connection[Any], work: Work) -> list[LoadResu
         RowCountError: Rows read, loaded and found do not agree.
         OutcomeUnknownError: The connection was lost during COMMIT, and nobody can tell.
     """
-    replace = work.options.mode == "replace"
     cur = psycopg.Cursor(conn, row_factory=tuple_row)
-    with conn.transaction():  # of its own: the locks below are waited for, another restore is not
-        check_unclaimed(cur, work.facts.schema, work.names)
+    with conn.transaction():
+        _look(cur, work)
     reach("claim.seen", conn)
-    # Of several that begin together one goes on and none waits for its locks. An append cannot
-    # claim in its transaction before it locks: claiming is a SELECT, and its one snapshot must not
-    # be older than a change of the tables that the locks had to wait for.
-    early = nullcontext() if replace else claimed(conn, work.facts.schema, work.names)
-    with early:
-        try:
-            return _restore(conn, cur, work, replace=replace)
-        except BaseException:
-            work.settled()  # giving the names back must not be cancelled
-            raise
-
-
-def _restore(
-    conn: psycopg.Connection[Any], cur: _Cursor, work: Work, *, replace: bool
-) -> list[LoadResult]:
+    replace = work.options.mode == "replace"
     pending: Pending | None = None
+    results: list[LoadResult] = []
+
+    def ready(cur: _Cursor) -> None:
+        # After the locks: claiming is a SELECT, and an append's one snapshot must not be older than
+        # a change of the tables that the locks had to wait for.
+        claim(cur, work.facts.schema, work.names)
+        reach("claim", conn)
+        check_same(cur, work.facts, work.names)
+        create_missing(cur, work.facts, work.names, work.generation)
+        reach("create", conn)
+
     try:
-        with conn.transaction():
-            _begin(cur, work, replace=replace)
-            if replace:
-                claim(cur, work.facts.schema, work.names)
-            _lock(cur, work.loads, replace=replace)
-            reach("claim", conn)
-            check_same(cur, work.facts, work.names)
-            create_missing(cur, work.facts, work.names, work.generation)
-            reach("create", conn)
-            prepared, seconds = _prepare(cur, work, replace=replace)
-            results = [
-                evolve(_load(cur, p, replace=replace), remove_seconds=seconds) for p in prepared
-            ]
-            cur.execute("SET CONSTRAINTS ALL IMMEDIATE")
-            work.tell("index")
-            reach("index.begin", conn)
-            results = [
-                _index(cur, work, p, result) for p, result in zip(prepared, results, strict=True)
-            ]
-            reach("index.end", conn)
-            work.write_ledger(cur, results)
-            work.check()
+        with holding(
+            *(conn, _locks(work, replace=replace), work.options.lock_timeout_s),
+            lambda cur: _begin(cur, work, replace=replace),
+            ready=ready,
+            look=lambda cur: _look(cur, work),
+        ):
+            results = _restore(cur, work, replace=replace)
             pending = note(cur, _evidence(cur, work, results))
             work.settled()
             reach("commit.before", conn)
@@ -111,6 +96,24 @@ def _restore(
             raise
         resolve(pending, work.reconnect, exc)
     reach("commit.after", conn)
+    return results
+
+
+def _look(cur: _Cursor, work: Work) -> None:
+    """Another restore's locks are not waited for."""
+    check_unclaimed(cur, work.facts.schema, work.names)
+
+
+def _restore(cur: _Cursor, work: Work, *, replace: bool) -> list[LoadResult]:
+    prepared, seconds = _prepare(cur, work, replace=replace)
+    results = [evolve(_load(cur, p, replace=replace), remove_seconds=seconds) for p in prepared]
+    cur.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    work.tell("index")
+    reach("index.begin", cur.connection)
+    results = [_index(cur, work, p, result) for p, result in zip(prepared, results, strict=True)]
+    reach("index.end", cur.connection)
+    work.write_ledger(cur, results)
+    work.check()
     return results
 
 
@@ -129,23 +132,41 @@ def _begin(cur: _Cursor, work: Work, *, replace: bool) -> None:
     work.configure(cur)
 
 
-def _lock(cur: _Cursor, loads: Sequence[TableLoad], *, replace: bool) -> None:
-    """Lock the tables alone to replace rows or to drop indexes, else only against changes."""
-    existing = [load for load in loads if load.target.oid is not None]
-    alone = [ld for ld in existing if replace or ld.rebuilt]
-    shared = [ld for ld in existing if ld not in alone]
-    for mode, some in (("ACCESS EXCLUSIVE", alone), ("ROW EXCLUSIVE", shared)):
-        if some:
-            cur.execute(
-                sql.SQL("LOCK TABLE {} IN {} MODE").format(
-                    sql.SQL(", ").join(map(_name, some)), sql.SQL(mode)
-                )
-            )
+def _locks(work: Work, *, replace: bool) -> list[TableLock]:
+    """Tables alone to replace rows or to drop indexes, else only against changes; and parents.
+
+    Rows are checked against parents that are not replaced with them, and wait for whoever changes
+    a parent's row, who may wait for the table: nobody may be changing one. An append does not keep
+    writers out, so that one of them may still be refused for the order of his own changes.
+    """
+    existing = [load for load in work.loads if load.target.oid is not None]
+    locks = [
+        TableLock(
+            load.target.schema,
+            load.target.name,
+            ALONE if replace or load.rebuilt else "ROW EXCLUSIVE",
+        )
+        for load in existing
+    ]
+    # New tables first: what is locked in two modes gets the first one.
+    for load in sorted(work.loads, key=lambda load: load.target.oid is not None):
+        for key in load.target.foreign_keys:
+            if key.parent_schema != work.facts.schema or key.parent not in work.names:
+                new = load.target.oid is None
+                mode = "SHARE ROW EXCLUSIVE" if new else "SHARE" if replace else "ACCESS SHARE"
+                parent = TableLock(key.parent_schema, key.parent, mode, optional=True)
+                locks.append(parent)
+                locks.append(evolve(parent, mode="ACCESS SHARE"))
+    return locks
 
 
 def _prepare(cur: _Cursor, work: Work, *, replace: bool) -> tuple[list[_Prepared], float]:
     now = inspect_target(
-        cur, work.facts.schema, work.names, trusting=work.options.allow_attached_code
+        cur,
+        work.facts.schema,
+        work.names,
+        trusting=work.options.allow_attached_code,
+        everywhere=work.options.allow_non_atomic,
     )
     tables = [now.table(name) or ld.target for name, ld in zip(work.names, work.loads, strict=True)]
     seconds = _empty(cur, work.loads) if replace else 0.0

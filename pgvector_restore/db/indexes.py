@@ -12,6 +12,7 @@ from attrs import frozen
 from psycopg import sql
 from psycopg.rows import tuple_row
 
+from pgvector_restore.db.errors import server_hint
 from pgvector_restore.db.statements import tablespace, written
 from pgvector_restore.db.watch import Watcher
 from pgvector_restore.errors import TargetChangedError, TargetMismatchError
@@ -143,7 +144,7 @@ def rebuild(
         except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as exc:
             raise TargetMismatchError(
                 f"index {index.name} cannot hold the rows: {exc.diag.message_primary}",
-                hint=exc.diag.message_hint,
+                hint=server_hint(exc),
                 sqlstate=exc.sqlstate,
             ) from exc
         _restore_extras(cur, table, one)

@@ -6,13 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
-from attrs import evolve
+from attrs import evolve, frozen
 from psycopg import sql
 
 from pgvector_restore.db.attached import find_attached_code, insert_triggers
 from pgvector_restore.db.blockers import find_blockers
 from pgvector_restore.db.columns import find_columns
+from pgvector_restore.db.elsewhere import find_elsewhere
+from pgvector_restore.db.labels import find_providers
 from pgvector_restore.db.privileges import find_privileges
+from pgvector_restore.db.replication import (
+    find_publications,
+    find_subscriptions,
+    publications_of_new_tables,
+)
 from pgvector_restore.db.server import server_facts
 from pgvector_restore.db.session import close_search_path, lift_limits
 from pgvector_restore.db.statements import qualified
@@ -83,7 +90,12 @@ def find_schema(cur: _Cursor, wanted: str | None, tables: Sequence[str]) -> str:
 
 
 def inspect_target(
-    cur: _Cursor, schema: str, names: Sequence[str], *, trusting: bool = False
+    cur: _Cursor,
+    schema: str,
+    names: Sequence[str],
+    *,
+    trusting: bool = False,
+    everywhere: bool = False,
 ) -> TargetFacts:
     """The facts a plan is made from. The session must be configured.
 
@@ -92,17 +104,27 @@ def inspect_target(
         schema: Schema of the tables.
         names: The tables.
         trusting: Count rows even if that may run code somebody has written.
+        everywhere: Count rows that lie on other servers as well.
     """
     facts = server_facts(cur, schema, names)
     found = _find_tables(cur, schema, names)
     oids = [oid for oid, *_ in found.values()]
     return evolve(
         facts,
+        publications=publications_of_new_tables(cur, schema),
         tables=tuple(
-            _table(cur, facts, name, relation, oids, trusting=trusting)
+            _table(cur, facts, name, relation, oids, _Counted(trusting, everywhere))
             for name, relation in found.items()
         ),
     )
+
+
+@frozen
+class _Counted:
+    """Which tables' rows are counted beside those that are safe to count and here."""
+
+    trusting: bool
+    everywhere: bool
 
 
 def _table(
@@ -111,14 +133,15 @@ def _table(
     name: str,
     relation: tuple[int, str, bool],
     oids: list[int],
-    *,
-    trusting: bool,
+    counted: _Counted,
 ) -> TargetTable:
     oid, kind, unlogged = relation
     code = find_attached_code(cur, oid)
     privileges = find_privileges(cur, oid)
     readable = facts.may_use_schema and "SELECT" not in privileges.get("lacking", ())
-    readable &= trusting or not any(one.untrusted_reading for one in code)
+    readable &= counted.trusting or not any(one.untrusted_reading for one in code)
+    elsewhere = find_elsewhere(cur, oid)
+    readable &= counted.everywhere or not elsewhere
     return TargetTable(
         schema=facts.schema,
         name=name,
@@ -132,6 +155,10 @@ def _table(
         unlogged=unlogged,
         indexes=_indexes(cur, oid),
         swap_blockers=find_blockers(cur, oid, oids),
+        elsewhere=elsewhere,
+        publications=find_publications(cur, oid),
+        subscriptions=find_subscriptions(cur, oid),
+        label_providers=find_providers(cur, oid),
         insert_triggers=insert_triggers(code, qualified(cur, facts.schema, name)),
         attached_code=code,
         **privileges,

@@ -115,7 +115,7 @@ def write_entry(
     except psycopg.errors.UndefinedColumn as exc:
         raise TargetMismatchError(
             f"{schema}.{LEDGER} is no ledger of restores: {exc.diag.message_primary}",
-            hint="rename it, or restore without a ledger",
+            hint="restore without a ledger",
             sqlstate=exc.sqlstate,
         ) from exc
 
@@ -229,5 +229,5 @@ def _check_code(cur: psycopg.Cursor[Any], schema: str, name: sql.Identifier) -> 
         if code.kind == "rule" or (code.strangers and code.kind != "policy"):
             raise TargetMismatchError(
                 f"{schema}.{LEDGER} would run code that somebody has written: {code}",
-                hint="rename it, or restore without a ledger",
+                hint="restore without a ledger",
             )

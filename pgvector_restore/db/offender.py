@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from pgvector_restore.db.copy import Feed
-from pgvector_restore.db.errors import HINTS
+from pgvector_restore.db.errors import HINTS, server_hint
 from pgvector_restore.errors import RowRejectedError
 from pgvector_restore.target import ForeignKey, TargetTable
 
@@ -47,7 +47,7 @@ def rejected_by_constraint(
         file, record = feed.within(record)
     return RowRejectedError(
         f"server refused the rows: {exc.diag.message_primary}",
-        hint=HINTS.get(exc.sqlstate or "", exc.diag.message_hint),
+        hint=HINTS.get(exc.sqlstate or "") or server_hint(exc),
         file=file,
         record=record,
         column=column,

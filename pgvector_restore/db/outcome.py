@@ -91,7 +91,7 @@ def resolve(pending: Pending, reconnect: Reconnect, lost: psycopg.Error) -> None
         ) from lost
     raise OutcomeUnknownError(
         "connection was lost during COMMIT: the restore happened or it did not",
-        hint="compare the tables' row counts with the backup, or restore again",
+        hint="compare the tables' row counts with the backup before anything is restored again",
     ) from lost
 
 

@@ -53,6 +53,10 @@ _DEFAULTS: dict[str, Any] = {
     "fallback_application_name": "pgvector_restore",
 }
 
+#: The driver prepares a statement that is run often, and a pooler may have given the session that
+#: knows it to somebody else by then.
+_UNPREPARED: dict[str, Any] = {"prepare_threshold": None}
+
 _ALIASES = {"database": "dbname", "username": "user"}
 
 #: Calls that have a connection at the same time, and connections that are kept for the next ones;
@@ -158,7 +162,7 @@ def connect(parameters: Mapping[str, Any]) -> psycopg.Connection[TupleRow]:
     end = time.monotonic() + _ATTEMPTS_S
     for pause in islice(pauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), _ATTEMPTS - 1):
         try:
-            return psycopg.connect(**parameters)
+            return _connect(parameters)
         except psycopg.OperationalError as exc:
             pgconn = exc.pgconn
             if pgconn is not None and (pgconn.needs_password or pgconn.used_password):
@@ -166,7 +170,11 @@ def connect(parameters: Mapping[str, Any]) -> psycopg.Connection[TupleRow]:
             if time.monotonic() > end:
                 raise
         time.sleep(pause)
-    return psycopg.connect(**parameters)
+    return _connect(parameters)
+
+
+def _connect(parameters: Mapping[str, Any]) -> psycopg.Connection[TupleRow]:
+    return psycopg.connect(**(_UNPREPARED | dict(parameters)))
 
 
 class Target:
@@ -308,10 +316,12 @@ class Target:
                 raise
             else:
                 break
+        before, conn.prepare_threshold = conn.prepare_threshold, None
         try:
             with conn:  # which does not close what belongs to a pool
                 yield conn
         finally:
+            conn.prepare_threshold = before
             pool.putconn(conn)
 
     def _given(self, pool: ConnectionPool[Any], timeout_s: float) -> psycopg.Connection[Any]:

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from pgvector_restore.db.blockers import find_blockers
 from pgvector_restore.db.definition import TableDefinition, read_definition
-from pgvector_restore.db.statements import qualified, run_all, written
+from pgvector_restore.db.statements import written
 from pgvector_restore.errors import TargetChangedError, TargetMismatchError
 from pgvector_restore.failpoints import reach
 
@@ -87,7 +87,6 @@ def publish(
             _move_statistics(cur, name, staging, home)
     for definition in definitions.values():
         _own_sequences(cur, definition)
-        _join_publications(cur, definition, staging)
     cur.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(staging)))
     reach("exchange.moved", cur.connection)
     for name, planned in definitions.items():
@@ -137,34 +136,6 @@ def _own_sequences(cur: _Cursor, definition: TableDefinition) -> None:
         )
 
 
-def _join_publications(cur: _Cursor, definition: TableDefinition, staging: str) -> None:
-    """The statements speak of the staging table, which has moved."""
-    there = qualified(cur, staging, definition.name)
-    here = qualified(cur, definition.schema, definition.name)
-    run_all(
-        cur,
-        [
-            text.replace(f" ADD TABLE ONLY {there}", f" ADD TABLE ONLY {here}", 1)
-            for text in definition.publications
-        ],
-    )
-
-
-def _leave_publications(cur: _Cursor, schema: str, name: str) -> None:
-    table = sql.Identifier(schema, name)
-    cur.execute(
-        """
-        SELECT p.pubname FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
-        WHERE r.prrelid = %s::regclass
-        """,
-        [table.as_string(cur)],
-    )
-    for (publication,) in cur.fetchall():
-        cur.execute(
-            sql.SQL("ALTER PUBLICATION {} DROP TABLE {}").format(sql.Identifier(publication), table)
-        )
-
-
 def _move_table(cur: _Cursor, name: str, source: str, goal: str) -> None:
     cur.execute(
         sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(
@@ -192,7 +163,6 @@ def _keep(cur: _Cursor, schema: str, definitions: _Definitions) -> None:
         )
     )
     for name, definition in definitions.items():
-        _leave_publications(cur, schema, name)
         for home, statistics in definition.statistics:
             _move_statistics(cur, statistics, home, kept)
         _move_table(cur, name, schema, kept)
@@ -218,12 +188,10 @@ def revert(cur: _Cursor, schema: str, names: Sequence[str], passage: str) -> Non
         if blockers:
             raise TargetMismatchError(
                 f"{schema}.{name} cannot be exchanged: {blockers[0]}",
-                hint="remove what depends on it first",
             )
-    for name, definition in now.items():
+    for definition in now.values():
         for _, sequence in definition.serials:
             cur.execute(written(f"ALTER SEQUENCE {sequence} OWNED BY NONE"))
-        _leave_publications(cur, schema, name)
     cur.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(passage)))
     for definitions, source, goal in (
         (now, schema, passage),
@@ -237,4 +205,3 @@ def revert(cur: _Cursor, schema: str, names: Sequence[str], passage: str) -> Non
     cur.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(passage)))
     for definition in now.values():
         _own_sequences(cur, definition)
-        run_all(cur, definition.publications)

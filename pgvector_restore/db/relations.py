@@ -9,6 +9,7 @@ import psycopg
 from attrs import evolve, frozen
 
 from pgvector_restore.db.attached import find_attached_code
+from pgvector_restore.db.elsewhere import find_elsewhere
 from pgvector_restore.db.inspect import describe_columns
 from pgvector_restore.errors import TargetChangedError, TargetMismatchError, quoted
 from pgvector_restore.target import (
@@ -159,6 +160,8 @@ class Relation(RelationName):
     reading_code: tuple[AttachedCode, ...] = ()
     #: Code of strangers that emptying it would run, where that is asked for.
     truncate_code: tuple[AttachedCode, ...] = ()
+    #: Where rows of it lie that the snapshot does not cover, one phrase each.
+    elsewhere: tuple[str, ...] = ()
 
 
 def find_relations(
@@ -270,4 +273,5 @@ def _describe(
         text_only=text_only,
         reading_code=tuple(reading),
         truncate_code=tuple(one for one in code if emptied and "TRUNCATE" in one.events),
+        elsewhere=find_elsewhere(cur, name.oid, reading=True),
     )

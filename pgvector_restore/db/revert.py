@@ -55,7 +55,7 @@ def revert_swap(
         pending = note(inner, evidence)
         return lambda lost: resolve(pending, reconnect, lost)
 
-    with claimed(conn, home, names):
+    with claimed(conn, home, names, reconnect):
         exclusively(
             conn,
             [(place, name) for name in names for place in (home, kept)],

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -17,16 +16,20 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from pgvector_restore.db.definition import IndexDefinition, TableDefinition
+from pgvector_restore.db.exclusive import TableLock, holding
 from pgvector_restore.db.session import close_search_path, configure_session
 from pgvector_restore.db.statements import run_all, tablespace, written
+from pgvector_restore.errors import TargetError, TargetMismatchError
 from pgvector_restore.failpoints import reach
 
 __all__ = [
     "complete_table",
+    "create_part_marks",
     "create_staging",
     "create_table_like",
+    "drop_part_marks",
     "drop_staging",
-    "hold",
+    "end_loading",
     "new_staging_name",
     "sweep",
 ]
@@ -56,6 +59,26 @@ def create_staging(cur: _Cursor, name: str) -> None:
     )
 
 
+def create_part_marks(cur: _Cursor, staging: str) -> None:
+    """Create the table in which parts of files are marked as loaded; it is called as its schema.
+
+    An executor may run a task again that has run, or runs still. Whoever commits the mark of a part
+    has loaded it, and nobody else has.
+    """
+    with tablespace(cur, ""):
+        cur.execute(
+            sql.SQL(
+                "CREATE UNLOGGED TABLE {} (relation oid, part integer, rows bigint NOT NULL, "
+                "PRIMARY KEY (relation, part)) USING heap"
+            ).format(sql.Identifier(staging, staging))
+        )
+
+
+def drop_part_marks(cur: _Cursor, staging: str) -> None:
+    """Drop that table, if there is one."""
+    cur.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(staging, staging)))
+
+
 def create_table_like(cur: _Cursor, definition: TableDefinition, staging: str) -> None:
     """Create the staging table, ready to take rows: columns, defaults, checks, no indexes."""
     name = sql.Identifier(staging, definition.name)
@@ -75,6 +98,27 @@ def create_table_like(cur: _Cursor, definition: TableDefinition, staging: str) -
         )
     run_all(cur, definition.before_load)
     _name_identities(cur, definition, staging)
+    _set_labels(cur, definition)
+
+
+def _set_labels(cur: _Cursor, definition: TableDefinition) -> None:
+    """Set security labels.
+
+    Raises:
+        TargetMismatchError: A provider is not loaded, or does not take its label from this role.
+    """
+    try:
+        with cur.connection.transaction():
+            run_all(cur, definition.labels)
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error as exc:
+        raise TargetMismatchError(
+            f"security labels of {definition.schema}.{definition.name} cannot be set again: "
+            f"{exc.diag.message_primary}",
+            hint="use strategy in_place",
+            sqlstate=exc.sqlstate,
+        ) from exc
 
 
 def _name_identities(cur: _Cursor, definition: TableDefinition, staging: str) -> None:
@@ -135,64 +179,108 @@ def _revoke_defaults(cur: _Cursor, definition: TableDefinition, staging: str) ->
     )
     for (grantee,) in cur.fetchall():
         cur.execute(sql.SQL("REVOKE ALL ON TABLE {} FROM {}").format(name, sql.SQL(grantee)))
-    owner = sql.SQL(definition.privileges[0].rpartition(" OWNER TO ")[2])
-    cur.execute(
-        sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(sql.Identifier(staging), owner)
-    )
+    # Who is to own something in a schema must be able to make it there.
+    owners = (owner for _, to, owner in map(_owner_of, definition.privileges) if to)
+    for owner in dict.fromkeys(owners):
+        cur.execute(
+            sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(
+                sql.Identifier(staging), sql.SQL(owner)
+            )
+        )
 
 
-@contextmanager
-def hold(conn: psycopg.Connection[Any], name: str) -> Iterator[None]:
-    """Hold a staging schema's name for as long as the block runs and the session lives."""
-    cur = psycopg.Cursor(conn, row_factory=tuple_row)
-    with conn.transaction():
-        close_search_path(cur)
-        cur.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
-    try:
-        yield
-    finally:
-        with suppress(psycopg.OperationalError), conn.transaction():
-            close_search_path(cur)
-            cur.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
+def _owner_of(statement: str) -> tuple[str, str, str]:
+    return statement.rpartition(" OWNER TO ") if statement.startswith("ALTER ") else ("", "", "")
 
 
 def drop_staging(
-    conn: psycopg.Connection[Any], name: str, timeout_s: float = _DROP_TIMEOUT_S
+    conn: psycopg.Connection[Any],
+    name: str,
+    timeout_s: float = _DROP_TIMEOUT_S,
+    *,
+    claimed: bool = True,
 ) -> bool:
-    """Drop a staging schema that is held, and end the sessions that still load into it.
+    """Drop a staging schema, and end the sessions that still load into it.
 
     Args:
         conn: Between transactions.
         name: The schema.
-        timeout_s: Seconds to wait for each lock.
+        timeout_s: Seconds to wait for its tables, and for those that their keys refer to: the
+            server locks these as well, and they are what others read.
+        claimed: The restore that made it is this one; else it is dropped only if that has died.
 
     Returns:
         Whether it is gone. What cannot be dropped now is swept by the next restore: that is
         logged, not raised.
     """
-    cur = psycopg.Cursor(conn, row_factory=tuple_row)
+
+    def begin(cur: _Cursor) -> None:
+        configure_session(cur, timeout_s)
+        if not claimed:
+            cur.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [name])
+            if cur.fetchone() != (True,):
+                raise _InUseError
+            reach("sweep", conn)
+        end_loading(cur, name)
+
+    def drop(cur: _Cursor) -> None:
+        cur.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
+
     try:
-        with conn.transaction():
-            configure_session(cur, timeout_s)
-            cur.execute(
-                """
-                SELECT pg_terminate_backend(pid)
-                FROM (SELECT DISTINCT l.pid FROM pg_catalog.pg_locks l
-                      JOIN pg_catalog.pg_class c ON c.oid = l.relation
-                      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                      WHERE n.nspname = %s AND l.pid <> pg_backend_pid()
-                        AND l.mode = 'RowExclusiveLock'  -- readers, like a dump, only delay it
-                        AND l.database = (SELECT oid FROM pg_catalog.pg_database
-                                          WHERE datname = current_database())) AS loading
-                """,
-                [name],
-            )
-            cur.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
+        with holding(conn, _tables_and_parents(conn, name), timeout_s, begin, ready=drop):
             reach("drop", conn)
-    except psycopg.Error as exc:
+    except _InUseError:
+        return False
+    except (psycopg.Error, TargetError) as exc:
         _log.warning("staging schema %s is left for the next restore: %s", name, exc.sqlstate)
         return False
     return True
+
+
+class _InUseError(Exception):
+    """A restore that is alive has the schema."""
+
+
+def _tables_and_parents(conn: psycopg.Connection[Any], name: str) -> list[TableLock]:
+    cur = psycopg.Cursor(conn, row_factory=tuple_row)
+    with conn.transaction():
+        close_search_path(cur)
+        cur.execute(
+            """
+            WITH own AS (
+                SELECT c.oid, n.nspname, c.relname
+                FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                WHERE n.nspname = %s AND c.relkind IN ('r', 'p'))
+            SELECT nspname::text, relname::text FROM own
+            UNION
+            SELECT n.nspname::text, c.relname::text
+            FROM own JOIN pg_catalog.pg_constraint k ON k.conrelid = own.oid AND k.contype = 'f'
+            JOIN pg_catalog.pg_class c ON c.oid = k.confrelid
+            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            ORDER BY 1, 2
+            """,
+            [name],
+        )
+        # What has gone meanwhile needs no lock; what may not be locked by its name is locked later.
+        return [TableLock(home, table, optional=True) for home, table in cur.fetchall()]
+
+
+def end_loading(cur: _Cursor, name: str) -> None:
+    """End the sessions that still load into a staging schema: nobody waits for their rows."""
+    cur.execute(
+        """
+        SELECT pg_terminate_backend(pid)
+        FROM (SELECT DISTINCT l.pid FROM pg_catalog.pg_locks l
+              JOIN pg_catalog.pg_class c ON c.oid = l.relation
+              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+              WHERE n.nspname = %s AND l.pid <> pg_backend_pid()
+                -- readers, like a dump, only delay it; VACUUM has indexes in this mode
+                AND l.mode = 'RowExclusiveLock' AND c.relkind IN ('r', 'p')
+                AND l.database = (SELECT oid FROM pg_catalog.pg_database
+                                  WHERE datname = current_database())) AS loading
+        """,
+        [name],
+    )
 
 
 def sweep(conn: psycopg.Connection[Any]) -> tuple[str, ...]:
@@ -212,18 +300,7 @@ def sweep(conn: psycopg.Connection[Any]) -> tuple[str, ...]:
         names = [row[0] for row in cur.fetchall()]
     swept = []
     for name in names:
-        with conn.transaction():
-            close_search_path(cur)
-            cur.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name])
-            row = cur.fetchone()
-        if row is None or not row[0]:
-            continue  # a restore that is alive has it
-        reach("sweep", conn)
-        gone = drop_staging(conn, name, _SWEEP_TIMEOUT_S)
-        with conn.transaction():
-            close_search_path(cur)
-            cur.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
-        if gone:
+        if drop_staging(conn, name, _SWEEP_TIMEOUT_S, claimed=False):
             swept.append(name)
             _log.info("swept %s, which a restore that died had left", name)
     return tuple(swept)

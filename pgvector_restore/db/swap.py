@@ -11,7 +11,7 @@ import psycopg
 from attrs import evolve, frozen
 from psycopg.rows import tuple_row
 
-from pgvector_restore.db.claims import check_unclaimed, claimed
+from pgvector_restore.db.claims import Claims, check_unclaimed, claimed
 from pgvector_restore.db.create import create_missing
 from pgvector_restore.db.definition import IndexDefinition, TableDefinition, read_definition
 from pgvector_restore.db.exclusive import exclusively, wait_for_older_snapshots
@@ -28,13 +28,16 @@ from pgvector_restore.db.publish import check_unchanged, publish
 from pgvector_restore.db.sequences import advance_sequences
 from pgvector_restore.db.staging import (
     complete_table,
+    create_part_marks,
     create_staging,
     create_table_like,
+    drop_part_marks,
     drop_staging,
-    hold,
+    end_loading,
     new_staging_name,
     sweep,
 )
+from pgvector_restore.db.standbys import wait_for_standbys
 from pgvector_restore.db.statements import written
 from pgvector_restore.db.work import LoadResult, TableLoad, Work
 from pgvector_restore.errors import RowCountError, TargetChangedError
@@ -63,11 +66,18 @@ class Staged:
 
 
 @contextmanager
-def swapping(conn: psycopg.Connection[Any], work: Work) -> Iterator[Swap]:
+def swapping(
+    conn: psycopg.Connection[Any], work: Work, *, in_parts: bool = False
+) -> Iterator[Swap]:
     """Staging tables, ready to be loaded; gone at the end, if they have not been published.
 
     The tables' names and the staging schema are held by this connection. What restores that died
     have left behind is swept away first.
+
+    Args:
+        conn: A connection outside of any transaction.
+        work: What to do.
+        in_parts: Parts of files will be loaded, over connections of their own.
 
     Raises:
         TargetBusyError: Another restore has the same table.
@@ -76,27 +86,35 @@ def swapping(conn: psycopg.Connection[Any], work: Work) -> Iterator[Swap]:
     cur = psycopg.Cursor(conn, row_factory=tuple_row)
     with conn.transaction():
         check_unclaimed(cur, work.facts.schema, work.names)
-    with claimed(conn, work.facts.schema, work.names):
+    with claimed(conn, work.facts.schema, work.names, work.reconnect) as claims:
         reach("claim", conn)
         sweep(conn)
         name = new_staging_name()
-        with hold(conn, name):
-            swap = Swap(conn, work, name)
-            try:
-                swap.begin()
-                reach("create", conn)
-                yield swap
-            except BaseException:
-                work.settled()
-                if not swap.published:
-                    drop_staging(conn, name)
-                raise
+        claims.take(name)
+        swap = Swap(conn, work, name, claims, in_parts=in_parts)
+        try:
+            swap.begin()
+            reach("create", conn)
+            yield swap
+        except BaseException:
+            work.settled()
+            if not swap.published:
+                drop_staging(conn, name)
+            raise
 
 
 class Swap:
     """The steps of one swap, each in a transaction of its own: begin, (load), complete, publish."""
 
-    def __init__(self, conn: psycopg.Connection[Any], work: Work, staging: str) -> None:
+    def __init__(
+        self,
+        conn: psycopg.Connection[Any],
+        work: Work,
+        staging: str,
+        claims: Claims,
+        *,
+        in_parts: bool,
+    ) -> None:
         #: Publishing was begun; whether it is done only the server knows until it answers.
         self.published = False
         #: Tables in the order of loading.
@@ -105,6 +123,8 @@ class Swap:
         self._cur = psycopg.Cursor(conn, row_factory=tuple_row)
         self._work = work
         self._staging = staging
+        self._claims = claims
+        self._in_parts = in_parts
 
     def begin(self) -> None:
         """Create the staging tables."""
@@ -113,6 +133,8 @@ class Swap:
             work.configure(cur)
             check_same(cur, work.facts, work.names)
             create_staging(cur, self._staging)
+            if self._in_parts:
+                create_part_marks(cur, self._staging)
             old = [load.target.name for load in work.loads if load.target.oid is not None]
             definitions = {
                 name: read_definition(cur, work.facts.schema, name, self._staging, old)
@@ -157,6 +179,8 @@ class Swap:
         with self._conn.transaction():
             self._work.configure(self._cur)
             reach("index.begin", self._conn)
+            if self._in_parts:  # tasks that an executor has taken for lost may still run
+                end_loading(self._cur, self._staging)
             for staged, loading in zip(self.staged, seconds, strict=True):
                 results.append(evolve(self._complete(staged), seconds=loading))
             reach("index.end", self._conn)
@@ -218,6 +242,10 @@ class Swap:
         work = self._work
         reach("publish", self._conn)
         warnings = wait_for_older_snapshots(self._conn, work.options.lock_timeout_s)
+        warnings += wait_for_standbys(
+            self._conn, self._staging, new_staging_name(), work.options.lock_timeout_s
+        )
+        self._claims.check()
         schema = work.facts.schema
         definitions = {
             s.load.target.name: s.definition for s in self.staged if s.definition is not None
@@ -227,6 +255,7 @@ class Swap:
             reach("exchange.locked", self._conn)
             check_unchanged(cur, definitions, self._staging)
             self._check_free(cur)
+            drop_part_marks(cur, self._staging)
             publish(
                 cur,
                 schema,
@@ -254,7 +283,14 @@ class Swap:
             exchange,
             committing,
             work.options.lock_timeout_s,
-            needed=[(self._staging, name) for name in work.names],
+            needed=[(self._staging, name) for name in (*work.names, self._staging)],
+            parents=[
+                (key.parent_schema, key.parent)
+                for staged in self.staged
+                if staged.definition is not None
+                for key in staged.load.target.foreign_keys
+                if key.parent_schema != schema or key.parent not in work.names
+            ],
         )
         reach("commit.after", self._conn)
         return list(dict.fromkeys(warnings))

@@ -69,6 +69,9 @@ class Watcher:
             command: What it is called: ``CREATE INDEX name``.
         """
         outcome: list[BaseException] = []
+        # Not what the connection was told at its login: a pooler may have told that.
+        cur.execute("SELECT pg_catalog.pg_backend_pid()")
+        (pid,) = cur.fetchone() or (0,)
 
         def run() -> None:
             try:
@@ -80,7 +83,7 @@ class Watcher:
         thread.start()
         try:
             thread.join(min(_PATIENCE_S, self._every_s))
-            self._watch(thread, cur.connection.info.backend_pid, command)
+            self._watch(thread, pid, command)
         except BaseException:
             _end(cur.connection, thread)
             raise

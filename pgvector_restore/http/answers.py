@@ -128,6 +128,13 @@ _ERRORS: dict[str, Answer] = {
     "ContentMismatchError": _answer(
         409, "CONTENT_MISMATCH", "the database does not hold the backup", "数据库内容与备份不一致"
     ),
+    "ExecutorError": _answer(
+        500,
+        "WORKER_LOST",
+        "a process that loads rows was lost; nothing has changed",
+        "数据加载进程异常终止，数据未更改",
+        can_retry=True,
+    ),
     "JobConflictError": _answer(
         409,
         "JOB_RUNNING",

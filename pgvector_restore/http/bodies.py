@@ -14,6 +14,7 @@ __all__ = [
     "IncompletePage",
     "JobBody",
     "JobPage",
+    "OneSetBody",
     "PlanBody",
     "SetBody",
     "SetFileBody",
@@ -47,6 +48,17 @@ class SetBody(BaseModel):
     size_bytes: int = Field(ge=0, description="Stored bytes of all files.")
     manifest: bool = Field(description="It has a manifest.")
     files: list[SetFileBody]
+
+
+class OneSetBody(SetBody):
+    """A complete backup set, and what manifest and log tell of it."""
+
+    model_config = ConfigDict(title="OneSet")
+
+    emptied: list[str] = Field(
+        description="Tables whose rows were, or may have been, removed from the database"
+        " afterwards: the set may be the only copy of them."
+    )
 
 
 class CatalogPage(BaseModel):

@@ -10,7 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pgvector_restore.http.bodies import CatalogPage, IncompletePage, SetBody
+from pgvector_restore.http.bodies import CatalogPage, IncompletePage, OneSetBody
 from pgvector_restore.http.context import service_of
 from pgvector_restore.http.documented import error_answers, good_answer
 from pgvector_restore.http.pages import (
@@ -113,7 +113,7 @@ def incomplete(request: Request, query: _Query) -> Response:
 @router.get(
     "/sets/{label:path}",
     summary="One set",
-    response_model=SetBody,
+    response_model=OneSetBody,
     responses={
         **error_answers("INVALID_OPTION", "BACKUP_NOT_FOUND", "BACKUP_INCOMPLETE", "STORE_ERROR"),
         200: good_answer("The set.", "set"),
@@ -132,4 +132,6 @@ def one_set(
     ],
 ) -> Response:
     """The set that a label names."""
-    return json_response(set_document(service_of(request).catalog().get(label)))
+    service = service_of(request)
+    found = service.catalog().get(label)
+    return json_response(set_document(found, service.store.emptied(found)))

@@ -181,7 +181,7 @@ EVENTS = (
 
 #: Those that answers refer to.
 EXAMPLES: dict[str, Any] = {
-    "set": SET,
+    "set": SET | {"emptied": []},
     "catalog": CATALOG,
     "incomplete": INCOMPLETE,
     "plan": PLAN,

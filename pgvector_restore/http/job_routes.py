@@ -175,10 +175,15 @@ def prunes(
     body: Annotated[PruneRequest, _sample(rules={"daily": 7, "monthly": 12}, dry_run=True)],
     idempotency_key: _Key = None,
 ) -> Response:
-    """Begin a removal; unless `dry_run` is false, it only says what would be removed."""
+    """Begin a removal; unless `dry_run` is false, it only says what would be removed.
+
+    A set that stays and is not valid is named under `invalid` of the result, whose `ok` is false.
+    """
     job = service_of(request).prune(
         rules=body.rules.model_dump(exclude_unset=True),
         dry_run=body.dry_run,
+        check=body.check,
+        remove_emptied=body.remove_emptied,
         idempotency_key=idempotency_key,
         request_id=request_id_of(request),
     )

@@ -14,6 +14,7 @@ from pgvector_restore.errors import (
     CancelledError,
     ConnectError,
     ContentMismatchError,
+    ExecutorError,
     IncompleteBackupError,
     OptionError,
     OutcomeUnknownError,
@@ -98,6 +99,7 @@ _ROWS: tuple[_Row, ...] = (
     _Row(TargetMismatchError, 500, _DATABASE, texts.MISMATCH, can_retry=False),
     _Row(TargetError, 500, _DATABASE, texts.REFUSED, can_retry=False),
     _Row(CancelledError, 500, _DATABASE, texts.CALLED_OFF, can_retry=True),
+    _Row(ExecutorError, 500, _DATABASE, texts.FAILED, can_retry=True),
     _Row(PgvectorRestoreError, 500, _DATABASE, texts.FAILED, can_retry=False),
 )
 

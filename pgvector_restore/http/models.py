@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pgvector_restore.backup_options import Compress
 from pgvector_restore.model import FileFormat
 from pgvector_restore.options import Mode, Strategy, VerifyLevel, Wire
+from pgvector_restore.prune_report import Check
 
 __all__ = [
     "BackupRequest",
@@ -190,3 +191,12 @@ class PruneRequest(_Request):
 
     rules: KeepRulesBody
     dry_run: bool = Field(default=True, description="Only say what would be removed.")
+    check: Check = Field(
+        default="quick",
+        description="What is read of the sets that stay before anything goes: the newest of each"
+        " location, all of them, or none.",
+    )
+    remove_emptied: bool = Field(
+        default=False,
+        description="Sets whose rows were removed from the database afterwards go like any other.",
+    )

@@ -29,13 +29,13 @@ __all__ = [
 ]
 
 #: Options of a restore. Not among them: what names a path of the server (``reject_dir``), what
-#: lifts a protection (``allow_attached_code``, the limits of unpacking), and ``ledger``, which is
-#: always on.
+#: lifts a protection (``allow_attached_code``, ``allow_non_atomic``, the limits of unpacking), and
+#: ``ledger``, which is always on.
 RESTORE_OPTIONS = (
     *("mode", "strategy", "tables", "schema", "create_tables", "check_log", "check_manifest"),
     *("lock_timeout_s", "statement_timeout_s", "wire", "jobs", "keep_previous", "verify"),
 )
-#: Options of a backup. Not among them: ``allow_attached_code``, as above.
+#: Options of a backup. Not among them: what lifts a protection, as above.
 BACKUP_OPTIONS = (
     *("task_id", "format", "compress", "tables", "schema", "jobs", "digest", "truncate_after"),
     *("lock_timeout_s", "statement_timeout_s"),

@@ -159,10 +159,16 @@ def _key_of(one: BackupSet | IncompleteSet) -> _Key:
     return _key(one.timestamp, where.kind, where.name, where.key)
 
 
-def set_document(one: BackupSet) -> dict[str, Any]:
-    """What is told of a set, JSON-ready."""
+def set_document(one: BackupSet, emptied: Sequence[str] | None = None) -> dict[str, Any]:
+    """What is told of a set, JSON-ready.
+
+    Args:
+        one: The set.
+        emptied: Tables whose rows were removed from the database after it; ``None``: not looked at.
+    """
     where = one.location
-    return {
+    about = {} if emptied is None else {"emptied": [_text(name) for name in emptied]}
+    return about | {
         "label": _text(one.label),
         "location": _text(where.relative_path),
         "kind": where.kind,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pgvector_restore.errors import BackupNotFoundError, IncompleteBackupError
+from pgvector_restore.errors import BackupNotFoundError
 from pgvector_restore.http.connections import Connections, Reached
 from pgvector_restore.http.readiness import check_ready
 from pgvector_restore.http.settings import ServiceSettings
@@ -70,11 +70,11 @@ class Resources:
             OptionError: A text that can be no label.
             StoreError: No such set, or the store cannot be listed.
         """
-        if label.rpartition("/")[2] == "latest":
+        if label == "latest":
             return self.catalog.get(fresh=True).get(label)
         try:
-            return self.catalog.get().get(label)
-        except (BackupNotFoundError, IncompleteBackupError):
+            return self.store.find(label)[0]
+        except BackupNotFoundError:  # the store may not be there yet
             return self.catalog.get(fresh=True).get(label)
 
     def again(self, found: BackupSet) -> BackupSet:

@@ -10,13 +10,12 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pgvector_restore.errors import OptionError
+from pgvector_restore.http.doorway import doorway_for, raise_file_limit
 from pgvector_restore.http.settings import ServiceSettings
 from pgvector_restore.http.tokens import Tokens, has_token
 
@@ -26,10 +25,6 @@ _log = logging.getLogger(__name__)
 
 #: Seconds that answers may take to be sent once no job runs any more.
 _LAST_ANSWERS_S = 5
-#: Seconds the head of a request may take; up to twice as long before it is noticed.
-_HEAD_S = 15.0
-#: Connections at the same time; one more is answered 503. Each may hold a body of the limit.
-_CONNECTIONS = 1000
 
 
 def check_exposure(settings: ServiceSettings) -> None:
@@ -86,25 +81,6 @@ def listen(settings: ServiceSettings) -> socket.socket:
     return socket.socket(made.family, made.type, socket.IPPROTO_TCP, fileno=made.detach())
 
 
-class _Protocol(H11Protocol):
-    """Lets go of clients that connect and do not ask: each has one of the connections."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as there
-        super().connection_made(transport)
-        self._look(None)
-
-    def _look(self, before: object) -> None:
-        """Close it if no request has come since the last look, and none is being answered."""
-        asked: Any = self.cycle  # None before the first request
-        if self.transport.is_closing():
-            return
-        if before == ("idle", asked):
-            self.transport.close()
-            return
-        idle = asked is None or asked.response_complete
-        self.loop.call_later(_HEAD_S, self._look, ("idle", asked) if idle else None)
-
-
 class _Server(uvicorn.Server):
     """Ends jobs before it waits for connections: answers may wait for jobs.
 
@@ -154,6 +130,7 @@ def serve(app: FastAPI, settings: ServiceSettings, sock: socket.socket) -> None:
         settings: The same as the application's.
         sock: Of :func:`listen`; closed at the end.
     """
+    raise_file_limit(settings)
     server = _Server(configuration(app, settings), app.state.service.close)
     with sock:
         server.run(sockets=[sock])
@@ -166,11 +143,10 @@ def configuration(app: FastAPI, settings: ServiceSettings) -> uvicorn.Config:
     """How uvicorn is to serve it."""
     return uvicorn.Config(
         app,
-        http=_Protocol,
+        http=doorway_for(settings),
         log_config=None,
         access_log=False,  # the gate logs requests, with their ids
         server_header=False,
         ws="none",
-        limit_concurrency=_CONNECTIONS,
         timeout_graceful_shutdown=int(settings.shutdown_grace_s) + _LAST_ANSWERS_S,
     )

@@ -27,6 +27,7 @@ from pgvector_restore.http.recovery import look_before
 from pgvector_restore.http.resources import Resources
 from pgvector_restore.http.settings import ServiceSettings
 from pgvector_restore.model import Catalog
+from pgvector_restore.prune_report import Check
 from pgvector_restore.pruning import check_label, prune
 
 __all__ = ["ConnectionNotAllowedError", "Service"]
@@ -224,6 +225,8 @@ class Service:
         *,
         rules: Mapping[str, Any],
         dry_run: bool,
+        check: Check = "quick",
+        remove_emptied: bool = False,
         idempotency_key: str | None = None,
         request_id: str | None = None,
     ) -> Job:
@@ -232,6 +235,8 @@ class Service:
         Args:
             rules: Those of ``PRUNE_RULES``.
             dry_run: Remove nothing, and tell what would go.
+            check: Which sets that stay are proved first; see :func:`pgvector_restore.prune`.
+            remove_emptied: Sets whose rows were removed from the database go like any other.
             idempotency_key: As for :meth:`restore`.
             request_id: As for :meth:`restore`.
 
@@ -242,7 +247,8 @@ class Service:
             IdempotencyError: The key was used for another request.
             ShuttingDownError: No more jobs are taken.
         """
-        asked = self._asked("prune", (rules, dry_run), idempotency_key, request_id)
+        parts = (rules, dry_run, check, remove_emptied)
+        asked = self._asked("prune", parts, idempotency_key, request_id)
         if isinstance(asked, Job):
             return asked
         chosen = keep_rules(rules)
@@ -252,7 +258,15 @@ class Service:
             check_removable(self.store)
 
         def work(job: JobHandle) -> dict[str, Any]:
-            return prune(self.store, chosen, dry_run=dry_run, cancel=job.cancel).to_dict()
+            report = prune(
+                self.store,
+                chosen,
+                dry_run=dry_run,
+                check=check,
+                remove_emptied=remove_emptied,
+                cancel=job.cancel,
+            )
+            return report.to_dict()
 
         return self._begin(asked, work)
 

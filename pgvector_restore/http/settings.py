@@ -103,6 +103,12 @@ class ServiceSettings(BaseSettings):
     body_limit_bytes: int = Field(default=65536, ge=1024, le=1 << 30)
     #: How long the body of a request may take to come, in seconds.
     body_timeout_s: float = Field(default=30.0, gt=0, le=3600, allow_inf_nan=False)
+    #: Connections at the same time; for one more, the one goes that has kept the service waiting
+    #: longest. Each may hold a body of the limit.
+    max_connections: int = Field(default=1000, ge=1, le=100_000)
+    #: Of these, connections of one address; loopback's, where a proxy may speak for everybody, may
+    #: have all of them.
+    connections_per_address: int = Field(default=100, ge=1, le=100_000)
     #: Folder of the jobs' records; ``None``: they are kept in memory and end with the process.
     state_dir: Path | None = None
     #: How many ended jobs are remembered.

@@ -7,7 +7,7 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, BinaryIO, cast
@@ -33,6 +33,7 @@ from pgvector_restore.storage._guard import (
     check_range,
     check_writable_key,
     is_key,
+    is_refusal,
     translated,
     walk,
 )
@@ -117,12 +118,29 @@ class FsspecStore(WritableStore):
 
     def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
         """List afresh, as the storage does or by folders; see :meth:`BackupStore.list`."""
+        return self._listed(prefix, max_depth, None)
+
+    def candidates(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
+        """The same, of folders only those that can hold backups.
+
+        Where a storage lists whole trees that is asked for first: it is quicker. Rights may end at
+        a folder that is none of ours, or not allow it at all; then folders are walked.
+        """
+        return self._listed(prefix, max_depth, self.layout.may_use)
+
+    def _listed(
+        self, prefix: str, max_depth: int | None, wanted: Callable[[str], bool] | None
+    ) -> Iterator[ObjectInfo]:
         with translated(self.url), self._listing:
             self._fs.invalidate_cache()
-        if _lists_trees(self._fs):
-            objects = self._find(prefix, max_depth)
+        enters = wanted or (lambda _: True)
+        walked = walk(self._scan, object_info, prefix, max_depth, enters)
+        if not _lists_trees(self._fs) or max_depth == prefix.count("/") + 1:
+            objects = walked  # of one folder, what lies below would be listed for nothing
         else:
-            objects = walk(self._scan, object_info, prefix, max_depth)
+            objects = self._find(prefix, max_depth)
+            if wanted is not None:
+                objects = _or_else(objects, walked)
         empty = True
         for info in objects:
             empty = False
@@ -286,6 +304,22 @@ def _check_protocols(place: Place) -> None:
                 f"unknown protocol {quoted(protocol)} in {quoted(place.display)}",
                 hint="fsspec.available_protocols() names those that are known",
             ) from exc
+
+
+def _or_else(
+    objects: Iterator[ObjectInfo], otherwise: Iterator[ObjectInfo]
+) -> Iterator[ObjectInfo]:
+    """The objects of a listing, or of another one where it is refused."""
+    try:
+        first = next(objects, None)
+    except StoreError as exc:
+        if not is_refusal(exc.__cause__):
+            raise
+        yield from otherwise
+        return
+    if first is not None:
+        yield first
+    yield from objects
 
 
 def _lists_trees(fs: Any) -> bool:  # noqa: ANN401 - fsspec has no types

@@ -230,6 +230,7 @@ def walk(
     describe: Callable[[str, T], ObjectInfo | None],
     prefix: str,
     max_depth: int | None,
+    enters: Callable[[str], bool] = lambda _: True,
 ) -> Iterator[ObjectInfo]:
     """List folder by folder, in key order, only folders that can hold wanted keys.
 
@@ -241,6 +242,7 @@ def walk(
         describe: The object of a key, or ``None`` for what is no file.
         prefix: What keys start with.
         max_depth: Parts of the longest key wanted.
+        enters: Whether a folder (``a/b/``) is looked into.
     """
     start = prefix[: prefix.rfind("/") + 1]
     if start and not is_key(start[:-1]):
@@ -251,6 +253,8 @@ def walk(
             if not key.startswith(prefix):
                 continue
             if key.endswith("/"):
+                if not enters(key):
+                    continue
                 folders.append(_entries(scan, key, max_depth))
                 break
             info = describe(key, raw)

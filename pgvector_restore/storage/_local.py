@@ -10,7 +10,7 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import BinaryIO, cast
 
@@ -85,13 +85,23 @@ class LocalStore(WritableStore):
 
     def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
         """Walk the folder; see :meth:`BackupStore.list`."""
+        return self._walk(prefix, max_depth, lambda _: True)
+
+    def candidates(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
+        """Walk the folders that can hold backups; see :meth:`BackupStore.candidates`."""
+        return self._walk(prefix, max_depth, self.layout.may_use)
+
+    def _walk(
+        self, prefix: str, max_depth: int | None, wanted: Callable[[str], bool]
+    ) -> Iterator[ObjectInfo]:
         root = self._real_root()
         start = prefix[: prefix.rfind("/") + 1]
         return walk(
             lambda folder: self._scan(root, folder, start),
-            lambda key, entry: self._describe(root, key, entry),
+            lambda key, entry: self._describe(root, key, entry, wanted),
             prefix,
             max_depth,
+            wanted,
         )
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> BinaryIO:
@@ -128,7 +138,7 @@ class LocalStore(WritableStore):
                 except FileExistsError as exc:
                     raise BackupExistsError(
                         f"{quoted(what)} is being written, or was left unfinished",
-                        hint="remove what ends in .tmp if nothing is running",
+                        hint="wait for its writer; if that has died, prune sweeps it a day later",
                     ) from exc
             with WritingStream(io.FileIO(descriptor, "w"), what) as stream:
                 yield cast("BinaryIO", stream)
@@ -232,7 +242,9 @@ class LocalStore(WritableStore):
                 hint="all folders of the store must be readable, or backups would be missed",
             ) from exc
 
-    def _describe(self, root: str, key: str, entry: os.DirEntry[str]) -> ObjectInfo | None:
+    def _describe(
+        self, root: str, key: str, entry: os.DirEntry[str], wanted: Callable[[str], bool]
+    ) -> ObjectInfo | None:
         link = None
         try:
             if entry.is_symlink() or _is_junction(entry):
@@ -246,6 +258,8 @@ class LocalStore(WritableStore):
         except FileNotFoundError:
             return None  # deleted since the folder was read
         except OSError as exc:
+            if not wanted(key):  # asked only now: most can be read
+                return None
             name = quoted(f"{self._url}/{key}")
             raise StoreError(f"cannot read {name}: {exc.strerror}") from exc
         if not stat.S_ISREG(found.st_mode):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -50,11 +50,18 @@ class RetryingStore(WrappingStore):
 
     def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
         """See :meth:`BackupStore.list`."""
+        return self._listed(lambda: self._inner.list(prefix, max_depth=max_depth))
+
+    def candidates(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
+        """See :meth:`BackupStore.candidates`."""
+        return self._listed(lambda: self._inner.candidates(prefix, max_depth=max_depth))
+
+    def _listed(self, listing: Callable[[], Iterator[ObjectInfo]]) -> Iterator[ObjectInfo]:
         last = ""
         budget = _Budget(self.url)
         while True:
             try:
-                for info in self._inner.list(prefix, max_depth=max_depth):
+                for info in listing():
                     if info.key > last:
                         last = info.key
                         budget.renew()

@@ -6,7 +6,7 @@ import http.client
 import io
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, Literal, cast
 
@@ -92,6 +92,15 @@ class WebStore(ReadOnlyStore):
 
     def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
         """Folder by folder, from index pages; see :meth:`BackupStore.list`."""
+        return self._walk(prefix, max_depth, lambda _: True)
+
+    def candidates(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
+        """Only what can be part of a backup is asked for; see :meth:`BackupStore.candidates`."""
+        return self._walk(prefix, max_depth, self.layout.may_use)
+
+    def _walk(
+        self, prefix: str, max_depth: int | None, wanted: Callable[[str], bool]
+    ) -> Iterator[ObjectInfo]:
         try:
             self._index("")
         except BackupNotFoundError as exc:
@@ -100,7 +109,11 @@ class WebStore(ReadOnlyStore):
                 hint=f"give the folder that holds {self.layout.global_folders[0]}",
             ) from exc
         return walk(
-            lambda folder: self._scan(folder, prefix), lambda _, info: info, prefix, max_depth
+            lambda folder: self._scan(folder, prefix, wanted),
+            lambda _, info: info,
+            prefix,
+            max_depth,
+            wanted,
         )
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> BinaryIO:
@@ -163,7 +176,9 @@ class WebStore(ReadOnlyStore):
         _log.info("%s does not take several requests for a file at once", self.url)
         self._spreads = False
 
-    def _scan(self, folder: str, prefix: str) -> Iterator[tuple[str, ObjectInfo | None]]:
+    def _scan(
+        self, folder: str, prefix: str, wanted: Callable[[str], bool]
+    ) -> Iterator[tuple[str, ObjectInfo | None]]:
         try:
             names = self._index(folder)
         except BackupNotFoundError:
@@ -171,7 +186,9 @@ class WebStore(ReadOnlyStore):
         files = [
             name
             for name in sorted(names)
-            if not name.endswith("/") and f"{folder}{name}".startswith(prefix)
+            if not name.endswith("/")
+            and f"{folder}{name}".startswith(prefix)
+            and wanted(f"{folder}{name}")
         ]
         folders = {name for name in names if name.endswith("/")}
         with ThreadPoolExecutor(_QUESTIONS, thread_name_prefix="pgvector_restore list") as pool:

@@ -42,6 +42,10 @@ class WrappingStore(BackupStore):
         """See :meth:`BackupStore.list`."""
         return self._inner.list(prefix, max_depth=max_depth)
 
+    def candidates(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
+        """See :meth:`BackupStore.candidates`."""
+        return self._inner.candidates(prefix, max_depth=max_depth)
+
     def open(self, key: str, start: int = 0, end: int | None = None) -> BinaryIO:
         """See :meth:`BackupStore.open`."""
         return self._inner.open(key, start, end)

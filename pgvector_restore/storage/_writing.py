@@ -83,7 +83,7 @@ def renamed(
         if not replace and _is_there(fs, partial):
             raise BackupExistsError(
                 f"{quoted(what)} is being written, or was left unfinished",
-                hint="remove what ends in .tmp if nothing is running",
+                hint="wait for its writer; if that has died, prune sweeps it a day later",
             )
         fs.makedirs(path.rpartition("/")[0] or "/", exist_ok=True)
         file = fs.open(partial, mode="wb")

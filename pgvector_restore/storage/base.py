@@ -12,8 +12,10 @@ from pgvector_restore.errors import (
     BackupNotFoundError,
     BadCompressionError,
     BadManifestError,
+    IncompleteBackupError,
     OptionError,
     StoreChangedError,
+    StoreError,
 )
 from pgvector_restore.manifest import Manifest
 from pgvector_restore.manifest_parsing import parse_manifest
@@ -26,13 +28,14 @@ from pgvector_restore.model import (
     ObjectInfo,
     UnpackLimits,
 )
+from pgvector_restore.names import check_place
 from pgvector_restore.storage._folder import name_of
 from pgvector_restore.storage._guard import translated
 from pgvector_restore.storage.described import check_described
 from pgvector_restore.storage.discover import build_catalog, check_task_id
 from pgvector_restore.storage.holding import hold_here
 from pgvector_restore.storage.layout import DEFAULT_LAYOUT, Layout
-from pgvector_restore.storage.log import BackupLog, parse_log
+from pgvector_restore.storage.log import BackupLog, emptied_tables, parse_log
 from pgvector_restore.storage.unpack import check_plain, unpack
 
 __all__ = ["BLOCK_BYTES", "BackupStore"]
@@ -101,6 +104,15 @@ class BackupStore(ABC):
         key that is not there.
         """
 
+    def candidates(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
+        """What :meth:`list` gives, where it can be part of a backup; other objects may be left out.
+
+        Catalogs are made from it. A store that looks at one folder after the other should override
+        it, and enter only folders that :meth:`Layout.may_use` lets through: one that nobody may
+        read is an error only where backups could be missed.
+        """
+        return self.list(prefix, max_depth=max_depth)
+
     @contextmanager
     def reading(self, key: str = "") -> Iterator[None]:
         """What a storage raises in the block, in the terms of this contract.
@@ -129,7 +141,7 @@ class BackupStore(ABC):
         if task_id is not None:
             check_task_id(task_id)
         prefix = f"{task_id}/" if task_id is not None else ""
-        objects = self.list(prefix, max_depth=self.layout.max_depth)
+        objects = self.candidates(prefix, max_depth=self.layout.max_depth)
         return build_catalog(
             objects,
             self.layout,
@@ -141,8 +153,44 @@ class BackupStore(ABC):
     def catalog_of(self, location: Location) -> Catalog:
         """What one location holds, from a listing of its folder alone."""
         folder = f"{location.key}/" if location.key else ""
-        objects = self.list(folder, max_depth=folder.count("/") + 1)
+        objects = self.candidates(folder, max_depth=folder.count("/") + 1)
         return build_catalog(objects, self.layout, manifest_of=self._manifest_of)
+
+    def find(self, label: str) -> tuple[BackupSet, Catalog]:
+        """The set of a label, and what was listed to find it.
+
+        That is the location the label names, and no other folder: of ``latest`` alone all of the
+        store. So it is for what is not found, where the error says what is there instead.
+
+        Raises:
+            OptionError: A text that can be no label, or the label of two sets.
+            BackupNotFoundError: No such set.
+            IncompleteBackupError: The set is there in part.
+        """
+        check_place(label, "label")
+        name, _, stamp = label.removeprefix("./").rpartition("/")
+        whole = stamp == "latest" and not name
+        locations = () if whole else self.layout.locations_named(name)
+        missing: StoreError | None = None
+        if locations:
+            folders = [f"{one.key}/" if one.key else "" for one in locations]
+            objects = (
+                info
+                for folder in folders
+                for info in self.candidates(folder, max_depth=folder.count("/") + 1)
+            )
+            catalog = build_catalog(objects, self.layout, manifest_of=self._manifest_of)
+            try:
+                return catalog.get(label), catalog
+            except (BackupNotFoundError, IncompleteBackupError) as exc:
+                missing = exc
+        try:
+            catalog = self.catalog()
+        except StoreError:
+            if missing is None:
+                raise
+            raise missing from None
+        return catalog.get(label), catalog
 
     def blocks(  # noqa: PLR0913 - what is read, and who is told
         self,
@@ -252,6 +300,20 @@ class BackupStore(ABC):
             return None
         with self.open(location.log.key, 0, _MAX_LOG_BYTES) as stream:
             return parse_log(stream.read(_MAX_LOG_BYTES))
+
+    def emptied(self, backup: BackupSet) -> tuple[str, ...]:
+        """Tables of a set whose rows were, or may have been, removed from the database after it.
+
+        Manifest and backup log tell. The set may be the only copy of those rows.
+
+        Raises:
+            StoreError: One of them cannot be read.
+        """
+        try:
+            manifest = self.read_manifest(backup)
+        except BadManifestError:
+            manifest = None
+        return emptied_tables(backup, manifest, self.read_log(backup.location))
 
     def hold(self, backup: BackupSet, *, alone: bool = False) -> AbstractContextManager[None]:
         """Keep a set from being removed until the block ends.

@@ -203,6 +203,41 @@ class Layout:
             return Location("task", name, key, task_id=name)
         return None
 
+    def may_use(self, key: str) -> bool:
+        """Whether an object of this key, or what lies in this folder, can be part of a backup.
+
+        Whatever cannot is left alone by whoever looks for backups: what others keep in the same
+        place, readable or not, is none of theirs.
+
+        Args:
+            key: Of an object; of a folder with a slash at its end.
+        """
+        folder, slash, name = key.rpartition("/")
+        if slash and not name:
+            if not folder:
+                return False
+            is_task = "/" not in folder and self.is_task_folder(folder)
+            return is_task or self.parse_folder(folder) is not None
+        if self.may_use(f"{key}/"):  # a folder that is not known to be one: a link
+            return True
+        if self.parse_folder(folder) is None:
+            return False
+        return (
+            name in (self.log_name, self.half_log_name)
+            or self.parse_manifest_name(name) is not None
+            or self.parse_file_name(name, any_table=True) is not None
+        )
+
+    def locations_named(self, name: str) -> tuple[Location, ...]:
+        """The locations a label may mean by a name: the folder, or the inner ones of a task.
+
+        Args:
+            name: All of the label before its last slash; ``""``: the root.
+        """
+        keys = [name, *(f"{name}/{inner}" for inner in self.inner_folders if name)]
+        found = map(self.parse_folder, keys)
+        return tuple(one for one in found if one is not None and name in one.names)
+
     def is_task_folder(self, name: str) -> bool:
         """Whether a folder under the root belongs to a task."""
         return is_task_id(name) and any(fnmatchcase(name, rule) for rule in self.task_folders)

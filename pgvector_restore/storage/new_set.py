@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta
 from threading import Lock
@@ -21,6 +21,7 @@ from pgvector_restore.errors import (
 from pgvector_restore.manifest import Manifest
 from pgvector_restore.model import TIMESTAMP_FORMAT, BackupSet, Location, parse_timestamp
 from pgvector_restore.storage.hashing import SideHash
+from pgvector_restore.storage.log import EmptiedFile, LogLine, write_log
 from pgvector_restore.storage.writing import WritableStore
 
 __all__ = ["NewSet", "StoredFile"]
@@ -196,15 +197,38 @@ class NewSet:
             warnings.append(f"the marker of the finished backup is left behind: {exc}")
         return warnings
 
-    def write_log(self, log: bytes) -> list[str]:
-        """Rewrite the location's log; gives a warning if that fails: the set is there."""
+    def write_log(self, lines: Iterable[LogLine], seconds: float) -> list[str]:
+        """Rewrite the location's log; gives a warning if that fails: the set is there.
+
+        What the log before has told of rows that were removed stays in it: of a set without a
+        manifest nothing else tells.
+
+        Args:
+            lines: The tables.
+            seconds: How long the backup took.
+        """
         key = self._folder + self._store.layout.log_name
         try:
+            log = write_log(
+                lines, self.made_at, self.location.name, seconds, self._emptied_before()
+            )
             with self._store.create(key, replace=True) as stream:
                 stream.write(log)
         except StoreError as exc:
             return [f"the backup log could not be written: {exc}"]
         return []
+
+    def _emptied_before(self) -> list[EmptiedFile]:
+        """What the log tells so far of files of other sets that are still there."""
+        catalog = self._store.catalog_of(self.location)
+        log = self._store.read_log(catalog.locations[0]) if catalog.locations else None
+        found = [
+            log.emptied_of(file.name)
+            for one in catalog.sets
+            for file in one.files
+            if log is not None and one.timestamp != self.timestamp
+        ]
+        return [one for one in found if one is not None]
 
     def abandon(self) -> None:
         """Remove everything that was written, the marker last; what cannot be is logged."""

@@ -38,7 +38,7 @@ from pgvector_restore import MissingExtraError
 from pgvector_restore.cli import run
 from pgvector_restore.cli.app import app as command
 from pgvector_restore.db.embedded import EmbeddedServer
-from pgvector_restore.http import ServiceSettings, create_app, logs, server
+from pgvector_restore.http import ServiceSettings, create_app, doorway, logs, server
 from tests.conftest import G2_TABLES, connect, database
 from tests.http.running import TOKEN, running, serving, wait_for
 from tests.sets import STAMP, write_set
@@ -203,7 +203,7 @@ def waits(dsn: str) -> bool:
 def test_clients_that_do_not_ask_are_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_HEAD_S", 0.1)
+    monkeypatch.setattr(doorway, "_HEAD_S", 0.1)
     settings = ServiceSettings.load(store=str(tmp_path), token=TOKEN, port=0)
     app = create_app(settings)
     whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -58,9 +59,19 @@ def described(stamp: str, files: Sequence[str], contents: Sequence[bytes]) -> Ma
     )  # fmt: skip
 
 
+def content_of(name: str) -> bytes:
+    """What is in a file of that name: one row, with the name in it."""
+    key = "11111111-1111-4111-8111-111111111111"
+    if name.startswith("langchain_pg_collection"):
+        text = f"uuid,name,cmetadata\r\n{key},{name * 100},\r\n"
+    else:
+        text = f"id,collection_id,embedding,document,cmetadata\r\n1,{key},[1],{name * 100},\r\n"
+    return gzip.compress(text.encode(), mtime=0) if name.endswith(".gz") else text.encode()
+
+
 @pytest.fixture
 def write(root: Path) -> Write:
-    """Files of a set, each holding its own name many times; gives their keys."""
+    """Files of a set, which can be read to their end; gives their keys."""
 
     def make(
         stamp: str,
@@ -73,7 +84,7 @@ def write(root: Path) -> Write:
     ) -> list[str]:
         tables = ("langchain_pg_collection", "langchain_pg_embedding")
         names = [f"{table}_{stamp}{end}" for table in tables for end in ends]
-        contents = [name.encode() * 1000 for name in names]
+        contents = [content_of(name) for name in names]
         place = root / folder
         place.mkdir(parents=True, exist_ok=True)
         for name, data in zip(names, contents, strict=True):

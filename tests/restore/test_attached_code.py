@@ -106,7 +106,7 @@ def test_a_superuser_does_not_run_somebody_elses_code(low: Low, tmp_path: Path, 
         f', would run as "postgres", and "{low.name}" may have written it' in caught.value.message
     )
     assert caught.value.hint == (
-        f'restore as "{low.name}", or look at the code and use allow_attached_code'
+        f'restore as "{low.name}"; allow_attached_code would let the code do all that you may'
     )
     assert snapshot(low.dsn) == before
     assert not is_super(low)

@@ -92,4 +92,4 @@ def test_without_the_time_for_that_it_is_named(g2_dsn: str, tmp_path: Path) -> N
         with pytest.raises(TargetBusyError, match=r"could not be locked within 0\.5 s") as caught:
             restorer.restore("latest", mode="replace", strategy="swap", lock_timeout_s=0.5)
         assert snapshot(g2_dsn) == content
-    assert caught.value.hint == "autovacuum works on them; wait, end it, or raise lock_timeout_s"
+    assert caught.value.hint == "autovacuum works on them; wait, or raise lock_timeout_s"

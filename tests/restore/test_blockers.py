@@ -113,6 +113,87 @@ BLOCKERS = {
         "ALTER EXTENSION vector ADD TABLE langchain_pg_embedding",
         "it belongs to extension vector",
     ),
+    "publication of the table": (
+        "CREATE PUBLICATION p FOR TABLE langchain_pg_embedding (id) WHERE (id <> 'x')",
+        "publication p publishes it",
+    ),
+    "publication of all tables": (
+        'CREATE PUBLICATION "P p" FOR ALL TABLES',
+        'publication "P p" publishes all tables',
+    ),
+    "publication of the schema": (
+        "CREATE PUBLICATION p FOR TABLES IN SCHEMA public",
+        "publication p publishes schema public",
+    ),
+    "known to an extension by OID": (
+        (
+            "CREATE TABLE notes (n int, what regclass); ALTER EXTENSION vector ADD TABLE notes; "
+            "INSERT INTO notes VALUES (1, 'langchain_pg_embedding')"
+        ),
+        "extension vector refers to it in public.notes",
+    ),
+    "in a list of an extension": (
+        (
+            "CREATE TABLE notes (what oid[]); ALTER EXTENSION vector ADD TABLE notes; "
+            "INSERT INTO notes SELECT ARRAY['langchain_pg_embedding'::regclass::oid]"
+        ),
+        "extension vector refers to it in public.notes",
+    ),
+    "known to an extension by name": (
+        (
+            "CREATE TABLE notes (home name, title text); ALTER EXTENSION vector ADD TABLE notes; "
+            "INSERT INTO notes VALUES ('public', 'langchain_pg_embedding')"
+        ),
+        "extension vector refers to it in public.notes",
+    ),
+    "known to an extension by qualified name": (
+        (
+            'CREATE TABLE "No tes" ("a b" varchar); ALTER EXTENSION vector ADD TABLE "No tes"; '
+            """INSERT INTO "No tes" VALUES ('public.langchain_pg_embedding')"""
+        ),
+        "extension vector refers to it in public.No tes",
+    ),
+    "privileges of its row type": (
+        (
+            "GRANT USAGE ON TYPE langchain_pg_embedding TO PUBLIC; "
+            "REVOKE USAGE ON TYPE langchain_pg_embedding FROM PUBLIC"
+        ),
+        "its row type has privileges of its own",
+    ),
+    "index that needs an extension": (
+        (
+            "CREATE INDEX i ON langchain_pg_embedding (document); "
+            "ALTER INDEX i DEPENDS ON EXTENSION vector"
+        ),
+        "index public.i of it depends on extension vector",
+    ),
+    "trigger that needs an extension": (
+        (
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; "
+            "CREATE TRIGGER t BEFORE UPDATE ON langchain_pg_embedding FOR EACH ROW "
+            "EXECUTE FUNCTION f(); "
+            "ALTER TRIGGER t ON langchain_pg_embedding DEPENDS ON EXTENSION vector"
+        ),
+        "trigger t of it depends on extension vector",
+    ),
+    "unlogged sequence": (
+        (
+            "ALTER TABLE langchain_pg_embedding ADD n int GENERATED ALWAYS AS IDENTITY; "
+            "ALTER SEQUENCE langchain_pg_embedding_n_seq SET UNLOGGED"
+        ),
+        "sequence public.langchain_pg_embedding_n_seq of it is not logged like the table",
+    ),
+    "view of a sequence": (
+        (
+            "ALTER TABLE langchain_pg_embedding ADD n int GENERATED ALWAYS AS IDENTITY; "
+            "CREATE VIEW v AS SELECT last_value FROM langchain_pg_embedding_n_seq"
+        ),
+        "rule _RETURN on view public.v depends on sequence public.langchain_pg_embedding_n_seq",
+    ),
+    "triggers of foreign keys": (
+        "ALTER TABLE langchain_pg_embedding DISABLE TRIGGER ALL",
+        "triggers of its foreign keys do not fire as they were made to",
+    ),
     "default elsewhere": (
         (
             "ALTER TABLE langchain_pg_embedding ADD COLUMN n serial; CREATE TABLE t "
@@ -123,6 +204,7 @@ BLOCKERS = {
 }
 
 
+@pytest.mark.sampled("kind")
 @pytest.mark.parametrize("kind", BLOCKERS)
 def test_what_blocks_a_swap_is_named(g2_dsn: str, tmp_path: Path, kind: str) -> None:
     statements, phrase = BLOCKERS[kind]
@@ -151,6 +233,58 @@ def test_auto_goes_in_place_and_says_why(g2_dsn: str, tmp_path: Path, kind: str)
         assert plan.strategy == "in_place"
         assert phrase in plan.strategy_reason
         assert restorer.run(plan).table("langchain_pg_embedding").rows_after == 4
+
+
+def test_a_grant_that_was_passed_on(g2_dsn: str, tmp_path: Path) -> None:
+    execute(
+        g2_dsn,
+        """
+        DO $$ BEGIN CREATE ROLE passer; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+        GRANT SELECT ON langchain_pg_embedding TO passer WITH GRANT OPTION;
+        SET ROLE passer; GRANT SELECT ON langchain_pg_embedding TO PUBLIC; RESET ROLE;
+        """,
+    )
+    with Restorer(open_store(write_set(tmp_path)), g2_dsn) as restorer:
+        with pytest.raises(TargetMismatchError, match=r"than its owner has granted .*: passer"):
+            restorer.plan(mode="replace", strategy="swap")
+        assert restorer.plan(mode="replace").strategy == "in_place"
+
+
+def test_what_an_extension_notes_of_others_is_no_blocker(g2_dsn: str, tmp_path: Path) -> None:
+    execute(
+        g2_dsn,
+        """
+        CREATE TABLE other (id int); CREATE SCHEMA aside;
+        CREATE TABLE aside.langchain_pg_embedding (id int);
+        CREATE TABLE notes (what regclass, home name, title text);
+        ALTER EXTENSION vector ADD TABLE notes;
+        INSERT INTO notes VALUES ('other', 'public', 'other'),
+            ('aside.langchain_pg_embedding', 'aside', 'langchain_pg_embedding');
+        """,
+    )
+    report = restore(write_set(tmp_path), g2_dsn, mode="replace", strategy="swap")
+    assert report.strategy == "swap"
+
+
+def test_an_extension_whose_notes_are_closed(g2_dsn: str, tmp_path: Path) -> None:
+    role = "notes_stranger"
+    execute(
+        g2_dsn,
+        f"""
+        DO $$ BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+        ALTER TABLE langchain_pg_collection OWNER TO {role};
+        ALTER TABLE langchain_pg_embedding OWNER TO {role};
+        CREATE TABLE notes (what regclass); ALTER EXTENSION vector ADD TABLE notes;
+        """,
+    )
+    try:
+        with (
+            Restorer(open_store(write_set(tmp_path)), make_conninfo(g2_dsn, user=role)) as one,
+            pytest.raises(TargetMismatchError, match="vector may refer to it in public"),
+        ):
+            one.plan(mode="replace", strategy="swap")
+    finally:
+        execute(g2_dsn, f"REASSIGN OWNED BY {role} TO CURRENT_USER; DROP OWNED BY {role}")
 
 
 def test_somebody_elses_table(g2_dsn: str, tmp_path: Path) -> None:

@@ -66,8 +66,13 @@ CREATE POLICY p2 ON langchain_pg_embedding FOR SELECT USING (true);
 CREATE STATISTICS st (dependencies, ndistinct) ON id, document FROM langchain_pg_embedding;
 CREATE STATISTICS st2 ON (lower(document)) FROM langchain_pg_embedding;
 ALTER STATISTICS st SET STATISTICS 77;
-CREATE PUBLICATION pub FOR TABLE langchain_pg_embedding (id, document) WHERE (id <> 'x'),
-    langchain_pg_collection;
+ALTER STATISTICS st2 OWNER TO keeper;
+ALTER TABLE langchain_pg_embedding ADD COLUMN "c ON public.langchain_pg_embedding d" text;
+CREATE TRIGGER "a ON public.langchain_pg_embedding b" AFTER INSERT OR DELETE OR UPDATE OF
+    "c ON public.langchain_pg_embedding d", id ON langchain_pg_embedding FOR EACH STATEMENT
+    EXECUTE FUNCTION touch(' ON public.langchain_pg_embedding ');
+CREATE TRIGGER emptied BEFORE TRUNCATE ON langchain_pg_embedding EXECUTE FUNCTION touch();
+ALTER TABLE langchain_pg_embedding DISABLE TRIGGER "a ON public.langchain_pg_embedding b";
 CREATE TABLE elsewhere (id int PRIMARY KEY);
 ALTER TABLE langchain_pg_collection ADD COLUMN other int REFERENCES elsewhere ON DELETE SET NULL;
 COMMENT ON TABLE langchain_pg_embedding IS 'it''s a table';
@@ -78,6 +83,8 @@ COMMENT ON INDEX "Ix ü" IS 'an index';
 COMMENT ON TRIGGER off ON langchain_pg_embedding IS 'a trigger';
 COMMENT ON POLICY p2 ON langchain_pg_embedding IS 'a policy';
 COMMENT ON STATISTICS st IS 'statistics';
+COMMENT ON SEQUENCE other IS 'a sequence';
+COMMENT ON TYPE langchain_pg_embedding IS 'a row type';
 ALTER TABLE langchain_pg_embedding OWNER TO keeper;
 GRANT SELECT, INSERT ON langchain_pg_embedding TO "r 'eader" WITH GRANT OPTION;
 GRANT UPDATE (document), REFERENCES (id) ON langchain_pg_embedding TO "r 'eader";
@@ -88,7 +95,8 @@ REVOKE TRIGGER ON langchain_pg_embedding FROM keeper;
 
 #: What a dump does not show, or not for sure.
 CATALOGS = (
-    "SELECT stxname, stxstattarget FROM pg_statistic_ext ORDER BY 1",
+    "SELECT stxname, stxstattarget, stxowner FROM pg_statistic_ext ORDER BY 1",
+    "SELECT obj_description(reltype, 'pg_type') FROM pg_class WHERE relname ~ '_pg_embedding$'",
     "SELECT polname, polroles FROM pg_policy ORDER BY 1",
     "SELECT tgname, tgenabled, tgdeferrable FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1",
     """SELECT relname, reloptions, relreplident, relowner FROM pg_class
@@ -96,16 +104,19 @@ CATALOGS = (
     """SELECT attname, attacl::text, attoptions, attstorage, attcompression, attstattarget
     FROM pg_attribute
     WHERE attrelid = 'langchain_pg_embedding'::regclass AND attnum > 0 ORDER BY 1""",
-    "SELECT pubname, tablename, attnames::text, rowfilter FROM pg_publication_tables ORDER BY 1, 2",
 )
 
 
-def schema_of(server: EmbeddedServer, dsn: str) -> list[str]:
-    """What ``pg_dump`` says of the schema, without the tokens it makes up anew each time."""
+def schema_of(server: EmbeddedServer, dsn: str, schema: str = "public") -> list[str]:
+    """What ``pg_dump`` says of a schema, without the tokens it makes up anew each time."""
+    pattern = '"' + schema.replace('"', '""') + '"'
     version = int(str(server.version).partition(".")[0])
     tool = _pgserver.find_install(version) / "bin" / "pg_dump"
     text = subprocess.run(
-        [tool, "--schema-only", "--schema=public", dsn], check=True, capture_output=True, text=True
+        [tool, "--schema-only", f"--schema={pattern}", dsn],
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
     return re.sub(r"(?m)^\\(un)?restrict .*$", "", text).splitlines()
 

@@ -47,6 +47,7 @@ MANIFEST = Manifest(
             unique=(("id", "embedding"),),
             foreign_keys=(ManifestKey("id", "parents", "uuid"),),
             indexes=(ManifestIndex("docs_pkey", "CREATE UNIQUE INDEX …"),),
+            outside_snapshot=True,
         ),
     ),
 )
@@ -72,6 +73,13 @@ def test_what_it_does_not_know_is_passed_over() -> None:
     later = document() | {"later": [1]}
     later["tables"][0]["later"] = {"x": None}
     assert parse_manifest(json.dumps(later).encode(), _FILE) == MANIFEST
+
+
+def test_of_which_moment_rows_are() -> None:
+    assert not MANIFEST.one_snapshot
+    # A manifest that does not tell is of a time when nothing else was backed up without saying so.
+    untold = json.dumps(_set("tables.0.outside_snapshot", None)).encode()
+    assert parse_manifest(untold, _FILE).one_snapshot
 
 
 def _set(path: str, value: object) -> Any:
@@ -104,6 +112,7 @@ def _set(path: str, value: object) -> Any:
         ("tables.0.rows", 4, "manifest: docs has 4 rows, its files have 3"),
         ("tables.0.digest", "x", "manifest: tables[0].digest must be like [0-9a-f]{32}, not 'x'"),
         ("tables.0.name", "\ud800", "manifest: tables[0].name must be text without lone"),
+        ("tables.0.outside_snapshot", 1, "manifest: tables[0].outside_snapshot must be true or"),
         ("tables.0.primary_key", "id", "manifest: tables[0].primary_key must be a list of names"),
         ("tables.0.unique", ["id"], "manifest: tables[0].unique must be a list of lists of names"),
         ("tables.0.columns", [], "manifest: tables[0].columns must be a list that is not empty"),

@@ -153,10 +153,15 @@ def large(g2_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("pgvector_restore.strategy.LARGE_BYTES", 1)
     monkeypatch.setattr("pgvector_restore.backup_run._SMALL_BYTES", 1)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
-    monkeypatch.setattr(pool, "_SECOND_WAIT_S", 1.5)
     execute(g2_dsn, f"INSERT INTO {TABLE} (id) VALUES ('old')")
     records = [(f"{n}", SQL_ID, f'"[{n},{n % 7},1]"', "new", "") for n in range(ROWS)]
     return write_set(tmp_path / "set", embedding=embedding_bytes(records=records))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second connection is given up soon: where it would never be answered, or is not needed."""
+    monkeypatch.setattr(pool, "_SECOND_WAIT_S", 1.5)
 
 
 @pytest.fixture
@@ -165,6 +170,7 @@ def proxy(g2_dsn: str) -> Iterator[Proxy]:
         yield through
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.sampled("operation")
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("target", ["string", "pool"])
@@ -186,12 +192,29 @@ def test_a_pooler_without_a_connection(
 
 
 def test_progress_is_waited_for_by_nobody(g2_dsn: str, proxy: Proxy, large: Path) -> None:
-    """It was asked for, and no answer came."""
+    """It was asked for, and no answer came: the index is done after that."""
+    slow = "IF $1 = ''7'' THEN PERFORM pg_sleep(1); END IF;"
+    until = "WHILE NOT pg_try_advisory_xact_lock_shared(42) LOOP PERFORM pg_sleep(0.05); END LOOP;"
+    execute(g2_dsn, _SLOW_INDEX.replace(slow, until))
     proxy.slots = 1
-    within_bound(lambda: _indexed(Case(proxy, g2_dsn, proxy.dsn, large), "in_place"))
+    case = Case(proxy, g2_dsn, proxy.dsn, large)
+    with connect(g2_dsn) as holder:
+        holder.execute("SELECT pg_advisory_lock(42)")
+
+        def let_go() -> None:
+            end = time.monotonic() + BOUND_S / 2
+            while not proxy.waited and time.monotonic() < end:
+                time.sleep(0.05)
+            holder.execute("SELECT pg_advisory_unlock(42)")
+
+        releasing = threading.Thread(target=let_go)
+        releasing.start()
+        within_bound(lambda: _restore(case, strategy="in_place", jobs=1))
+        releasing.join()
     assert proxy.waited
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.sampled("operation")
 @pytest.mark.parametrize("operation", ["restore", "backup"])
 @pytest.mark.parametrize("pooling", ["session", "transaction"])

@@ -117,6 +117,10 @@ class RestoreReport:
     verified: str = "counts"
     #: Folder of the records set aside, a store of its own; ``None`` where there are none.
     reject_folder: str | None = None
+    #: Tells this restore from all others: 16 hexadecimal digits. Kept tables are known by it.
+    restore_id: str = ""
+    #: ``schema.table`` of each table that ``keep_previous`` has kept, where it is now.
+    kept: tuple[str, ...] = ()
 
     def table(self, name: str) -> TableReport:
         """The report of one table; ``KeyError`` if it was not part of the restore."""
@@ -143,6 +147,7 @@ class RestoreReport:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, one entry per table under ``tables``."""
         return {
+            "restore_id": self.restore_id,
             **self.backup.to_dict(),
             "target": self.target,
             "schema": self.schema,
@@ -155,6 +160,7 @@ class RestoreReport:
             "rows_rejected": self.rows_rejected,
             "reject_folder": self.reject_folder,
             "size_bytes": self.size_bytes,
+            "kept": list(self.kept),
             "warnings": list(self.warnings),
             "seconds": self.seconds,
             "finished_at": self.finished_at.isoformat(),
@@ -174,6 +180,8 @@ class RestoreReport:
             lines.append(f"  {t.table}: {t.rows_loaded} rows loaded{aside}{removed}{repaired}")
         if self.verified == "content":
             lines.append("  content compared: the tables hold what the files hold")
+        if self.kept:
+            lines.append(f"  kept for a revert: {', '.join(self.kept)}")
         lines += [f"  warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 

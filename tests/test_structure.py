@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("cancel", "manifest", "model", "names", "target", "schema", "options", "progress"),
         *("report", "verify_report", "inspection", "findings", "forecast", "room", "keeping"),
         *("backup_options", "backup_report", "column_types", "links", "copy_report"),
-        "prune_report",
+        *("prune_report", "previous"),
         "manifest_parsing",
     ),
     ("rows", "storage", "db"),

@@ -1,9 +1,11 @@
-"""A program that restores, reverts or drops what was kept, and says how it ended; started by tests, which end it on the way.
+"""A program that restores, reverts or drops what was kept, and says how it ended.
+
+Tests start it and end it on the way::
 
     python -m tests.faults.client TASK
 
-TASK is a JSON object: ``do`` (``restore``, ``revert`` or ``drop``), ``dsn``, ``root``, ``out`` (where
-the outcome goes, as JSON), ``part_bytes`` and ``options`` of the restore.
+TASK is a JSON object: ``do`` (``restore``, ``revert`` or ``drop``), ``restores`` to drop, ``dsn``,
+``root``, ``out`` (where the outcome goes, as JSON), ``part_bytes`` and ``options`` of the restore.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class Client:
         options: Of the restore.
     """
 
-    def __init__(  # noqa: PLR0913 - what the program is told
+    def __init__(
         self,
         folder: Path,
         dsn: str,

@@ -1,4 +1,4 @@
-"""Faults while kept tables are put back or dropped: one state or the other, and the next succeeds."""
+"""Faults while kept tables are put back or dropped: one state or the other, nothing between."""
 
 from __future__ import annotations
 

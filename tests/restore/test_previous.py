@@ -88,7 +88,7 @@ def test_one_table_is_kept_and_then_both(g2_dsn: str, roots: dict[str, Path]) ->
     assert (second.warnings, kept_in(g2_dsn)) == ((), ["public_previous"])
     before = snapshot(g2_dsn)
     for name, other in (BOTH, reversed(BOTH)):
-        with pytest.raises(TargetMismatchError, match="is tied to public.") as caught:
+        with pytest.raises(TargetMismatchError, match="is tied to ") as caught:
             revert_tables(g2_dsn, [name])
         assert other in str(caught.value)
     assert snapshot(g2_dsn) == before
@@ -305,9 +305,7 @@ def test_what_hangs_on_a_kept_table_stays_and_stops_nobody(
     assert kept_in(g2_dsn) == ["public_previous"]
 
 
-def test_a_kept_table_that_somebody_reads_stops_nobody(
-    g2_dsn: str, roots: dict[str, Path]
-) -> None:
+def test_a_kept_table_that_somebody_reads_stops_nobody(g2_dsn: str, roots: dict[str, Path]) -> None:
     restore(roots["one"], g2_dsn)
     swap(roots["two"], g2_dsn)
     with connect(g2_dsn) as reader, reader.transaction():
@@ -322,9 +320,10 @@ def test_a_kept_table_that_somebody_reads_stops_nobody(
 def test_what_was_taken_away_meanwhile_does_not_come_back(
     g2_dsn: str, roots: dict[str, Path]
 ) -> None:
-    with role(g2_dsn, "GRANT CREATE ON SCHEMA public TO {};") as (name, _), role(
-        g2_dsn, "SELECT 1"
-    ) as (other, _):
+    with (
+        role(g2_dsn, "GRANT CREATE ON SCHEMA public TO {};") as (name, _),
+        role(g2_dsn, "SELECT 1") as (other, _),
+    ):
         execute(
             g2_dsn,
             f"""
@@ -420,9 +419,7 @@ def test_what_has_changed_since_is_refused_or_told(g2_dsn: str, roots: dict[str,
 def forged(dsn: str, schema: str, text: str) -> None:
     with connect(dsn) as conn:
         conn.execute(
-            sql.SQL("COMMENT ON SCHEMA {} IS {}").format(
-                sql.Identifier(schema), sql.Literal(text)
-            )
+            sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(schema), sql.Literal(text))
         )
 
 
@@ -441,9 +438,7 @@ def test_marks_that_are_none(g2_dsn: str, roots: dict[str, Path]) -> None:
     forged(g2_dsn, "copied", mark)
     # One that somebody has written who is no superuser, over the superuser's own tables.
     with role(g2_dsn, "CREATE SCHEMA trap AUTHORIZATION {};") as (_, own):
-        oids = {
-            name: query(g2_dsn, f"SELECT '{name}'::regclass::oid::int8")[0][0] for name in BOTH
-        }
+        oids = {name: query(g2_dsn, f"SELECT '{name}'::regclass::oid::int8")[0][0] for name in BOTH}
         trap = query(g2_dsn, "SELECT 'trap'::regnamespace::oid::int8")[0][0]
         tables = [one | {"oid": oids[one["name"]]} for one in said["tables"]]
         execute(own, "".join(f"CREATE TABLE trap.{name} (mine int);" for name in BOTH))
@@ -508,4 +503,3 @@ def test_a_lost_commit_is_resolved(g2_dsn: str, roots: dict[str, Path], through:
     through.judge = losing("after")
     drop_previous(through.dsn, [kept.restore_id])
     assert kept_in(g2_dsn) == []
-

@@ -39,6 +39,10 @@ SELECT format('ALTER TABLE %%s %%s ROW LEVEL SECURITY', %(there)s::text,
               CASE WHEN relforcerowsecurity THEN 'FORCE' ELSE 'NO FORCE' END)
 FROM pg_class WHERE oid = %(oid)s
 """
+#: Of identity sequences too where they have only what their owner has by default.
+_SEQUENCE_GRANTS = access_catalog.SEQUENCE_GRANTS.replace(
+    "aclexplode(s.relacl)", "aclexplode(coalesce(s.relacl, acldefault('s', s.relowner)))"
+)
 _POLICY_COMMENTS = """
 SELECT format('COMMENT ON POLICY %%I ON %%s IS %%L', p.polname, %(there)s::text, d.description)
 FROM pg_policy p
@@ -69,6 +73,8 @@ class Likeness:
     light: frozenset[str]
     #: Row security flags, policies and their comments.
     policies: _Statements
+    #: Owner and grants.
+    privileges: _Statements
 
 
 def read_likeness(
@@ -92,6 +98,7 @@ def read_likeness(
     def statements(*texts: str) -> _Statements:
         return tuple(str(row[0]) for text in texts for row in cur.execute(text, values).fetchall())
 
+    privileges = _privileges(cur, oid, there, home)
     policies = statements(_FLAGS, access_catalog.POLICIES, _POLICY_COMMENTS)
     ties = find_ties(cur, schema, name, among, definition)
     light = set(statements(*_LIGHT)) - {*policies, *ties.make_keys}
@@ -109,8 +116,22 @@ def read_likeness(
         definition.persistence or "LOGGED",
     }
     return Likeness(
-        schema, name, oid, definition, ties, frozenset(firm), frozenset(light), policies
+        schema,
+        name,
+        oid,
+        definition,
+        ties,
+        firm=frozenset(firm),
+        light=frozenset(light),
+        policies=policies,
+        privileges=privileges,
     )
+
+
+def _privileges(cur: _Cursor, oid: int, there: str, home: str) -> _Statements:
+    values = {"oid": oid, "there": there, "home": home}
+    texts = (access_catalog.OWNER, access_catalog.GRANTS, _SEQUENCE_GRANTS)
+    return tuple(str(row[0]) for text in texts for row in cur.execute(text, values).fetchall())
 
 
 def _without_default(column: tuple[Any, ...], tied: Sequence[str]) -> tuple[Any, ...]:
@@ -150,9 +171,9 @@ def carry_access(cur: _Cursor, now: Likeness, then: Likeness, place: str) -> Non
         then: The kept one, as it was read.
         place: Schema that the kept one is in meanwhile, where its owner may be changed.
     """
-    if then.definition.privileges == now.definition.privileges:
+    if then.privileges == now.privileges:
         return
-    wanted = read_definition(cur, now.schema, now.name, place, [now.name]).privileges
+    wanted = _privileges(cur, now.oid, qualified(cur, place, now.name), place)
     name = sql.Identifier(place, now.name)
     _revoke_all(cur, sql.SQL("TABLE"), name)
     for _, sequence, *_ in then.definition.identities:
@@ -169,9 +190,9 @@ def _revoke_all(cur: _Cursor, kind: sql.SQL, name: sql.Identifier) -> None:
         """
         SELECT DISTINCT CASE x.grantee WHEN 0 THEN 'PUBLIC'
                         ELSE quote_ident(pg_get_userbyid(x.grantee)) END
-        FROM (SELECT (aclexplode(coalesce(c.relacl, acldefault('r', c.relowner)))).grantee
-              FROM pg_class c
-              WHERE c.oid = %(name)s::regclass AND (c.relkind = 'r' OR c.relacl IS NOT NULL)
+        FROM (SELECT (aclexplode(coalesce(c.relacl, acldefault(
+                  CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner)))).grantee
+              FROM pg_class c WHERE c.oid = %(name)s::regclass
               UNION ALL
               SELECT (aclexplode(a.attacl)).grantee FROM pg_attribute a
               WHERE a.attrelid = %(name)s::regclass AND NOT a.attisdropped) x

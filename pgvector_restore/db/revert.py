@@ -411,7 +411,7 @@ def _check(cur: _Cursor, before: Iterable[Likeness]) -> None:
             now.firm != was.firm
             or now.policies != was.policies
             or now.ties != was.ties
-            or now.definition.privileges != was.definition.privileges
+            or now.privileges != was.privileges
             or now.definition.serials != was.definition.serials
             or now.definition.publications != was.definition.publications
         ):

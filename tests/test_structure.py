@@ -147,6 +147,7 @@ def test_extras_are_not_needed_to_import_the_package() -> None:
                 "pgvector_restore.cli.sets",
                 "pgvector_restore.cli.options",
                 "pgvector_restore.cli.output",
+                "pgvector_restore.cli.previous_command",
                 "pgvector_restore.cli.prune_command",
                 "pgvector_restore.cli.serve_command",
                 "pgvector_restore.cli.verify_command",

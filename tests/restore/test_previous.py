@@ -456,6 +456,7 @@ def test_marks_that_are_none(g2_dsn: str, roots: dict[str, Path]) -> None:
             revert_tables(own, BOTH)
     # A mark of our own over tables that lie elsewhere.
     here = query(g2_dsn, "SELECT 'public_previous'::regnamespace::oid::int8")[0][0]
+    oids = {name: query(g2_dsn, f"SELECT '{name}'::regclass::oid::int8")[0][0] for name in BOTH}
     tables = [one | {"oid": oids[one["name"]]} for one in said["tables"]]
     forged(g2_dsn, "public_previous", prefix + json.dumps(said | {"place": here, "tables": tables}))
     assert [one.tables for one in previous_tables(g2_dsn)] == [()]

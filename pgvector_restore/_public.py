@@ -71,6 +71,12 @@ from pgvector_restore.model import (
 )
 from pgvector_restore.options import RestoreOptions
 from pgvector_restore.plan import RestorePlan, TablePlan
+from pgvector_restore.previous import (
+    PreviousTable,
+    PreviousTables,
+    RevertedTable,
+    RevertReport,
+)
 from pgvector_restore.progress import LoggingProgress, ProgressEvent, ServerStep, TqdmProgress
 from pgvector_restore.prune_report import Leftover, PruneReport
 from pgvector_restore.pruning import prune
@@ -135,6 +141,8 @@ __all__ = [
     "Orphan",
     "OutcomeUnknownError",
     "PgvectorRestoreError",
+    "PreviousTable",
+    "PreviousTables",
     "ProgressEvent",
     "PruneError",
     "PruneReport",
@@ -145,6 +153,8 @@ __all__ = [
     "RestorePlan",
     "RestoreReport",
     "Restorer",
+    "RevertReport",
+    "RevertedTable",
     "RowClaim",
     "RowCountError",
     "RowDifference",

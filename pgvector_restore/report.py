@@ -119,6 +119,10 @@ class RestoreReport:
     reject_folder: str | None = None
     #: One COMMIT covered all rows: none lies on another server.
     atomic: bool = True
+    #: Tells this restore from all others: 16 hexadecimal digits. Kept tables are known by it.
+    restore_id: str = ""
+    #: ``schema.table`` of each table that ``keep_previous`` has kept, where it is now.
+    kept: tuple[str, ...] = ()
 
     def table(self, name: str) -> TableReport:
         """The report of one table; ``KeyError`` if it was not part of the restore."""
@@ -145,6 +149,7 @@ class RestoreReport:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, one entry per table under ``tables``."""
         return {
+            "restore_id": self.restore_id,
             **self.backup.to_dict(),
             "target": self.target,
             "schema": self.schema,
@@ -158,6 +163,7 @@ class RestoreReport:
             "rows_rejected": self.rows_rejected,
             "reject_folder": self.reject_folder,
             "size_bytes": self.size_bytes,
+            "kept": list(self.kept),
             "warnings": list(self.warnings),
             "seconds": self.seconds,
             "finished_at": self.finished_at.isoformat(),
@@ -179,6 +185,8 @@ class RestoreReport:
             lines.append("  NOT all or none: rows on other servers were committed there")
         if self.verified == "content":
             lines.append("  content compared: the tables hold what the files hold")
+        if self.kept:
+            lines.append(f"  kept for a revert: {', '.join(self.kept)}")
         lines += [f"  warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 

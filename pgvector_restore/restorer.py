@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
+from contextlib import closing
 from types import TracebackType
 from typing import Any
 
 from pgvector_restore.cancel import CancelToken
+from pgvector_restore.db import kept
+from pgvector_restore.db.kept import list_previous
 from pgvector_restore.db.neighbours import Neighbour, nearest_neighbours
 from pgvector_restore.db.pool import Target, TargetLike
-from pgvector_restore.db.revert import revert_swap
+from pgvector_restore.db.revert import RevertedRestore, revert_swap
 from pgvector_restore.errors import OptionError
 from pgvector_restore.gathering import facts_of, find_backup, sources_of
 from pgvector_restore.model import BackupSet
@@ -19,6 +22,7 @@ from pgvector_restore.opening import header_of, read_manifest
 from pgvector_restore.options import RestoreOptions, check_identifier, make_options
 from pgvector_restore.plan import RestorePlan
 from pgvector_restore.planning import make_plan, select_files
+from pgvector_restore.previous import PreviousTables, RevertReport
 from pgvector_restore.progress import Progress, no_progress
 from pgvector_restore.report import RestoreReport
 from pgvector_restore.room import free_bytes
@@ -29,7 +33,7 @@ from pgvector_restore.tracking import Tracker
 from pgvector_restore.verify_report import VerifyReport
 from pgvector_restore.verifying import check_limit, verify_backup
 
-__all__ = ["Restorer", "revert_tables"]
+__all__ = ["Restorer", "drop_previous", "previous_tables", "revert_tables"]
 
 _log = logging.getLogger(__name__)
 
@@ -230,32 +234,72 @@ class Restorer:
         self,
         report: RestoreReport | None = None,
         *,
-        tables: Iterable[str] | None = None,
+        tables: str | Iterable[str] | None = None,
         schema: str | None = None,
-    ) -> tuple[str, ...]:
+    ) -> RevertReport:
         """Put back the tables that a restore with ``keep_previous`` has kept.
 
         The present ones are kept in their place, so that reverting twice changes nothing. One
-        transaction, all tables or none.
+        transaction, all tables or none. Owner, privileges, policies and row security stay the
+        present ones, and so do sequences.
 
         Args:
-            report: The restore to take back; or name tables:
-            tables: Table names.
+            report: The restore to take back. It must be the last one that has replaced its tables.
+            tables: Or names of tables. Those that foreign keys tie go together.
             schema: Their schema; ``None``: where the connection's search path finds them.
 
+        Without report and tables: all that the last swap has kept.
+
         Returns:
-            ``schema.table`` of each table that was put back.
+            What is there now. Iterating it gives ``schema.table`` of each table.
 
         Raises:
-            OptionError: Neither a report nor tables, or both.
-            TargetMismatchError: Nothing was kept of one of them.
+            OptionError: A report and tables, or no table.
+            TargetMismatchError: That is not kept, tied to other tables, of another definition, or
+                used by something else.
             TargetBusyError: Others held the tables until the time for it was over.
+            OutcomeUnknownError: The connection was lost during COMMIT, and nobody can tell.
         """
-        if (report is None) == (tables is None):
-            raise OptionError("revert takes a report or the names of tables")
+        if report is not None and tables is not None:
+            raise OptionError("revert takes a report or the names of tables, not both")
         if report is not None:
-            tables, schema = [t.table for t in report.tables], report.schema
-        return _revert(self._target, list(tables or ()), schema)
+            wanted = RevertedRestore(report.restore_id, report.backup.label, bool(report.kept))
+            return _revert(self._target, wanted, schema)
+        return _revert(self._target, _checked(tables), schema)
+
+    def previous(self, schema: str | None = None) -> tuple[PreviousTables, ...]:
+        """What restores with ``keep_previous`` have kept, newest first. Touches nothing.
+
+        Only what this role, or one with all of its rights, has kept.
+
+        Args:
+            schema: Only what was kept of tables in it; ``None``: all of the database.
+
+        Raises:
+            TargetError: The database cannot be reached.
+        """
+        return _previous(self._target, schema)
+
+    def drop_previous(
+        self, *restores: str | RestoreReport | PreviousTables
+    ) -> tuple[PreviousTables, ...]:
+        """Drop what these restores have kept: all of it or none.
+
+        Args:
+            *restores: Their reports, what :meth:`previous` gives, or a ``restore_id``.
+
+        Returns:
+            What has gone.
+
+        Raises:
+            OptionError: None is named.
+            TargetMismatchError: One has kept nothing that is there, or something depends on it.
+            TargetBusyError: Others held the tables until the time for it was over.
+            OutcomeUnknownError: The connection was lost during COMMIT, and nobody can tell.
+        """
+        return _drop_previous(
+            self._target, [one if isinstance(one, str) else one.restore_id for one in restores]
+        )
 
     def nearest_neighbours(
         self, table: str, *, schema: str, count: int = 3
@@ -274,26 +318,71 @@ class Restorer:
 
 
 def revert_tables(
-    target: TargetLike, tables: Sequence[str], schema: str | None = None
-) -> tuple[str, ...]:
+    target: TargetLike, tables: str | Iterable[str] | None = None, schema: str | None = None
+) -> RevertReport:
     """:meth:`Restorer.revert` for those who have no store at hand."""
-    opened = Target(target)
-    try:
-        return _revert(opened, tables, schema)
-    finally:
-        opened.close()
+    wanted = _checked(tables)
+    with closing(Target(target)) as opened:
+        return _revert(opened, wanted, schema)
 
 
-def _revert(target: Target, tables: Sequence[str], schema: str | None) -> tuple[str, ...]:
-    if not tables:
+def previous_tables(target: TargetLike, schema: str | None = None) -> tuple[PreviousTables, ...]:
+    """:meth:`Restorer.previous` for those who have no store at hand."""
+    with closing(Target(target)) as opened:
+        return _previous(opened, schema)
+
+
+def drop_previous(target: TargetLike, restore_ids: Sequence[str]) -> tuple[PreviousTables, ...]:
+    """:meth:`Restorer.drop_previous` for those who have no store at hand."""
+    with closing(Target(target)) as opened:
+        return _drop_previous(opened, restore_ids)
+
+
+def _checked(tables: str | Iterable[str] | None) -> list[str] | None:
+    if tables is None:
+        return None
+    names = [tables] if isinstance(tables, str) else list(tables)
+    if not names:
         raise OptionError("no table to put back is named")
-    for name in tables:
+    for name in names:
         check_identifier(name, "table")
+    return names
+
+
+def _revert(
+    target: Target, wanted: RevertedRestore | list[str] | None, schema: str | None
+) -> RevertReport:
+    if schema is not None:
+        check_identifier(schema, "schema")
     with target.connection() as conn:
-        return revert_swap(
+        report = revert_swap(
             conn,
+            wanted,
             schema,
-            tables,
             lock_timeout_s=RestoreOptions().lock_timeout_s,
             reconnect=target.fresh,
         )
+    _log.info("%s", report)
+    return report
+
+
+def _previous(target: Target, schema: str | None) -> tuple[PreviousTables, ...]:
+    if schema is not None:
+        check_identifier(schema, "schema")
+    with target.connection() as conn:
+        return list_previous(conn, schema, RestoreOptions().lock_timeout_s)
+
+
+def _drop_previous(target: Target, restore_ids: Sequence[str]) -> tuple[PreviousTables, ...]:
+    if not restore_ids:
+        raise OptionError("no restore is named whose kept tables are to be dropped")
+    with target.connection() as conn:
+        gone = kept.drop_previous(
+            conn,
+            restore_ids,
+            lock_timeout_s=RestoreOptions().lock_timeout_s,
+            reconnect=target.fresh,
+        )
+    for one in gone:
+        _log.info("dropped what %s", one)
+    return gone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -16,7 +17,9 @@ from pgvector_restore.comparing import TableCheck
 from pgvector_restore.db.in_place import restore_in_place
 from pgvector_restore.db.indexes import BuildSettings
 from pgvector_restore.db.interrupt import interruptible
+from pgvector_restore.db.kept import Kept
 from pgvector_restore.db.ledger import LedgerEntry
+from pgvector_restore.db.marks import Origin
 from pgvector_restore.db.pool import Connection, Target
 from pgvector_restore.db.session import resting
 from pgvector_restore.db.staged import load_rows
@@ -41,6 +44,8 @@ __all__ = ["Run"]
 
 #: Rows that an error names when a restore compares content.
 _NAMED_ROWS = 10
+#: Of a restore's number, which tells it from all others.
+_ID_BYTES = 8
 
 
 class Run:
@@ -70,6 +75,8 @@ class Run:
         self._executor = executor
         self._tracker = tracker
         self._mark = mark
+        self._origin = Origin(secrets.token_hex(_ID_BYTES), plan.backup.label)
+        self._kept: Kept | None = None
         self._watcher = Watcher(target.spare, self._tracker.tell_step)
         self._feeds: list[TableFeed | BinaryFeed] = []
         self._quarantine: Quarantine | None = None
@@ -116,6 +123,7 @@ class Run:
             lambda: self._check(conn, plan.tables),
             settled,
             self._target.fresh,
+            self._origin,
             self._ledger() if plan.options.ledger else None,
         )
 
@@ -237,6 +245,7 @@ class Run:
                 work.configure(cur)
                 self._check(conn, loaded)
             self._warnings += swap.publish(results)
+            self._kept = swap.kept
         return results
 
     def _progress(self, table: TablePlan) -> Callable[[Loaded], None]:
@@ -286,6 +295,10 @@ class Run:
             verified=plan.options.verify,
             reject_folder=_folder(self._quarantine),
             atomic=plan.atomic,
+            restore_id=self._origin.restore_id,
+            kept=tuple(f"{self._kept.place}.{name}" for name in self._kept.tables)
+            if self._kept is not None
+            else (),
         )
 
 

@@ -11,14 +11,13 @@ import click
 from pgvector_restore._version import __version__
 from pgvector_restore.cli import documents, listing, output
 from pgvector_restore.cli.backup_command import backup_command
-from pgvector_restore.cli.console import is_agreed, print_lines
+from pgvector_restore.cli.console import is_agreed
 from pgvector_restore.cli.copy_command import copy_command
 from pgvector_restore.cli.counts import read_counts
 from pgvector_restore.cli.database import Database, embedded_group, find_database
 from pgvector_restore.cli.inspect_command import inspect_command
 from pgvector_restore.cli.options import (
     EXIT_CODES,
-    dsn_option,
     json_option,
     progress_option,
     restore_options,
@@ -26,6 +25,7 @@ from pgvector_restore.cli.options import (
     task_option,
     verbose,
 )
+from pgvector_restore.cli.previous_command import previous_command, revert_command
 from pgvector_restore.cli.prune_command import prune_command
 from pgvector_restore.cli.serve_command import serve_command
 from pgvector_restore.cli.sets import find_set
@@ -36,7 +36,7 @@ from pgvector_restore.errors import ROWS_REJECTED_EXIT_CODE, CancelledError
 from pgvector_restore.options import Mode, RestoreOptions
 from pgvector_restore.plan import RestorePlan
 from pgvector_restore.planning import select_files
-from pgvector_restore.restorer import Restorer, revert_tables
+from pgvector_restore.restorer import Restorer
 from pgvector_restore.storage import open_store
 
 __all__ = ["app"]
@@ -145,33 +145,13 @@ def restore_command(  # noqa: PLR0913 - one per option of the command line
         click.get_current_context().exit(ROWS_REJECTED_EXIT_CODE)
 
 
-@app.command("revert", epilog=EXIT_CODES)
-@click.argument("tables", nargs=-1, required=True)
-@click.option("--schema", metavar="S", help="Schema of the tables.")
-@dsn_option
-@json_option
-@verbose
-def revert_command(
-    tables: tuple[str, ...], schema: str | None, dsn: str | None, *, as_json: bool
-) -> None:
-    """Put the TABLES back that a swap with --keep-previous has kept.
-
-    The present ones are kept in their place: reverting twice changes nothing.
-    """
-    database = find_database(dsn, "replace")
-    reverted = revert_tables(database.target, tables, schema)
-    with telling("the tables are put back"):
-        if as_json:
-            print_document({"ok": True, "tables": list(reverted)})
-        else:
-            print_lines(*[f"put back: {name}" for name in reverted])
-
-
 app.add_command(backup_command)
 app.add_command(copy_command)
 app.add_command(embedded_group)
 app.add_command(inspect_command)
+app.add_command(previous_command)
 app.add_command(prune_command)
+app.add_command(revert_command)
 app.add_command(serve_command)
 app.add_command(verify_command)
 

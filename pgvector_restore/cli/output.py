@@ -81,6 +81,8 @@ def print_result(store: BackupStore, catalog: Catalog, result: Result) -> None:
     created = [one.table for one in report.tables if one.created]
     notes = ["created: extension vector"] if report.extension_created else []
     notes += [f"created: table {name}" for name in created]
+    if report.kept:
+        notes.append(f"kept for a revert, restore {report.restore_id}: {', '.join(report.kept)}")
     print_lines(*notes, *_repairs(report), *[f"warning: {text}" for text in report.warnings])
     if report.rows_rejected:
         print_lines(

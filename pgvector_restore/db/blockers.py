@@ -107,8 +107,6 @@ JOIN pg_attrdef a ON a.oid = u.objid
 JOIN pg_class r ON r.oid = a.adrelid
 JOIN pg_namespace n ON n.oid = r.relnamespace
 WHERE NOT starts_with(n.nspname, 'pgvr_staging_')  -- a copy of the table itself
-  AND n.nspname <> (SELECT h.nspname || '_previous' FROM pg_class t
-                    JOIN pg_namespace h ON h.oid = t.relnamespace WHERE t.oid = %(oid)s)
   AND o.classid = 'pg_class'::regclass AND o.refclassid = 'pg_class'::regclass
   AND o.refobjid = %(oid)s AND o.deptype IN ('a', 'i') AND a.adrelid <> %(oid)s
 """

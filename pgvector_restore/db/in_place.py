@@ -27,6 +27,7 @@ from pgvector_restore.db.inspect import (
     inspect_target,
     table_oid,
 )
+from pgvector_restore.db.kept import note_replaced
 from pgvector_restore.db.outcome import Evidence, Pending, note, resolve
 from pgvector_restore.db.sequences import advance_sequences
 from pgvector_restore.db.work import LoadResult, TableLoad, Work
@@ -112,6 +113,8 @@ def _restore(cur: _Cursor, work: Work, *, replace: bool) -> list[LoadResult]:
     reach("index.begin", cur.connection)
     results = [_index(cur, work, p, result) for p, result in zip(prepared, results, strict=True)]
     reach("index.end", cur.connection)
+    if replace:
+        note_replaced(cur, work.facts.schema, work.names, work.origin)
     work.write_ledger(cur, results)
     work.check()
     return results

@@ -41,8 +41,8 @@ class Evidence:
     schema: str
     #: Its name.
     table: str
-    #: The table's OID.
-    oid: int
+    #: The table's OID; ``None``: there is no such table any more.
+    oid: int | None
     #: Rows that the transaction itself has put there; ``None``: others did, the OID has to do.
     rows: int | None
     #: The file it has put the table into; ``None``: that does not count.
@@ -68,13 +68,16 @@ def note(cur: psycopg.Cursor[Any], evidence: Sequence[Evidence]) -> Pending:
     return Pending(row[0], row[1], tuple(evidence))
 
 
-def resolve(pending: Pending, reconnect: Reconnect, lost: psycopg.Error) -> None:
+def resolve(
+    pending: Pending, reconnect: Reconnect, lost: psycopg.Error, what: str = "the restore"
+) -> None:
     """Find out what became of it; returns if it was committed.
 
     Args:
         pending: From :func:`note`.
         reconnect: Gives another connection.
         lost: The error COMMIT ended in; chained.
+        what: What was to be committed, as a message says it.
 
     Raises:
         ConnectError: It was rolled back: nothing has changed.
@@ -87,11 +90,11 @@ def resolve(pending: Pending, reconnect: Reconnect, lost: psycopg.Error) -> None
     if outcome == "aborted":
         raise ConnectError(
             "connection was lost during COMMIT: the server has rolled back, nothing has changed",
-            hint="restore again",
+            hint="try again",
         ) from lost
     raise OutcomeUnknownError(
-        "connection was lost during COMMIT: the restore happened or it did not",
-        hint="compare the tables' row counts with the backup before anything is restored again",
+        f"connection was lost during COMMIT: {what} happened or it did not",
+        hint="compare the tables' row counts with the backup before you try again",
     ) from lost
 
 
@@ -140,6 +143,8 @@ def _found(cur: psycopg.Cursor[Any], pending: Pending, evidence: Evidence) -> bo
     row = cur.fetchone()
     if row is None or row[0] != evidence.oid:
         return False
+    if evidence.oid is None:
+        return True
     if evidence.filenode is not None:
         cur.execute("SELECT pg_relation_filenode(%s)", [evidence.oid])
         return cur.fetchone() == (evidence.filenode,)

@@ -10,24 +10,17 @@ from psycopg import sql
 
 from pgvector_restore.db.blockers import find_blockers
 from pgvector_restore.db.definition import TableDefinition, read_definition
+from pgvector_restore.db.kept import Kept, keep, note_replaced
+from pgvector_restore.db.marks import Origin
+from pgvector_restore.db.moving import move_statistics, move_table, own_sequences
 from pgvector_restore.db.statements import written
-from pgvector_restore.errors import TargetChangedError, TargetMismatchError
+from pgvector_restore.errors import TargetChangedError
 from pgvector_restore.failpoints import reach
 
-__all__ = ["check_unchanged", "previous_schema", "publish", "revert"]
+__all__ = ["check_unchanged", "publish"]
 
 _Cursor = psycopg.Cursor[Any]
 _Definitions = Mapping[str, TableDefinition]
-
-#: What is appended to a schema's name for its previous tables.
-_PREVIOUS = "_previous"
-_MAX_IDENTIFIER_BYTES = 63
-
-
-def previous_schema(schema: str) -> str:
-    """Where the previous tables of a schema are kept."""
-    room = _MAX_IDENTIFIER_BYTES - len(_PREVIOUS)
-    return schema.encode()[:room].decode(errors="ignore") + _PREVIOUS
 
 
 def check_unchanged(cur: _Cursor, definitions: _Definitions, staging: str) -> None:
@@ -47,15 +40,16 @@ def check_unchanged(cur: _Cursor, definitions: _Definitions, staging: str) -> No
             )
 
 
-def publish(
+def publish(  # noqa: PLR0913 - what is exchanged, and what for
     cur: _Cursor,
     schema: str,
     names: Sequence[str],
     definitions: _Definitions,
     staging: str,
+    origin: Origin,
     *,
     keep_previous: bool,
-) -> None:
+) -> Kept | None:
     """Exchange the tables. The old ones must be locked, the new ones complete.
 
     Args:
@@ -64,16 +58,22 @@ def publish(
         names: All tables, parents first.
         definitions: Of those that exist.
         staging: Schema of the new ones.
-        keep_previous: Keep the old ones in :func:`previous_schema`.
+        origin: The restore.
+        keep_previous: Keep the old ones.
+
+    Returns:
+        What was kept, if anything was.
 
     Raises:
         TargetChangedError: The new tables would not be like the old ones.
     """
     old = list(definitions)
     _free_sequences(cur, definitions, staging)
+    kept = None
     if keep_previous:
-        _keep(cur, schema, definitions)
+        kept = keep(cur, schema, definitions, staging, origin)
     elif old:
+        note_replaced(cur, schema, old, origin)
         cur.execute(
             sql.SQL("DROP TABLE {}").format(
                 sql.SQL(", ").join(sql.Identifier(schema, name) for name in old)
@@ -81,12 +81,12 @@ def publish(
         )
     reach("exchange.dropped", cur.connection)
     for name in names:
-        _move_table(cur, name, staging, schema)
+        move_table(cur, name, staging, schema)
     for definition in definitions.values():
         for home, name in definition.statistics:
-            _move_statistics(cur, name, staging, home)
+            move_statistics(cur, name, staging, home)
     for definition in definitions.values():
-        _own_sequences(cur, definition)
+        own_sequences(cur, definition)
     cur.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(staging)))
     reach("exchange.moved", cur.connection)
     for name, planned in definitions.items():
@@ -95,6 +95,7 @@ def publish(
                 f"the new {schema}.{name} would not be defined like the old one",
                 hint="use strategy in_place",
             )
+    return kept
 
 
 def _read(cur: _Cursor, schema: str, name: str, home: str, among: Sequence[str]) -> TableDefinition:
@@ -127,81 +128,3 @@ def _free_sequences(cur: _Cursor, definitions: _Definitions, staging: str) -> No
             )
 
 
-def _own_sequences(cur: _Cursor, definition: TableDefinition) -> None:
-    for column, sequence in definition.serials:
-        cur.execute(
-            sql.SQL("ALTER SEQUENCE {} OWNED BY {}").format(
-                written(sequence), sql.Identifier(definition.schema, definition.name, column)
-            )
-        )
-
-
-def _move_table(cur: _Cursor, name: str, source: str, goal: str) -> None:
-    cur.execute(
-        sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(
-            sql.Identifier(source, name), sql.Identifier(goal)
-        )
-    )
-
-
-def _move_statistics(cur: _Cursor, name: str, source: str, goal: str) -> None:
-    if source != goal:
-        cur.execute(
-            sql.SQL("ALTER STATISTICS {} SET SCHEMA {}").format(
-                sql.Identifier(source, name), sql.Identifier(goal)
-            )
-        )
-
-
-def _keep(cur: _Cursor, schema: str, definitions: _Definitions) -> None:
-    """Move the old tables aside, in place of those that were kept before."""
-    kept = previous_schema(schema)
-    cur.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(kept)))
-    cur.execute(
-        sql.SQL("DROP TABLE IF EXISTS {}").format(
-            sql.SQL(", ").join(sql.Identifier(kept, name) for name in definitions)
-        )
-    )
-    for name, definition in definitions.items():
-        for home, statistics in definition.statistics:
-            _move_statistics(cur, statistics, home, kept)
-        _move_table(cur, name, schema, kept)
-
-
-def revert(cur: _Cursor, schema: str, names: Sequence[str], passage: str) -> None:
-    """Exchange the tables for those that were kept. They must be locked.
-
-    Args:
-        cur: In the transaction that holds the locks.
-        schema: Schema of the tables.
-        names: The tables.
-        passage: Name of a schema that does not exist, used on the way.
-
-    Raises:
-        TargetMismatchError: Something has come to depend on one of them.
-    """
-    kept = previous_schema(schema)
-    now = {name: _read(cur, schema, name, schema, names) for name in names}
-    then = {name: _read(cur, kept, name, kept, names) for name in names}
-    for name in names:
-        blockers = find_blockers(cur, *_oids(cur, schema, name, names))
-        if blockers:
-            raise TargetMismatchError(
-                f"{schema}.{name} cannot be exchanged: {blockers[0]}",
-            )
-    for definition in now.values():
-        for _, sequence in definition.serials:
-            cur.execute(written(f"ALTER SEQUENCE {sequence} OWNED BY NONE"))
-    cur.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(passage)))
-    for definitions, source, goal in (
-        (now, schema, passage),
-        (then, kept, schema),
-        (now, passage, kept),
-    ):
-        for name, definition in definitions.items():
-            for _, statistics in definition.statistics:
-                _move_statistics(cur, statistics, source, goal)
-            _move_table(cur, name, source, goal)
-    cur.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(passage)))
-    for definition in now.values():
-        _own_sequences(cur, definition)

@@ -16,7 +16,7 @@ from pgvector_restore.db.pool import connect
 from pgvector_restore.db.session import configure_session
 from pgvector_restore.errors import RowCountError
 from pgvector_restore.failpoints import reach
-from pgvector_restore.target import TargetTable
+from pgvector_restore.target import ParentKeys, TargetTable
 
 __all__ = ["load_rows", "load_staged"]
 
@@ -117,7 +117,7 @@ def _configure(cur: _Cursor) -> None:
 
 
 def _copy(
-    cur: _Cursor, table: TargetTable, feed: Feed, parents: Mapping[str, frozenset[str]]
+    cur: _Cursor, table: TargetTable, feed: Feed, parents: Mapping[str, ParentKeys]
 ) -> int:
     loaded = copy_rows(cur, table, feed, freeze=False, parents=parents)
     if loaded != feed.rows:

@@ -22,6 +22,7 @@ from pgvector_restore.db.inspect import (
     count_rows,
     inspect_target,
 )
+from pgvector_restore.db.kept import Kept
 from pgvector_restore.db.offender import rejected_by_constraint
 from pgvector_restore.db.outcome import Evidence, note, resolve
 from pgvector_restore.db.publish import check_unchanged, publish
@@ -119,6 +120,8 @@ class Swap:
         self.published = False
         #: Tables in the order of loading.
         self.staged: tuple[Staged, ...] = ()
+        #: What the exchange has kept.
+        self.kept: Kept | None = None
         self._conn = conn
         self._cur = psycopg.Cursor(conn, row_factory=tuple_row)
         self._work = work
@@ -258,12 +261,13 @@ class Swap:
             check_unchanged(cur, definitions, self._staging)
             self._check_free(cur)
             drop_part_marks(cur, self._staging)
-            publish(
+            self.kept = publish(
                 cur,
                 schema,
                 work.names,
                 definitions,
                 self._staging,
+                work.origin,
                 keep_previous=work.options.keep_previous,
             )
             for staged in self.staged:
@@ -295,6 +299,7 @@ class Swap:
             ],
         )
         reach("commit.after", self._conn)
+        warnings += self.kept.warnings if self.kept is not None else ()
         return list(dict.fromkeys(warnings))
 
     def _check_free(self, cur: _Cursor) -> None:

@@ -12,6 +12,7 @@ from attrs import field, frozen
 from pgvector_restore.db.copy import Feed
 from pgvector_restore.db.indexes import BuildSettings
 from pgvector_restore.db.ledger import LedgerEntry, write_entry
+from pgvector_restore.db.marks import Origin
 from pgvector_restore.db.pool import Connection
 from pgvector_restore.db.session import configure_session
 from pgvector_restore.db.watch import Watcher
@@ -81,6 +82,8 @@ class Work:
     settled: Callable[[], None] = field(repr=False)
     #: Another connection, to ask what became of a COMMIT.
     reconnect: Callable[[], AbstractContextManager[Connection]] = field(repr=False)
+    #: This restore, as kept tables remember it.
+    origin: Origin
     #: What a ledger is to keep; ``None``: there is none.
     ledger: LedgerEntry | None = None
 

@@ -60,7 +60,7 @@ def run_into(kind: str, *args: str | Path, errors: bool = False) -> tuple[int, s
 def test_a_restore_that_cannot_be_told(
     g2_dsn: str, kind: str, extra: tuple[str, ...], *, errors: bool
 ) -> None:
-    args = ("restore", STORE, LABEL, "--dsn", g2_dsn, *extra)
+    args: tuple[str | Path, ...] = ("restore", STORE, LABEL, "--dsn", g2_dsn, *extra)
     code, said = run_into(kind, *args, errors=errors)
     assert (code, rows(g2_dsn)) == (0, 32)
     if not errors:

@@ -238,13 +238,29 @@ def test_a_swap_keeps_the_old_tables_and_revert_puts_them_back(g2_dsn: str) -> N
     assert (done.document["strategy"], rows(g2_dsn)) == ("swap", 64)
     assert rows(g2_dsn, f"public_previous.{EMBEDDING}") == 32
     tables = ("langchain_pg_collection", EMBEDDING)
+    assert done.document["kept"] == [f"public_previous.{name}" for name in tables]
+    listed = run_command("previous", "--dsn", g2_dsn, "--json")
+    assert listed.document["previous"][0]["restore_id"] == done.document["restore_id"]
     done = run_command("revert", *tables, "--dsn", g2_dsn)
     assert (done.code, done.err) == (0, "")
-    assert done.out == "".join(f"put back: public.{name}\n" for name in tables)
+    restore_id = listed.document["previous"][0]["restore_id"]
+    first, second = done.out.splitlines()
+    assert first.startswith("put back: public.langchain_pg_collection, ")
+    assert second.startswith(f"put back: public.{EMBEDDING}, 32 rows, as before restore ")
+    assert restore_id in second
     assert rows(g2_dsn) == 32
-    done = run_command("revert", *tables, "--dsn", g2_dsn, "--json")
-    assert done.document == {"ok": True, "tables": [f"public.{name}" for name in tables]}
-    assert rows(g2_dsn) == 64
+    done = run_command("revert", "--dsn", g2_dsn, "--json")
+    assert (done.document["ok"], done.document["restore_id"]) == (True, restore_id)
+    assert done.document["tables"] == [f"public.{name}" for name in tables]
+    assert done.document["now"][EMBEDDING]["rows"] == rows(g2_dsn) == 64
+    shown = run_command("previous", "--dsn", g2_dsn).out
+    assert restore_id in shown
+    assert "until the revert of" in shown
+    done = run_command("previous", "--drop", restore_id, "--dsn", g2_dsn)
+    assert (done.code, done.out.count(restore_id)) == (0, 1)
+    assert run_command("previous", "--dsn", g2_dsn).out == "nothing is kept\n"
+    assert run_command("previous", "--drop", restore_id, "--dsn", g2_dsn).code == 5
+    assert run_command("previous", "--drop", "all", "--dsn", g2_dsn).code == 0
 
 
 def test_nothing_kept_is_nothing_to_revert(g2_dsn: str) -> None:

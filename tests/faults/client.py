@@ -1,9 +1,11 @@
-"""A program that restores and says how it ended; started by tests, which end it on the way.
+"""A program that restores, reverts or drops what was kept, and says how it ended.
+
+Tests start it and end it on the way::
 
     python -m tests.faults.client TASK
 
-TASK is a JSON object: ``dsn``, ``root``, ``out`` (where the outcome goes, as JSON), ``part_bytes``
-and ``options`` of the restore.
+TASK is a JSON object: ``do`` (``restore``, ``revert`` or ``drop``), ``restores`` to drop, ``dsn``,
+``root``, ``out`` (where the outcome goes, as JSON), ``part_bytes`` and ``options`` of the restore.
 """
 
 from __future__ import annotations
@@ -37,6 +39,10 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     pieces.PART_BYTES = task["part_bytes"]
     try:
         with Restorer(open_store(task["root"]), task["dsn"]) as restorer:
+            if task["do"] == "revert":
+                return {"error": None, "tables": list(restorer.revert())}
+            if task["do"] == "drop":
+                return {"error": None, "dropped": len(restorer.drop_previous(*task["restores"]))}
             report = restorer.restore("latest", progress=listen, **task["options"])
     except Exception as exc:  # noqa: BLE001 - the test judges it
         return {

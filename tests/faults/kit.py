@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -124,11 +124,20 @@ class Client:
         dsn: Where to.
         root: The store.
         failpoint: Where something is to happen to it, and what; ``stop`` for a stop there.
+        do: ``restore``, ``revert`` or ``drop``.
+        restores: What was kept by these is dropped.
         options: Of the restore.
     """
 
     def __init__(
-        self, folder: Path, dsn: str, root: Path, failpoint: str | None, **options: Any
+        self,
+        folder: Path,
+        dsn: str,
+        root: Path,
+        failpoint: str | None,
+        do: str = "restore",
+        restores: Sequence[str] = (),
+        **options: Any,
     ) -> None:
         self._out, self._reached = folder / "outcome.json", folder / "reached"
         self._log = folder / "client.log"
@@ -136,6 +145,8 @@ class Client:
         for left in folder.glob("*"):
             left.unlink()
         task = {
+            "do": do,
+            "restores": list(restores),
             "dsn": dsn,
             "root": str(root),
             "out": str(self._out),

@@ -13,8 +13,10 @@ from tests.faults.kit import Arena, Client
 
 pytestmark = [pytest.mark.faults, pytest.mark.faults_sample]
 
-#: Those of backups have tests of their own.
-OF_RESTORES = {name for name in POINTS if not name.startswith("backup.")} - ELSEWHERE
+#: Those of backups, of reverts and of dropping what was kept have tests of their own.
+OF_RESTORES = {
+    name for name in POINTS if not name.startswith(("backup.", "revert.", "previous."))
+} - ELSEWHERE
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -66,7 +66,7 @@ def has_ended(client: socket.socket) -> bool:
 @contextmanager
 def served(root: Path, **values: Any) -> Iterator[Served]:
     settings = ServiceSettings.load(store=str(root), token=TOKEN, port=0, **values)
-    server.raise_file_limit(settings)
+    doorway.raise_file_limit(settings)
     app = create_app(settings)
     with server.listen(settings) as sock:
         uvi = uvicorn.Server(server.configuration(app, settings))

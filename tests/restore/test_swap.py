@@ -213,7 +213,7 @@ def test_previous_tables_come_back_and_go_again(g2_dsn: str, tmp_path: Path) -> 
         again = restorer.restore(mode="replace", strategy="swap", keep_previous=True)
         assert again.table("langchain_pg_embedding").rows_removed == 5
         with pytest.raises(OptionError, match="report or the names"):
-            restorer.revert()
+            restorer.revert(report, tables=["langchain_pg_embedding"])
         with pytest.raises(TargetMismatchError):
             restorer.revert(tables=["nothing"])
     execute(g2_dsn, "INSERT INTO langchain_pg_embedding (id) VALUES ('x')")

@@ -371,7 +371,7 @@ def drop_previous(
         for one in chosen:
             claims.setdefault(one.schema, []).extend(one.names)
         for schema, names in sorted(claims.items()):
-            stack.enter_context(claimed(conn, schema, sorted(set(names))))
+            stack.enter_context(claimed(conn, schema, sorted(set(names)), reconnect))
         exclusively(conn, tables, drop, committing, lock_timeout_s)
     reach("previous.done", conn)
     return described

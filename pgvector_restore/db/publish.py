@@ -126,5 +126,3 @@ def _free_sequences(cur: _Cursor, definitions: _Definitions, staging: str) -> No
                     sql.Identifier(definition.schema, name),
                 )
             )
-
-

@@ -116,9 +116,7 @@ def _configure(cur: _Cursor) -> None:
     cur.execute("SET LOCAL synchronous_commit = off")
 
 
-def _copy(
-    cur: _Cursor, table: TargetTable, feed: Feed, parents: Mapping[str, ParentKeys]
-) -> int:
+def _copy(cur: _Cursor, table: TargetTable, feed: Feed, parents: Mapping[str, ParentKeys]) -> int:
     loaded = copy_rows(cur, table, feed, freeze=False, parents=parents)
     if loaded != feed.rows:
         raise RowCountError(

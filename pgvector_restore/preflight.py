@@ -158,8 +158,7 @@ def check_replication(
                     "replication",
                     f"publication {publication.name} does not send that {full} is emptied:"
                     " subscribers keep its old rows",
-                    hint="empty the subscribers' tables as well, or let the publication publish"
-                    " truncate",
+                    hint="let the publication publish truncate before the restore",
                     table=table.name,
                 )
             elif options.mode == "replace" and publication.root is not None:

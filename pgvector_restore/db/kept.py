@@ -357,9 +357,7 @@ def drop_previous(
             try:
                 _drop(inner, one, wait=True)
             except _InUseError as exc:
-                raise TargetMismatchError(
-                    f"{exc}: it cannot be dropped", hint="remove what depends on it first"
-                ) from None
+                raise TargetMismatchError(f"{exc}: it cannot be dropped") from None
         reach("previous.dropped", conn)
 
     def committing(inner: _Cursor) -> Callable[[psycopg.Error], None]:

@@ -304,13 +304,11 @@ def _compare(
         if blockers:
             raise TargetMismatchError(
                 f"{home}.{now.name} cannot be exchanged: {blockers[0]}",
-                hint="remove what depends on it first",
             )
         in_use = dependents(cur, then.oid, kept)
         if in_use:
             raise TargetMismatchError(
                 f"{place}.{then.name} cannot be put back: {in_use[0]}",
-                hint="remove what depends on it first",
             )
         differs = next(refusals(now, then), None)
         if differs is not None:

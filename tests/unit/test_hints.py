@@ -36,6 +36,7 @@ _JUDGED = {
     "if that will do, use allow_non_atomic": "says what does not hold then",
     "move the kept table by ALTER TABLE": "costs no rows, which are those of a kept table",
     "ALTER ROLE … RESET": "takes a setting back that weakens checks",
+    "let the publication publish truncate": "what others have in common stays as it is",
     "disable the subscription for the restore": "keeps others from writing meanwhile",
     "GRANT": "names the privileges that are lacking",
     "emptying it needs that": "says what the command asked for needs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ class Pair:
             primary.data_dir,
             account,
         )
+        shutil.rmtree(copy / "run")  # of the primary's socket
         settings = _LOG | {
             "hot_standby_feedback": feedback,
             "wal_receiver_status_interval": "1",

@@ -53,7 +53,7 @@ _TOKEN_BYTES = 4
 
 #: Publications of a table or of its whole schema.
 _PUBLICATIONS = """
-SELECT 'publication ' || quote_ident(p.pubname) || ' has it' FROM pg_publication p
+SELECT 'publication ' || quote_ident(p.pubname) || ' publishes it' FROM pg_publication p
 WHERE p.oid IN (SELECT r.prpubid FROM pg_publication_rel r WHERE r.prrelid = %(oid)s)
    OR p.oid IN (SELECT (to_jsonb(s) ->> 'pnpubid')::oid FROM {} s
                 WHERE (to_jsonb(s) ->> 'pnnspid')::oid =

@@ -259,7 +259,7 @@ HANGING = {
     ),
     "publication": (
         "CREATE PUBLICATION p FOR TABLE {}",
-        "publication p has it",
+        "publication p publishes it",
         "DROP PUBLICATION p",
     ),
     "policy": (

@@ -255,7 +255,7 @@ def test_a_swap_keeps_the_old_tables_and_revert_puts_them_back(g2_dsn: str) -> N
     assert done.document["now"][EMBEDDING]["rows"] == rows(g2_dsn) == 64
     shown = run_command("previous", "--dsn", g2_dsn).out
     assert restore_id in shown
-    assert "until the revert of" in shown
+    assert "what was there before the restore" in shown
     done = run_command("previous", "--drop", restore_id, "--dsn", g2_dsn)
     assert (done.code, done.out.count(restore_id)) == (0, 1)
     assert run_command("previous", "--dsn", g2_dsn).out == "nothing is kept\n"

@@ -113,7 +113,7 @@ def client() -> Iterator[Any]:
 @pytest.fixture
 def workers(client: Any) -> Any:
     """The same, when both of its workers are there."""
-    client.wait_for_workers(2, timeout=_PATIENCE_S)
+    client.wait_for_workers(2, timeout=4 * _PATIENCE_S)
     return client
 
 

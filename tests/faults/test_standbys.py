@@ -72,7 +72,9 @@ class Pair:
     def catch_up(self, dsn: str) -> None:
         with connect(dsn) as primary, connect(self.standby) as standby:
             (now,) = primary.execute("SELECT pg_current_wal_lsn()").fetchone() or (None,)
-            said = "SELECT FROM (SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn AS done) x WHERE done"
+            said = (
+                "SELECT FROM (SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn AS done) x WHERE done"
+            )
             wait_until(lambda: standby.execute(said, [now]).rowcount, "the standby catches up")
 
 

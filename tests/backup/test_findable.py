@@ -25,7 +25,7 @@ def test_a_store_that_cannot_be_listed_is_told_of(g2_dsn: str, tmp_path: Path) -
     root = tmp_path / "root"
     with Proxy(g2_dsn) as proxy, locked(root / "task_1"):
         report = backup(root, proxy.dsn)
-        assert open_store(root).find(report.label)[0] == report.backup
+        assert open_store(root).find(report.label)[0].label == report.label
         (warning,) = report.warnings
         assert warning.startswith("only part of the store can be listed, so list, prune and latest")
         assert "task_1" in warning

@@ -16,6 +16,9 @@ import uvicorn
 from pgvector_restore.http import ServiceSettings, create_app, doorway, server
 from tests.http.running import TOKEN, wait_for
 
+#: They take long, with processes, poolers and silences that are waited for.
+pytestmark = pytest.mark.faults
+
 if sys.platform == "win32":
     pytest.skip("needs thousands of files", allow_module_level=True)
 

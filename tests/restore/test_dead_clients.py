@@ -13,6 +13,9 @@ from pgvector_restore.db import session
 from tests.restore.content import count, execute, query
 from tests.sets import restore, write_set
 
+#: They take long, with processes, poolers and silences that are waited for.
+pytestmark = pytest.mark.faults
+
 TABLE = "langchain_pg_embedding"
 #: An index that is never done.
 _ENDLESS = f"""
@@ -41,7 +44,6 @@ def wait_until(dsn: str, text: str, *, there: bool) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.sampled("strategy")
 @pytest.mark.parametrize("strategy", ["in_place", "swap"])
 def test_a_killed_client_builds_no_index(g2_dsn: str, tmp_path: Path, strategy: str) -> None:
     execute(g2_dsn, _ENDLESS)

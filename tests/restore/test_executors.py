@@ -36,6 +36,9 @@ from tests.restore import killed
 from tests.restore.content import count, query, snapshot
 from tests.sets import EMBEDDING_FILE, SQL_ID, embedding_bytes, restore, write_set
 
+#: They take long, with processes, poolers and silences that are waited for.
+pytestmark = pytest.mark.faults
+
 _EMBEDDING = "langchain_pg_embedding"
 _LEFT_OVER = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'pgvr%'"
 _ROWS = 4000

@@ -15,6 +15,9 @@ from pgvector_restore.db.embedded import EmbeddedServer
 from tests.restore.content import execute, query
 from tests.sets import restore, write_set
 
+#: They take long, with processes, poolers and silences that are waited for.
+pytestmark = pytest.mark.faults
+
 #: A provider that takes any label but one.
 PROVIDER = """
 #include "postgres.h"

@@ -20,6 +20,9 @@ from tests.faults.kit import wait_until
 from tests.restore.content import count, execute
 from tests.sets import SQL_ID, embedding_bytes, restore, write_set
 
+#: They take long, with processes, poolers and silences that are waited for.
+pytestmark = pytest.mark.faults
+
 #: Somebody of this program waits for a lock.
 _WAITS = """
     SELECT FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid

@@ -31,6 +31,9 @@ from tests.pooler import Pooler
 from tests.restore.content import count, query
 from tests.sets import SQL_ID, embedding_bytes, restore, write_set
 
+#: They take long, with processes, poolers and silences that are waited for.
+pytestmark = pytest.mark.faults
+
 _ADVISORY = """
     SELECT FROM pg_locks WHERE locktype = 'advisory'
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())

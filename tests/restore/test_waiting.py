@@ -33,6 +33,9 @@ from tests.restore.content import count, execute, query
 from tests.restore.roles import role
 from tests.sets import SQL_ID, embedding_bytes, restore, write_set
 
+#: They take long, with processes, poolers and silences that are waited for.
+pytestmark = pytest.mark.faults
+
 TABLE = "langchain_pg_embedding"
 ROWS = 4000
 #: No operation takes as long, however busy the machine is.
@@ -171,7 +174,6 @@ def proxy(g2_dsn: str) -> Iterator[Proxy]:
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.sampled("operation")
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("target", ["string", "pool"])
 @pytest.mark.parametrize(
@@ -215,7 +217,6 @@ def test_progress_is_waited_for_by_nobody(g2_dsn: str, proxy: Proxy, large: Path
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.sampled("operation")
 @pytest.mark.parametrize("operation", ["restore", "backup"])
 @pytest.mark.parametrize("pooling", ["session", "transaction"])
 def test_a_number_of_connections_that_are_not_there(

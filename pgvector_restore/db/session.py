@@ -235,8 +235,9 @@ def close_search_path(cur: psycopg.Cursor[Any]) -> None:
     No statement may come before this one or :func:`configure_session`, except for those that
     qualify everything.
     """
-    # In a database without an encoding names would come as bytes. Two statements cannot be prepared.
-    cur.execute("SET LOCAL search_path = ''; SET LOCAL client_encoding = 'UTF8'", prepare=False)
+    # In a database without an encoding names would come as bytes.
+    settings = "SET LOCAL search_path = ''; SET LOCAL client_encoding = 'UTF8'"
+    cur.execute(settings, prepare=False)  # two statements cannot be prepared
 
 
 def _milliseconds(seconds: float) -> str:

@@ -230,7 +230,9 @@ def _no_limits(cur: psycopg.Cursor[Any]) -> dict[str, str]:
 def close_search_path(cur: psycopg.Cursor[Any]) -> None:
     """Nothing but the server's own functions and operators, up to the end of the transaction.
 
-    Names come in UTF-8. The owner of a database decides on the search path of everybody in it, and whoever may create
+    Names come in UTF-8.
+
+    The owner of a database decides on the search path of everybody in it, and whoever may create
     functions in a schema of that path can offer one that fits a call better than the server's own.
     No statement may come before this one or :func:`configure_session`, except for those that
     qualify everything.

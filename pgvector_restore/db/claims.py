@@ -9,7 +9,6 @@ whatever ends it.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any
@@ -19,7 +18,7 @@ from attrs import define, field
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from pgvector_restore.db.interrupt import cut
+from pgvector_restore.db.interrupt import limited
 from pgvector_restore.db.session import close_search_path, lift_limits
 from pgvector_restore.errors import ConnectError, TargetBusyError
 
@@ -182,58 +181,28 @@ def _guard(reconnect: Reconnect) -> Iterator[_Cursor]:
     It has no snapshot between its statements, so it keeps no vacuum from its work.
     """
     with ExitStack() as stack:
-        conn = stack.enter_context(reconnect())
-        with _in_time(conn):
-            stack.enter_context(_ending(conn))
+        try:
+            conn = stack.enter_context(reconnect())
+            stack.callback(_roll_back, conn)
             cur = psycopg.Cursor(conn, row_factory=tuple_row)
-            cur.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY")
-            lift_limits(cur)
-            cur.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-            close_search_path(cur)
+            with limited(conn, _GUARD_S, "the connection that keeps the tables"):
+                cur.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY")
+                lift_limits(cur)
+                cur.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+                close_search_path(cur)
+        except ConnectError as exc:
+            raise ConnectError(
+                "the pooler before the server gives no second connection, which a swap needs to"
+                " keep its tables",
+                hint="use strategy in_place, enlarge the pool, or connect to the server itself",
+                sqlstate=exc.sqlstate,
+            ) from exc
         yield cur
 
 
-@contextmanager
-def _ending(conn: psycopg.Connection[Any]) -> Iterator[None]:
-    """A transaction that is rolled back, and may have been lost by then."""
-    autocommit = conn.autocommit
-    conn.autocommit = False
-    try:
-        yield
-    finally:
-        with suppress(psycopg.Error):
-            conn.rollback()
-        if not conn.closed:
-            conn.autocommit = autocommit
-
-
-@contextmanager
-def _in_time(conn: psycopg.Connection[Any]) -> Iterator[None]:
-    """Give the connection up if it does not answer in time.
-
-    Raises:
-        ConnectError: It did not.
-    """
-
-    def give_up() -> None:
-        if conn.pgconn.transaction_status == TransactionStatus.ACTIVE:
-            cut(conn)
-
-    timer = threading.Timer(_GUARD_S, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except psycopg.OperationalError as exc:
-        raise ConnectError(
-            "the pooler before the server gives no second connection, which a swap needs to keep "
-            "its tables",
-            hint="use strategy in_place, enlarge the pool, or connect to the server itself",
-            sqlstate=exc.sqlstate,
-        ) from exc
-    finally:
-        timer.cancel()
-        timer.join()
+def _roll_back(conn: psycopg.Connection[Any]) -> None:
+    with suppress(psycopg.Error):  # it may have been lost by then
+        conn.rollback()
 
 
 def check_unclaimed(cur: _Cursor, schema: str, tables: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -59,19 +59,17 @@ _UNPREPARED: dict[str, Any] = {"prepare_threshold": None}
 
 _ALIASES = {"database": "dbname", "username": "user"}
 
-#: Calls that have a connection at the same time, and connections that are kept for the next ones;
-#: a restore in place uses one.
-_MAX_CONNECTIONS = 8
-#: Seconds a connection is kept unused.
-_KEPT_S = 60.0
-#: Seconds to wait until one of those calls has ended, and for the first answer over a new
-#: connection: a pooler may give it one to the server only then.
-_PLACE_WAIT_S = _ANSWER_WAIT_S = 30.0
-#: Seconds a kept connection may take to show that it is alive.
-_KEPT_ANSWER_S = 5.0
-#: Seconds to wait for a pool's own check, which meets dead connections one by one with pauses that
-#: double; then all of them are checked at once.
+#: Connections an own pool keeps at the most, and seconds it keeps one unused; a restore in place
+#: uses one.
+_MAX_CONNECTIONS, _KEPT_S = 8, 60.0
+#: Seconds to wait for the first answer over a connection: a pooler may give it one to the server
+#: only then.
+_ANSWER_WAIT_S = 30.0
+#: Seconds to wait for a pool, which meets dead connections one by one with pauses that double; then
+#: all of them are checked at once.
 _POOL_CHECK_S = 2.0
+#: Seconds to wait for the threads of the own pool when it is closed: they may be logging in.
+_CLOSING_S = 1.0
 
 
 def parse_target(target: str | Mapping[str, Any]) -> dict[str, Any]:
@@ -180,16 +178,13 @@ def _connect(parameters: Mapping[str, Any]) -> psycopg.Connection[TupleRow]:
 class Target:
     """Connections to one database.
 
-    Safe for several threads. Connections of its own are kept for the next call, for a while, and
-    closed with :meth:`close`; a borrowed pool stays as it is.
+    Safe for several threads. A pool of its own is opened with the first use and closed with
+    :meth:`close`; a borrowed one stays as it is.
     """
 
     def __init__(self, target: TargetLike) -> None:
         self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(_MAX_CONNECTIONS)
-        #: Connections that nobody uses, and since when; the newest last.
-        self._kept: list[tuple[float, psycopg.Connection[TupleRow]]] = []
-        self._closer: threading.Timer | None = None
+        self._owned: ConnectionPool[psycopg.Connection[TupleRow]] | None = None
         self._params: dict[str, Any] | None = None
         self._borrowed: ConnectionPool[Any] | None = None
         self._closed = False
@@ -204,107 +199,71 @@ class Target:
             )
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {'borrowed pool' if self._borrowed else 'own connections'}>"
+        return f"<{type(self).__name__} {'borrowed pool' if self._borrowed else 'own pool'}>"
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
         """A connection outside of any transaction that has just answered.
 
-        One that is kept and has died, as all have once the server was restarted, is replaced.
+        One that has died, as all have once the server was restarted, is replaced.
 
         Raises:
             ConnectError: There is none to be had; the cause is chained.
         """
-        with server_errors():
-            if self._borrowed is not None:
-                with self._of_pool(self._borrowed) as conn:
-                    yield conn
-            else:
-                with self._own(self._params or {}) as conn:
-                    yield conn
+        with server_errors(), self._taken() as conn:
+            yield conn
 
-    @contextmanager
-    def _own(self, params: Mapping[str, Any]) -> Iterator[psycopg.Connection[Any]]:
-        if not self._places.acquire(timeout=_PLACE_WAIT_S):
-            raise ConnectError(
-                f"{_MAX_CONNECTIONS} connections are in use, and none became free within"
-                f" {_PLACE_WAIT_S:g} s",
-                hint="have fewer calls at the same time, or pass a larger pool of your own",
-            )
-        try:
-            conn = self._taken() or _reached(params, _ANSWER_WAIT_S)
-            try:
-                yield conn
-            except BaseException:
-                with suppress(psycopg.Error):
-                    conn.rollback()
-                raise
-            else:
-                if not conn.closed:
-                    conn.commit()
-            finally:
-                self._keep(conn)
-        finally:
-            self._places.release()
-
-    def _taken(self) -> psycopg.Connection[TupleRow] | None:
-        """A kept connection that answers. If the newest one has died, none of them is asked."""
-        conn = self._kept_one()
-        if conn is None:
-            return None
-        try:
-            _ask(conn, _KEPT_ANSWER_S)
-        except (psycopg.Error, ConnectError):
-            conn.close()
-            self._close_kept()
-            return None
-        return conn
-
-    def _kept_one(self) -> psycopg.Connection[TupleRow] | None:
+    def _pool(self) -> ConnectionPool[Any]:
+        if self._borrowed is not None:
+            return self._borrowed
         with self._lock:
             if self._closed:
                 raise OptionError("this restorer has been closed")
-            return self._kept.pop()[1] if self._kept else None
-
-    def _keep(self, conn: psycopg.Connection[TupleRow]) -> None:
-        with self._lock:
-            usable = conn.pgconn.transaction_status == TransactionStatus.IDLE
-            if usable and not self._closed and len(self._kept) < _MAX_CONNECTIONS:
-                self._kept.append((time.monotonic(), conn))
-                self._close_later(_KEPT_S)
-                return
-        conn.close()
-
-    def _close_later(self, seconds: float) -> None:
-        if self._closer is None:
-            self._closer = threading.Timer(seconds, self._close_unused)
-            self._closer.daemon = True
-            self._closer.name = "pgvector_restore closer"
-            self._closer.start()
+            if self._owned is None:
+                params = dict(self._params or {})
+                # A pool retries in the background and reports a timeout; a direct attempt says
+                # at once what is wrong.
+                _reach(params).close()
+                self._owned = ConnectionPool(
+                    kwargs=_UNPREPARED | params,
+                    min_size=0,
+                    max_size=_MAX_CONNECTIONS,
+                    max_idle=_KEPT_S,
+                    open=True,
+                    name="pgvector_restore",
+                )
+            return self._owned
 
     def _close_unused(self) -> None:
-        now = time.monotonic()
+        """Close the own pool's connections; those in use are closed when they are given back."""
         with self._lock:
-            self._closer = None
-            old = [conn for since, conn in self._kept if since + _KEPT_S <= now]
-            self._kept = [one for one in self._kept if one[1] not in old]
-            if self._kept:
-                self._close_later(max(self._kept[0][0] + _KEPT_S - now, 0.1))
-        for conn in old:
-            conn.close()
-
-    def _close_kept(self) -> None:
-        with self._lock:
-            kept, self._kept = self._kept, []
-        for _, conn in kept:
-            conn.close()
+            pool, self._owned = self._owned, None
+        if pool is not None:
+            pool.close(timeout=_CLOSING_S)
 
     @contextmanager
-    def _of_pool(self, pool: ConnectionPool[Any]) -> Iterator[psycopg.Connection[Any]]:
-        """One of the caller's pool. Those that have died go back, and the pool replaces them."""
-        end = time.monotonic() + pool.timeout
+    def _taken(self) -> Iterator[psycopg.Connection[Any]]:
+        """One that answers. Those that have died go back, and the pool replaces them."""
+        pool, conn = self._answering()
+        before, conn.prepare_threshold = conn.prepare_threshold, None
+        try:
+            with conn:  # which does not close what belongs to a pool
+                yield conn
+        finally:
+            conn.prepare_threshold = before
+            pool.putconn(conn)
+
+    def _answering(self) -> tuple[ConnectionPool[Any], psycopg.Connection[Any]]:
+        end: float | None = None
         while True:
-            conn = self._given(pool, max(end - time.monotonic(), 0.01))
+            pool = self._pool()
+            end = end or time.monotonic() + pool.timeout
+            try:
+                conn = self._given(pool, max(end - time.monotonic(), 0.01))
+            except psycopg_pool.PoolClosed:
+                if pool is self._borrowed:
+                    raise
+                continue  # another call has closed what was unused
             try:
                 _ask(conn, _ANSWER_WAIT_S)
             except psycopg.OperationalError:
@@ -315,14 +274,7 @@ class Target:
                 pool.putconn(conn)
                 raise
             else:
-                break
-        before, conn.prepare_threshold = conn.prepare_threshold, None
-        try:
-            with conn:  # which does not close what belongs to a pool
-                yield conn
-        finally:
-            conn.prepare_threshold = before
-            pool.putconn(conn)
+                return pool, conn
 
     def _given(self, pool: ConnectionPool[Any], timeout_s: float) -> psycopg.Connection[Any]:
         patience = min(timeout_s, _POOL_CHECK_S)
@@ -330,7 +282,9 @@ class Target:
         try:
             conn = pool.getconn(timeout=patience)
         except psycopg_pool.PoolTimeout:
-            if pool.get_stats().get("pool_available"):
+            if pool is not self._borrowed:
+                self._say_why()
+            elif pool.get_stats().get("pool_available"):
                 # They may never answer: that is not waited for.
                 check = threading.Thread(target=pool.check, name="pgvector_restore check")
                 check.daemon = True
@@ -338,11 +292,15 @@ class Target:
             try:
                 conn = pool.getconn(timeout=max(timeout_s - patience, 0.01))
             except psycopg_pool.PoolTimeout:
-                params = self._local_parameters()
-                if params is not None:
-                    _reach(_hurried(params, _SECOND_WAIT_S)).close()  # says why
+                self._say_why()
                 raise
         return conn
+
+    def _say_why(self) -> None:
+        """Raise what a connection fails with, if it does; a pool only tells that time is over."""
+        params = self._local_parameters()
+        if params is not None:
+            _reach(_hurried(params, _SECOND_WAIT_S)).close()
 
     @property
     def parameters(self) -> dict[str, Any] | None:
@@ -377,7 +335,7 @@ class Target:
         Raises:
             ConnectError: There is none within that time.
         """
-        self._close_kept()  # they may have died, and count where connections are limited
+        self._close_unused()  # they may have died, and count where connections are limited
         params = _hurried(self._local_parameters() or {}, _SECOND_WAIT_S)
         with server_errors(), _reached(params, _SECOND_WAIT_S) as conn:
             yield conn
@@ -391,7 +349,7 @@ class Target:
         Args:
             most: How many are asked for.
         """
-        self._close_kept()
+        self._close_unused()
         params = _hurried(self._local_parameters() or {}, _SECOND_WAIT_S)
         probes = [_Probe(params, _SECOND_WAIT_S) for _ in range(most)]
         for probe in probes:
@@ -408,8 +366,19 @@ class Target:
 
         Not to be called in a thread that has something else to do: logging in may take a while.
         """
-        conn = self._spare()
-        if conn is None:
+        try:
+            pool = self._pool()
+            stats = pool.get_stats()
+            if not stats.get("pool_available") and 0 < pool.max_size <= stats.get("pool_size", 0):
+                yield None  # whoever waits for one comes first
+                return
+            conn: psycopg.Connection[Any] = pool.getconn(timeout=_SPARE_WAIT_S)
+        except (
+            psycopg.Error,
+            psycopg_pool.PoolClosed,
+            psycopg_pool.TooManyRequests,
+            PgvectorRestoreError,  # it has been closed, or does not answer
+        ):
             yield None
             return
         before = conn.autocommit
@@ -419,29 +388,7 @@ class Target:
         finally:
             if conn.pgconn.transaction_status == TransactionStatus.IDLE:
                 conn.autocommit = before
-            if self._borrowed is not None:
-                self._borrowed.putconn(conn)
-            else:
-                self._keep(conn)
-
-    def _spare(self) -> psycopg.Connection[Any] | None:
-        pool = self._borrowed
-        try:
-            if pool is None:
-                params = _hurried(self._params or {}, _SPARE_WAIT_S)
-                return self._kept_one() or psycopg.connect(**params)
-            stats = pool.get_stats()
-            if not stats.get("pool_available") and 0 < pool.max_size <= stats.get("pool_size", 0):
-                return None  # whoever waits for one comes first
-            conn: psycopg.Connection[Any] = pool.getconn(timeout=_SPARE_WAIT_S)
-        except (
-            psycopg.Error,
-            psycopg_pool.PoolClosed,
-            psycopg_pool.TooManyRequests,
-            OptionError,  # it has been closed
-        ):
-            return None
-        return conn
+            pool.putconn(conn)
 
     @contextmanager
     def reading(self) -> Iterator[psycopg.Cursor[Any]]:
@@ -452,13 +399,10 @@ class Target:
             yield cur
 
     def close(self) -> None:
-        """Close its own connections; a borrowed pool is left alone."""
+        """Close the own pool and its connections; a borrowed one is left alone."""
         with self._lock:
             self._closed = True
-            closer, self._closer = self._closer, None
-        if closer is not None:
-            closer.cancel()
-        self._close_kept()
+        self._close_unused()
 
 
 class _Probe:

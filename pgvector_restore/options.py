@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 from collections.abc import Iterable
@@ -105,11 +106,31 @@ def flag(_: object, attribute: Attribute[Any], value: object) -> None:
 
 
 def table_names(value: str | Iterable[str] | None) -> tuple[str, ...] | None:
-    """A converter: names, or one text with commas between them."""
+    """A converter: names, or one text with commas between them. Names are taken as they are given.
+
+    In a text, blanks that follow a comma belong to it. A name that has a comma, or begins with a
+    blank, goes in double quotes, as in CSV.
+
+    Raises:
+        OptionError: Quotes that do not match.
+    """
     if value is None:
         return None
-    names = tuple(value.split(",")) if isinstance(value, str) else tuple(value)
-    return tuple(dict.fromkeys(name.strip() for name in names))
+    names = _split(value) if isinstance(value, str) else tuple(value)
+    return tuple(dict.fromkeys(names))
+
+
+def _split(text: str) -> tuple[str, ...]:
+    if '"' in text:
+        try:
+            return tuple(next(csv.reader([text], skipinitialspace=True, strict=True)))
+        except csv.Error as exc:
+            raise OptionError(
+                f"tables {quoted(text)} cannot be told apart: {exc}",
+                hint='a name with a comma goes in double quotes: "a,b",c',
+            ) from None
+    first, *others = text.split(",")
+    return (first, *(name.lstrip(" ") for name in others))
 
 
 def check_tables(_: object, __: Attribute[Any], value: tuple[str, ...] | None) -> None:

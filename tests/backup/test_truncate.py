@@ -9,6 +9,7 @@ import pytest
 
 from pgvector_restore import (
     ConnectError,
+    OptionError,
     ProgressEvent,
     TargetBusyError,
     TargetMismatchError,
@@ -51,6 +52,21 @@ def test_rows_are_removed_and_told(filled: str, tmp_path: Path, kind: str) -> No
     if kind == "csv":
         restored(tmp_path, filled, report.label)
         assert content(filled, EMBEDDING) == before
+
+
+@pytest.mark.parametrize("name", ["a ", " a", "A"])
+def test_a_table_whose_name_is_alike_stays(dsn: str, tmp_path: Path, name: str) -> None:
+    """It is not taken for the other one, which would be backed up and emptied in its place."""
+    with connect(dsn) as conn:
+        conn.execute("CREATE TABLE a AS SELECT 1 AS one")
+        conn.execute(f'CREATE TABLE "{name}" AS SELECT 2 AS one')
+    if name == "A":
+        assert backup(tmp_path, dsn, tables=[name], truncate_after=True).rows_removed == 1
+    else:  # no file can be named like that everywhere
+        with pytest.raises(OptionError, match="cannot be a file's name"):
+            backup(tmp_path, dsn, tables=[name], truncate_after=True)
+        assert files(tmp_path) == []
+    assert content(dsn, "a") == [("(1)",)]
 
 
 def test_writers_wait(filled: str, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pgvector_restore import (
+    BackupOptions,
     LoggingProgress,
     OptionError,
     ProgressEvent,
@@ -109,6 +110,27 @@ def test_options_can_be_changed_one_by_one() -> None:
     assert changed.mode == "replace"
     assert changed.strategy == "in_place"
     assert changed.tables == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (["a ", " a", "a,b", 'a"b', "A"], ("a ", " a", "a,b", 'a"b', "A")),
+        ("a ,b", ("a ", "b")),
+        (" a,b", (" a", "b")),
+        ('"a,b", c', ("a,b", "c")),
+        ('a, " b","c""d"', ("a", " b", 'c"d')),
+    ],
+)
+def test_names_are_taken_as_they_are_given(given: Any, names: tuple[str, ...]) -> None:
+    assert RestoreOptions(tables=given).tables == names
+    assert BackupOptions(tables=given).tables == names
+
+
+@pytest.mark.parametrize("given", ['"a', '"a"b', "a,", ",a", ""])
+def test_names_that_cannot_be_told_apart(given: str) -> None:
+    with pytest.raises(OptionError, match="table"):
+        RestoreOptions(tables=given)
 
 
 def test_a_connection_is_taken_from_the_first_place_that_names_one() -> None:

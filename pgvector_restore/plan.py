@@ -129,6 +129,10 @@ class RestorePlan:
     index_workers: int
     #: Locks, index builds, disk, and roughly how long.
     forecast: Forecast = field(factory=Forecast)
+    #: URL of the store, without secrets.
+    store_url: str = ""
+    #: :attr:`BackupStore.address` of the store: one text for one place, however it is spelled.
+    store_address: str = ""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -189,7 +193,9 @@ class RestorePlan:
         """JSON-ready form."""
         return {
             **self.backup.to_dict(),
+            "store": self.store_url,
             "target": self.facts.label,
+            "database": asdict(self.facts.identity) if self.facts.identity is not None else None,
             "server_version": self.facts.server_version,
             "vector_version": self.facts.vector_version,
             "schema": self.facts.schema,

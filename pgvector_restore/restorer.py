@@ -6,8 +6,11 @@ import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
+from functools import cached_property
 from types import TracebackType
 from typing import Any
+
+from attrs import evolve
 
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.db import kept
@@ -77,6 +80,10 @@ class Restorer:
     ) -> None:
         self.close()
 
+    @cached_property
+    def _store_address(self) -> str:
+        return self.store.address  # once: a folder that goes away has another one
+
     def __repr__(self) -> str:
         return f"<Restorer from {self.store.url}>"
 
@@ -114,7 +121,7 @@ class Restorer:
         files = select_files(found, chosen, manifest)
         sources = sources_of(self.store, found, files, chosen, manifest)
         facts = facts_of(self._target, found, chosen, cancel or CancelToken())
-        return make_plan(
+        plan = make_plan(
             found,
             chosen,
             sources,
@@ -123,6 +130,7 @@ class Restorer:
             free_bytes(facts.data_folder),
             fetched=self._executor is None and not self.store.is_local,
         )
+        return evolve(plan, store_url=self.store.url, store_address=self._store_address)
 
     def run(
         self,
@@ -145,11 +153,18 @@ class Restorer:
                 nobody see the end of the restore.
 
         Raises:
+            OptionError: The plan was made for another store.
+            TargetMismatchError: It was made for another database, a copy of this one for example.
             CancelledError: It was called off.
             BadDataError: A record that cannot be restored, with file, record and column.
             StoreError: A file changed, vanished or cannot be read.
             TargetError: The database refused, was busy, or was lost.
         """
+        if plan.store_address != self._store_address:
+            raise OptionError(
+                f"the plan was made for another store: {plan.store_url}",
+                hint="make a plan with this restorer",
+            )
         tracker = Tracker(plan, progress, cancel or CancelToken())
         with self.store.hold(plan.backup):
             report = Run(self.store, self._target, plan, self._executor, tracker, mark).execute()

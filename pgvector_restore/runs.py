@@ -21,6 +21,7 @@ from pgvector_restore.db.kept import Kept
 from pgvector_restore.db.ledger import LedgerEntry
 from pgvector_restore.db.marks import Origin
 from pgvector_restore.db.pool import Connection, Target
+from pgvector_restore.db.server import check_identity
 from pgvector_restore.db.session import resting
 from pgvector_restore.db.staged import load_rows
 from pgvector_restore.db.swap import swapping
@@ -95,6 +96,7 @@ class Run:
                 closing(self._watcher),
             ):
                 reach("connect", conn)
+                check_identity(conn, self._plan.facts)
                 self._feeds = [self._feed(conn, table) for table in self._plan.tables]
                 work = self._work(conn, interrupter.disarm)
                 if self._plan.strategy == "swap":

@@ -284,6 +284,38 @@ class TargetTable:
 
 
 @frozen
+class DatabaseIdentity:
+    """Which database of which server this is."""
+
+    #: What ``initdb`` gave the server's data; a copy of the data has it too. ``None`` where the
+    #: role may not know it.
+    system_identifier: str | None
+    #: Name of the database.
+    name: str
+    #: Its OID. ``CREATE DATABASE … TEMPLATE`` copies the OIDs of tables, and gives another one.
+    oid: int
+    #: ``host:port`` that was connected to.
+    address: str
+    #: When the server process began, in the server's words.
+    started: str
+
+    def is_same(self, other: DatabaseIdentity) -> bool:
+        """Whether both are one database.
+
+        A server that is found at another address is the same one if it began at the same moment,
+        and one that has begun anew if it is at the same address. A copy of its data differs in
+        both.
+        """
+        own = (self.system_identifier, self.name, self.oid)
+        if own != (other.system_identifier, other.name, other.oid):
+            return False
+        return self.address == other.address or self.started == other.started
+
+    def __str__(self) -> str:
+        return f'"{self.name}" at {self.address}'
+
+
+@frozen
 class TargetFacts:
     """What the target database looks like."""
 
@@ -328,6 +360,8 @@ class TargetFacts:
     publications: tuple[Publication, ...] = ()
     #: Providers of security labels of the tables that the server has not loaded.
     unloaded_providers: tuple[str, ...] = ()
+    #: Which database it is; ``None``: it was not asked.
+    identity: DatabaseIdentity | None = None
 
     def table(self, name: str) -> TargetTable | None:
         """The existing table of that name, or ``None``."""

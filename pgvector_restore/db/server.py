@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
+from psycopg.rows import tuple_row
 
 from pgvector_restore.db.attached import find_event_triggers
 from pgvector_restore.db.pool import target_label
-from pgvector_restore.target import TargetFacts
+from pgvector_restore.db.session import close_search_path
+from pgvector_restore.errors import TargetMismatchError
+from pgvector_restore.target import DatabaseIdentity, TargetFacts
 
-__all__ = ["server_facts"]
+__all__ = ["check_identity", "server_facts"]
 
 _SERVER = """
 SELECT current_setting('server_version_num')::int,
@@ -51,6 +54,46 @@ SELECT CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')
 FROM pg_database d WHERE d.datname = current_database()
 """
 
+_IDENTITY = """
+SELECT d.datname::text, d.oid::int8, pg_postmaster_start_time()::text,
+       has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
+FROM pg_database d WHERE d.datname = current_database()
+"""
+
+
+def check_identity(conn: psycopg.Connection[Any], planned: TargetFacts) -> None:
+    """Refuse another database than the one that a plan was made for.
+
+    Args:
+        conn: Outside of any transaction.
+        planned: The plan's facts.
+
+    Raises:
+        TargetMismatchError: It is another one.
+    """
+    with conn.transaction():
+        cur = psycopg.Cursor(conn, row_factory=tuple_row)
+        close_search_path(cur)
+        here = _identity(cur)
+    if planned.identity is not None and not planned.identity.is_same(here):
+        raise TargetMismatchError(
+            f"the plan was made for database {planned.identity}, this is {here}",
+            hint="make a plan for this one",
+        )
+
+
+def _identity(cur: psycopg.Cursor[Any]) -> DatabaseIdentity:
+    cur.execute(_IDENTITY)
+    row = cur.fetchone()
+    assert row is not None  # noqa: S101 - the current database is there
+    name, oid, started, may_know = row
+    identifier = None
+    if may_know:
+        cur.execute("SELECT system_identifier::text FROM pg_control_system()")
+        (identifier,) = cur.fetchone() or (None,)
+    info = cur.connection.info
+    return DatabaseIdentity(identifier, name, oid, f"{info.host}:{info.port}", started)
+
 
 def server_facts(cur: psycopg.Cursor[Any], schema: str, names: Sequence[str]) -> TargetFacts:
     """The facts of a target without its tables."""
@@ -77,6 +120,7 @@ def server_facts(cur: psycopg.Cursor[Any], schema: str, names: Sequence[str]) ->
         unusual_names=unusual,
         data_folder=_data_folder(cur),
         event_triggers=find_event_triggers(cur),
+        identity=_identity(cur),
     )
 
 

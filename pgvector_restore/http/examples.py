@@ -62,7 +62,15 @@ _NAMED: dict[str, Any] = {
 #: A plan, without some of its parts.
 PLAN: dict[str, Any] = {
     **_NAMED,
+    "store": "./backups",
     "target": "app@db.example.com:5432/vectors",
+    "database": {
+        "system_identifier": "7301234567890123456",
+        "name": "vectors",
+        "oid": 16384,
+        "address": "db.example.com:5432",
+        "started": "2026-01-01 00:00:00.123456+00",
+    },
     "schema": "public",
     "mode": "replace",
     "strategy": "in_place",

@@ -72,6 +72,12 @@ POINTS: dict[str, str] = {
     "backup.published": "backup: the manifest is there",
     "backup.emptied": "backup: the table is emptied and that is not committed",
     "backup.commit": "backup: the transaction has ended",
+    "prune.proved": "prune: what stays is proved, and nothing is removed yet",
+    "prune.marker": "prune: a set that goes bears its mark, and is whole",
+    "prune.object": "prune: an object of a set is gone",
+    "prune.objects": "prune: all objects of a set are gone, and its mark is there",
+    "prune.set": "prune: nothing of a set is left",
+    "prune.leftover": "prune: an object of what was unfinished is gone",
 }
 
 #: Seconds between two looks for the file that ends a stop.

@@ -22,6 +22,7 @@ from pgvector_restore.errors import (
     StoreError,
     quoted,
 )
+from pgvector_restore.failpoints import reach
 from pgvector_restore.keeping import Decision, KeepRules, decide, labels_of
 from pgvector_restore.leftovers import judge_leftover
 from pgvector_restore.model import BackupSet, Catalog, IncompleteSet, ObjectInfo
@@ -117,6 +118,7 @@ def prune(  # noqa: PLR0913 - a choice of sets, and how to go about it
     if writable is None:
         report = PruneReport(store.url, rules, dry_run, decisions, leftovers)
         return evolve(report, check=check, remove_emptied=remove_emptied)
+    reach("prune.proved")
     run = _Run(writable, cancel)
     # The oldest first: ended in the middle, the newest are still there. Links before what they
     # lead to: a link to nothing is no file any more.
@@ -239,6 +241,7 @@ class _Run:
         try:
             for info in one.objects:
                 _delete(self.store, info)
+                reach("prune.leftover")
         except StoreError as exc:
             self._note(one.found, exc)
             return evolve(one, keep=True, reason=f"not removed: {exc}")
@@ -330,16 +333,20 @@ def _remove(store: WritableStore, backup: BackupSet, objects: Sequence[ObjectInf
                 pass  # empty: on a full disk there is room for nothing else
         except BackupNotFoundError as exc:  # of the mark, not of the set
             raise StoreError(exc.message, hint=exc.hint) from exc
+        reach("prune.marker")
         try:
             for info in objects:
                 _delete(store, info)
+                reach("prune.object")
         except StoreError:
             with suppress(StoreError):  # as long as the set is whole it needs no mark
                 if all(_is_there(store, info) for info in objects):
                     store.delete(marker)
             raise
+        reach("prune.objects")
         with suppress(BackupNotFoundError):
             store.delete(marker)
+    reach("prune.set")
 
 
 def _delete(store: WritableStore, info: ObjectInfo) -> None:

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.faults_sample]
 
 #: Those of backups, of reverts and of dropping what was kept have tests of their own.
 OF_RESTORES = {
-    name for name in POINTS if not name.startswith(("backup.", "revert.", "previous."))
+    name for name in POINTS if not name.startswith(("backup.", "revert.", "previous.", "prune."))
 } - ELSEWHERE
 
 

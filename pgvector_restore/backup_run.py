@@ -22,6 +22,7 @@ from pgvector_restore.backup_options import BackupOptions
 from pgvector_restore.backup_report import BackupReport, BackupTable
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.crew import crew_of
+from pgvector_restore.db.encodings import naming_rows
 from pgvector_restore.db.export import Snapshot, snapshot_of
 from pgvector_restore.db.pool import Target
 from pgvector_restore.db.relations import Relation
@@ -227,7 +228,9 @@ class BackupRun:
     ) -> dict[str, Dumped]:
         options = self._options
         packer = codec_named(options.codec).packer() if options.codec is not None else None
+        names = [table.name for table in tables]
         with (
+            naming_rows(self._target.fresh, lambda: snapshot.facts.schema, names),
             snapshot.readers(self._jobs(), fewer=options.jobs == "auto") as readers,
             crew_of(readers, self._cancel) as crew,
         ):

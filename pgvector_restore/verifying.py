@@ -9,6 +9,7 @@ from datetime import datetime
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.columns import SourceFacts, match_types
 from pgvector_restore.comparing import TableCheck
+from pgvector_restore.db.encodings import naming_rows
 from pgvector_restore.db.inspect import find_schema, inspect_target
 from pgvector_restore.db.interrupt import interruptible
 from pgvector_restore.db.pool import Target
@@ -74,8 +75,14 @@ def verify_backup(  # noqa: PLR0913 - two sides, and how to look at them
     """
     started = time.perf_counter()
     teller = Teller(progress, cancel, "verify", sum(file.size_bytes for file in headers))
-    with target.connection() as conn, interruptible(conn, cancel), snapshot(conn) as cur:
-        names = [file.table for file in headers]
+    names = [file.table for file in headers]
+    schema = options.schema or ""
+    with (
+        naming_rows(target.fresh, lambda: schema, names),
+        target.connection() as conn,
+        interruptible(conn, cancel),
+        snapshot(conn) as cur,
+    ):
         schema = find_schema(cur, options.schema, names)
         configure_session(cur, options.lock_timeout_s)
         facts = inspect_target(cur, schema, names)

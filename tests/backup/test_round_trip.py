@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from pgvector_restore import Manifest, TargetError, open_store
+from pgvector_restore import Manifest, Restorer, TargetError, open_store
 from pgvector_restore.db.embedded import EmbeddedServer
 from pgvector_restore.db.inspect import describe_columns, table_oid
 from pgvector_restore.db.session import configure_session
@@ -31,6 +32,14 @@ from tests.backup.kit import (
     stored,
 )
 from tests.conftest import G2_TABLES, connect, database
+
+#: Notes on several pages, one of which is no UTF-8, and a column that is all right.
+MANY_NOTES = r"""
+ALTER TABLE notes ADD id int PRIMARY KEY DEFAULT 0, ADD fine text DEFAULT 'fine';
+INSERT INTO notes SELECT repeat('x', 100), 100 + n FROM generate_series(1, 300) n;
+INSERT INTO notes VALUES (E'\377', 7);
+INSERT INTO notes SELECT repeat('y', 100), 1000 + n FROM generate_series(1, 300) n;
+"""
 
 CODECS = ("none", "gzip", "bzip2", "xz", "zstd", "lz4")
 
@@ -338,8 +347,18 @@ def test_database_without_an_encoding(server: EmbeddedServer, tmp_path: Path) ->
                 restored(tmp_path, target, report.label)
                 assert content(target, "notes") == [("größe",)]
             with connect(source) as conn:
-                conn.execute("INSERT INTO notes VALUES (E'\\377')")
-            with pytest.raises(TargetError, match="invalid byte sequence"):
-                backup(tmp_path, source, tables="notes")
+                conn.execute(MANY_NOTES)
+                row = conn.execute("SELECT ctid::text::bytea FROM notes WHERE id = 7").fetchone()
+            assert row is not None
+            place = f'column "t" (row {row[0].decode()}, id "7")'
+            named = re.escape(f"public.notes has text that is not UTF-8 in {place}")
+            for kind in ("csv", "binary"):
+                with pytest.raises(TargetError, match=named):
+                    backup(tmp_path, source, tables="notes", format=kind)
+            with (
+                Restorer(open_store(tmp_path), source) as restorer,
+                pytest.raises(TargetError, match=named),
+            ):
+                restorer.verify(tables="notes")
         finally:
             admin.execute("DROP DATABASE test_ascii WITH (FORCE)")

@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 
 from pgvector_restore.db import embedded
 from pgvector_restore.db.embedded import EmbeddedServer
-from tests import sampling
+from tests import sampling, turns
 
 SAMPLES_ENV = "PGVECTOR_RESTORE_SAMPLES"
 
@@ -58,9 +58,24 @@ CREATE INDEX ix_cmetadata_gin ON langchain_pg_embedding USING gin (cmetadata jso
 _numbers = itertools.count()
 
 
-@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[turns.UNTIL] = turns.read_until()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Iterator[None]:
     config.stash[sampling.SAMPLES] = sampling.mark(items)
+    yield  # tests are chosen by their markers, and sorted by servers
+    if config.stash[turns.UNTIL] is not None:
+        order = turns.in_turns([item.nodeid.partition("[")[0] for item in items])
+        items[:] = [items[number] for number in order]
+
+
+@pytest.hookimpl(tryfirst=True)  # before fixtures
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    turns.skip_when_time_is_up(item.config.stash[turns.UNTIL])
 
 
 def connect(dsn: str) -> psycopg.Connection[tuple[Any, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from itertools import product
@@ -9,6 +10,7 @@ from itertools import product
 import pytest
 
 from tests.sampling import SAMPLES, Call, Sample, choose
+from tests.turns import in_turns, skip_when_time_is_up
 
 ROADS = ("text", "binary", "swap", "parallel")
 SERVERS = (16, 18)
@@ -89,3 +91,22 @@ def test_samples_of_this_suite_meet_every_row_and_every_value(
         met = Counter(tuple(sample.calls[n][part] for part in sample.row) for n in sample.chosen)
         assert set(met) == rows, name
         assert max(met.values()) == sample.each, name
+
+
+def test_turns_take_each_test_once_before_any_again() -> None:
+    functions = ["one"] + ["two"] * 2 + ["six"] * 6 + ["pair"] * 2
+    order = in_turns(functions)
+    assert sorted(order) == list(range(len(functions)))
+    names = [functions[number] for number in order]
+    assert Counter(names[:4]) == Counter(["one", "two", "six", "pair"])
+    assert Counter(names[4:7]) == Counter(["two", "six", "pair"])
+    # Where calls of two tests have the same parameters, their first turns differ.
+    alike = ["a", "a", "b", "b"]
+    assert [number % 2 for number in in_turns(alike)[:2]] == [0, 1]
+
+
+def test_no_test_begins_when_the_time_is_up() -> None:
+    skip_when_time_is_up(None)
+    skip_when_time_is_up(time.time() + 60)
+    with pytest.raises(pytest.skip.Exception, match="time for tests was up"):
+        skip_when_time_is_up(time.time() - 1)

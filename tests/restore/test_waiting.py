@@ -279,6 +279,7 @@ def test_nobody_answers_a_second_login(
 
     proxy.judge = judge
     within_bound(lambda: OPERATIONS[operation](Case(proxy, g2_dsn, proxy.dsn, large)))
+    assert proxy.mute  # the first connection got that far
     wait_until_free(g2_dsn)
 
 

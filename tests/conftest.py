@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -20,6 +21,10 @@ from pgvector_restore.db.embedded import EmbeddedServer
 from tests import sampling, turns
 
 SAMPLES_ENV = "PGVECTOR_RESTORE_SAMPLES"
+
+# How long an example takes says something of the machine.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 #: A lost test database is no loss, so nothing waits for the disk.
 SETTINGS = {

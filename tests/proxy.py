@@ -123,7 +123,7 @@ class Proxy:
     def _do(self, action: Callable[[], None]) -> None:
         done = threading.Event()
         self._commands.put((action, done))
-        assert done.wait(10)
+        assert done.wait(60)
 
     def _run(self) -> None:
         while not self._closing:

@@ -28,7 +28,7 @@ def _run(root: Path, dsn: str, failpoint: str, *options: str) -> subprocess.Comp
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
 
 

@@ -156,7 +156,7 @@ def test_processes_that_start_at_once_get_one_server(folder: Path) -> None:
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    pids = {process.communicate(timeout=60)[0].strip() for process in processes}
+    pids = {process.communicate(timeout=240)[0].strip() for process in processes}
     running = embedded.status(folder / "data")
     assert running
     assert pids == {str(running.pid)}

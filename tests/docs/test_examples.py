@@ -94,7 +94,7 @@ def test_notebook_runs(dsn: str, monkeypatch: pytest.MonkeyPatch, *, named: bool
     assert (book.nbformat, book.nbformat_minor) == (4, 5)
     assert not any(cell.get("outputs") for cell in book.cells), "committed without outputs"
     client = NotebookClient(
-        book, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(EXAMPLES)}}
+        book, timeout=400, kernel_name="python3", resources={"metadata": {"path": str(EXAMPLES)}}
     )
     client.execute()
     shown = {cell.id: cell.outputs for cell in book.cells if cell.cell_type == "code"}

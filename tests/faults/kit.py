@@ -42,7 +42,7 @@ FAULT_SETTINGS = SETTINGS | {"synchronous_commit": "on", "restart_after_crash": 
 ROWS, DOCUMENT_BYTES, PART_BYTES = 1500, 900, 400_000
 
 #: Seconds to wait for what should take less than one.
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 
 _SESSIONS = """
     SELECT pid, state, query FROM pg_stat_activity

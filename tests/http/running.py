@@ -77,7 +77,7 @@ class Running:
         """The events of a job, as they come."""
         headers = {} if after is None else {"Last-Event-ID": str(after)}
         path = f"/api/v1/jobs/{job['id']}/events"
-        with self.client.stream("GET", path, headers=headers, timeout=30) as answer:
+        with self.client.stream("GET", path, headers=headers, timeout=120) as answer:
             assert answer.status_code == 200
             assert answer.headers["Content-Type"].startswith("text/event-stream")
             yield _parsed(answer.iter_lines())
@@ -125,5 +125,5 @@ def running(root: Path, dsn: str | None, **settings: Any) -> Iterator[Running]:
     }
     app = create_app(ServiceSettings(**values))
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    with serving(app) as url, httpx.Client(base_url=url, headers=headers, timeout=60) as client:
+    with serving(app) as url, httpx.Client(base_url=url, headers=headers, timeout=240) as client:
         yield Running(app, client)

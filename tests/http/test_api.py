@@ -421,7 +421,7 @@ def test_mounted_in_another_application(tmp_path: Path, target: str) -> None:
             made = client.post("/vectors/api/v1/restores", json={"label": LABEL})
             job = made.json()
             assert made.headers["Location"] == f"/vectors/api/v1/jobs/{job['id']}"
-            stream = client.get(made.headers["Location"] + "/events", timeout=60).text
+            stream = client.get(made.headers["Location"] + "/events", timeout=240).text
             assert "event: end" in stream
             assert client.get(made.headers["Location"]).json()["state"] == "done"
             refused = client.get("/vectors/api/v1/catalog?limit=0")

@@ -244,7 +244,7 @@ def test_the_limit(service: Running) -> None:
 def raw(service: Running, *parts: bytes, read: bool = True) -> bytes:
     """What a socket is answered; closed without reading, it is a client that goes away."""
     host, port = service.client.base_url.host, service.client.base_url.port or 0
-    with socket.create_connection((host, port), timeout=20) as sock:
+    with socket.create_connection((host, port), timeout=120) as sock:
         for part in parts:
             sock.sendall(part)
         if not read:

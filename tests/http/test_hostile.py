@@ -144,7 +144,7 @@ def test_every_route_answers_as_described(service: Running, amount: int) -> None
     def check(case: Any) -> None:
         nonlocal count
         count += 1
-        answer = case.call(base_url=base, headers=reading, timeout=30)
+        answer = case.call(base_url=base, headers=reading, timeout=120)
         assert CANARY.encode() not in answer.content
         documented = CHECKS if case.path.startswith("/api/v1/") else CHECKS[:1]
         case.validate_response(answer, checks=documented)
@@ -173,7 +173,7 @@ def test_who_may_write_gets_nowhere_with_wrong_requests(service: Running, amount
     before = service.client.get("/api/v1/jobs").json()
 
     def check(case: Any) -> None:
-        answer = case.call(base_url=base, headers=writing, timeout=30)
+        answer = case.call(base_url=base, headers=writing, timeout=120)
         case.validate_response(answer, checks=CHECKS)
         assert 400 <= answer.status_code < 500, (case.query, case.headers, case.body, answer.text)
 
@@ -313,7 +313,7 @@ def test_only_json_is_taken(service: Running, kind: str | None) -> None:
 def sent(service: Running, raw: bytes) -> bytes:
     """What comes back for bytes as they are."""
     url = httpx.URL(service.client.base_url)
-    with socket.create_connection((url.host, url.port or 0), timeout=20) as connection:
+    with socket.create_connection((url.host, url.port or 0), timeout=120) as connection:
         parts = []
         # A server that has heard enough closes the connection whatever else is sent.
         with suppress(OSError):
@@ -392,6 +392,6 @@ def test_uploads_that_end_early_cost_nothing(service: Running) -> None:
     url = httpx.URL(service.client.base_url)
     raw = head(_RESTORE, _JSON, b"Content-Length: 60000")
     for size in range(40):
-        with socket.create_connection((url.host, url.port or 0), timeout=20) as connection:
+        with socket.create_connection((url.host, url.port or 0), timeout=120) as connection:
             connection.sendall(raw + GOOD.encode()[:size])
     assert service.client.get("/api/v1/catalog").status_code == 200

@@ -59,7 +59,7 @@ def request(work: Work, **changes: Any) -> JobRequest:
 
 def waiting(job: JobHandle) -> dict[str, Any]:
     """Work until it is called off."""
-    while not job.cancel.wait(60):
+    while not job.cancel.wait(240):
         pass
     job.cancel.check()
     return {}
@@ -153,7 +153,7 @@ def test_a_long_job_is_not_the_first_to_be_forgotten(tmp_path: Path) -> None:
     """It began before all others; a key that was just used is known after it."""
     jobs = JobManager(JobRecords(tmp_path), 2)
     go = threading.Event()
-    long = request(lambda _: {"waited": go.wait(30)}, idempotency_key="once")
+    long = request(lambda _: {"waited": go.wait(120)}, idempotency_key="once")
     begun = jobs.start(long)
     for number in range(5):
         short = request(lambda _: {}, holds=frozenset([f"target {number}"]))
@@ -162,7 +162,7 @@ def test_a_long_job_is_not_the_first_to_be_forgotten(tmp_path: Path) -> None:
     ended: list[Any] = []
     waiting_for.start()
     go.set()
-    waiting_for.join(30)
+    waiting_for.join(120)
     assert ended[0][0].state == "done"
     assert jobs.get(begun.id).result == {"waited": True}
     assert jobs.start(long).id == begun.id
@@ -218,7 +218,7 @@ def test_followers_see_every_phase_and_not_every_block(jobs: JobManager) -> None
     go = threading.Event()
 
     def work(job: JobHandle) -> dict[str, Any]:
-        assert go.wait(60)
+        assert go.wait(240)
         for table in ("a", "b"):
             for rows in range(1000):
                 job.progress(loading(rows, table))
@@ -362,11 +362,11 @@ def test_close_does_not_wait_for_ever(records: JobRecords) -> None:
 
     def deaf(_: JobHandle) -> dict[str, Any]:
         began.set()
-        assert go.wait(60)
+        assert go.wait(240)
         return {}
 
     job = jobs.start(request(deaf))
-    assert began.wait(60)
+    assert began.wait(240)
     assert not jobs.close(0.01)
     go.set()
     assert jobs.wait(job.id).state == "done"

@@ -38,7 +38,7 @@ LIST, RESTORE, BACKUP = f"{PREFIX}/restore/list", f"{PREFIX}/restore", f"{PREFIX
 TRAINING = "./data_pipeline/training_data"
 TASK = "task_20250721_213627"
 TOKEN = "canary-token-of-the-tests"
-WAIT_S = 60
+WAIT_S = 240
 
 NOW = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}"
 DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}"

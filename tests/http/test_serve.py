@@ -70,7 +70,7 @@ class Process:
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """Exit code, and all that was logged."""
         self.popen.send_signal(number)
-        code = self.popen.wait(60)
+        code = self.popen.wait(240)
         return code, self.log.read_text("utf-8")
 
 
@@ -94,7 +94,7 @@ def process(folder: Path, *args: str, **environment: str) -> Iterator[Process]:
 
             url = wait_for(listening)[1]
             said = log.read_text("utf-8").partition("listening")[0].splitlines()
-            with httpx.Client(base_url=url, timeout=60) as client:
+            with httpx.Client(base_url=url, timeout=240) as client:
                 yield Process(popen, client, said, log)
         finally:
             popen.kill()
@@ -213,7 +213,7 @@ def test_clients_that_do_not_ask_are_let_go(
         thread.start()
         try:
             for sent in (b"", b"GET / HTTP/1.1\r\nHo", whole, whole + b"GET / HT"):
-                with socket.create_connection(sock.getsockname(), timeout=20) as client:
+                with socket.create_connection(sock.getsockname(), timeout=120) as client:
                     client.sendall(sent)
                     found = b""
                     while block := client.recv(4096):
@@ -462,7 +462,7 @@ def test_secrets_are_nowhere(tmp_path: Path, target: str, caplog: pytest.LogCapt
     app = create_app(settings)
     seen += [repr(settings), str(settings), repr(app.state.service), repr(vars(app.state))]
     bearer = {"Authorization": f"Bearer {CANARIES['token']}"}
-    with serving(app) as url, httpx.Client(base_url=url, headers=bearer, timeout=60) as client:
+    with serving(app) as url, httpx.Client(base_url=url, headers=bearer, timeout=240) as client:
         texts: list[httpx.Response] = [
             client.get(path)
             for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/api/v1/jobs", "/x")

@@ -323,7 +323,7 @@ def test_many_who_ask_share_one_listing() -> None:
 
     def find() -> int:
         calls.append(None)
-        assert go.wait(60)
+        assert go.wait(240)
         return len(calls)
 
     shared = Shared(find, 60.0)
@@ -349,14 +349,14 @@ def test_what_was_listed_before_is_no_answer_to_fresh() -> None:
     def find() -> int:
         calls.append(len(calls))
         began.set()
-        assert go.wait(60)
+        assert go.wait(240)
         return calls[-1]
 
     shared = Shared(find, 60.0)
     found: dict[str, int] = {}
     early = threading.Thread(target=lambda: found.update(early=shared.get()))
     early.start()
-    assert began.wait(60)
+    assert began.wait(240)
     late = threading.Thread(target=lambda: found.update(late=shared.get(fresh=True)))
     late.start()
     while shared._generation == 0:
@@ -374,7 +374,7 @@ def test_an_error_is_shared_by_those_who_wait_and_by_no_others() -> None:
     def find() -> None:
         calls.append(None)
         began.set()
-        assert go.wait(60)
+        assert go.wait(240)
         raise StoreError("down")
 
     shared = Shared(find, 60.0)
@@ -390,7 +390,7 @@ def test_an_error_is_shared_by_those_who_wait_and_by_no_others() -> None:
     threads = [threading.Thread(target=ask) for _ in range(20)]
     for thread in threads:
         thread.start()
-    assert began.wait(60)
+    assert began.wait(240)
     for _ in threads:
         waiting.acquire()
     go.set()

@@ -354,7 +354,7 @@ def test_killed_anywhere_and_again(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
     assert (done.returncode, done.stdout) in ((-signal.SIGKILL, ""), (0, "done\n")), done.stderr
     there.mkdir(exist_ok=True)

@@ -590,7 +590,7 @@ class _Distant(WrappingStore):
         self._both = threading.Barrier(2)
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> BinaryIO:
-        self._both.wait(30)
+        self._both.wait(120)
         return super().open(key, start, end)
 
 

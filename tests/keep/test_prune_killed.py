@@ -28,7 +28,7 @@ def _run(root: Path, failpoint: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=400,
     )
 
 

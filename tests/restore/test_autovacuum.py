@@ -46,7 +46,7 @@ def slow_autovacuum(dsn: str, part: str) -> Iterator[None]:
         conn.execute("ALTER SYSTEM SET autovacuum_naptime = '1s'")
         conn.execute("SELECT pg_reload_conf()")
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 240
             at_work = (
                 f"SELECT FROM pg_stat_progress_vacuum v JOIN pg_class c ON v.relid = {relation}"
                 f" WHERE c.oid = '{_EMBEDDING}'::regclass"

@@ -262,5 +262,5 @@ def test_a_comparison_that_waits(g2_dsn: str, tmp_path: Path) -> None:
                 assert not running.done()
             token.cancel()
             with pytest.raises(CancelledError):
-                running.result(60)
+                running.result(240)
         assert restorer.verify().equal

@@ -38,7 +38,7 @@ class Pause:
     def __call__(self, event: ProgressEvent) -> None:
         if event.phase == self._phase:
             self.reached.set()
-            assert self.go_on.wait(60)
+            assert self.go_on.wait(240)
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def halfway(
     with ThreadPoolExecutor(1) as executor, Restorer(open_store(root), dsn) as restorer:
         running = executor.submit(restorer.restore, mode=mode, tables=_EMBEDDING, progress=pause)
         try:
-            assert pause.reached.wait(60)
+            assert pause.reached.wait(240)
             yield running
         finally:
             pause.go_on.set()
@@ -138,7 +138,7 @@ def test_missing_tables_are_claimed_too(dsn: str, tmp_path: Path) -> None:
         plan = restorer.plan(lock_timeout_s=3600)
         running = executor.submit(restorer.run, plan, progress=pause)
         try:
-            assert pause.reached.wait(60)
+            assert pause.reached.wait(240)
             with pytest.raises(TargetBusyError, match="another restore is writing"):
                 restorer.run(plan)
         finally:
@@ -185,7 +185,7 @@ def test_one_restorer_in_four_threads(g2_dsn: str, tmp_path: Path) -> None:
     for schema in schemas:
         execute(g2_dsn, f"CREATE SCHEMA {schema}")
     # All four hold their transaction open at once before any may go on.
-    together = threading.Barrier(len(schemas), timeout=60)
+    together = threading.Barrier(len(schemas), timeout=240)
 
     def meet(event: ProgressEvent) -> None:
         if event.phase == "publish":

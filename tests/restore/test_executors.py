@@ -43,7 +43,7 @@ _EMBEDDING = "langchain_pg_embedding"
 _LEFT_OVER = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'pgvr%'"
 _ROWS = 4000
 _SWAP: dict[str, Any] = {"mode": "replace", "strategy": "swap", "jobs": 2}
-_PATIENCE_S = 60.0
+_PATIENCE_S = 240.0
 
 #: Run in a worker: from now on this package is not there, however it is looked for.
 _HIDE = """

@@ -29,7 +29,7 @@ def killed(dsn: str, root: Path, jobs: int, where: str) -> tuple[int, str]:
             check=False,
             stdout=out,
             stderr=out,
-            timeout=120,
+            timeout=400,
             cwd=Path(__file__).parents[2],
         )
     text = told.read_text()

@@ -68,7 +68,7 @@ def audited(dsn: str, folder: Path, way: str) -> dict[str, object]:
         check=True,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         cwd=Path(__file__).parents[2],
     )
     found: dict[str, object] = json.loads(done.stdout)

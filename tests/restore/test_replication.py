@@ -24,7 +24,7 @@ NEAR = (
     "USING hnsw ((embedding::vector(3)) vector_cosine_ops)"
 )
 #: Seconds until replication is thought to be stuck.
-PATIENCE_S = 60
+PATIENCE_S = 240
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,7 @@ def test_listener_that_raises_changes_nothing(
             restorer.restore(mode=mode, tables=tables, progress=once(phase, fail_with(error)))
         assert caught.value is error
         assert snapshot(dsn) == content
-        with pool.connection(timeout=5) as conn:
+        with pool.connection(timeout=60) as conn:
             assert conn.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
             assert conn.execute("SHOW row_security").fetchone() == ("on",)
         # And the next one succeeds, over the same connections.

@@ -48,7 +48,7 @@ def serving(kind: str, *arguments: str) -> Iterator[dict[str, Any]]:
     finally:
         process.stdin.close()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

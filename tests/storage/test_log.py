@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgvector_restore.storage.log import BackupLog, parse_log
+from pgvector_restore.storage.log import BackupLog, EmptiedFile, parse_log
 
 _LOG = """=== Vector Table Backup Log ===
 Backup Time: 2025-07-22 17:39:50
@@ -28,6 +28,13 @@ _PARSED = BackupLog(
         "langchain_pg_embedding_20250722_173950.csv": 12345678,
     },
     failed={"other_table": 'relation "x": no such table - at all'},
+    emptied={
+        "langchain_pg_embedding_20250722_173950.csv": EmptiedFile(
+            table="langchain_pg_embedding",
+            file="langchain_pg_embedding_20250722_173950.csv",
+            rows=62,
+        )
+    },
     backup_time=datetime(2025, 7, 22, 17, 39, 50),  # noqa: DTZ001 - logs carry no zone
 )
 

@@ -124,7 +124,7 @@ def test_a_forked_process_connects_anew(
             json.dumps(options),
         ],
         check=False,
-        timeout=60,
+        timeout=240,
         capture_output=True,
         text=True,
     )

@@ -193,7 +193,7 @@ writing.__enter__().write(bytes(12 << 20))
 
 def test_program_ends_with_an_upload_still_open(s3: S3) -> None:
     command = [sys.executable, "-W", "error", "-c", OPEN_AT_THE_END, s3.url, json.dumps(s3.options)]
-    done = subprocess.run(command, check=False, timeout=60, stderr=subprocess.PIPE)
+    done = subprocess.run(command, check=False, timeout=240, stderr=subprocess.PIPE)
     # aiohttp may tell of a request whose connection is closed under it as the program ends.
     ours = [word for word in (b"pgvector_restore", b"open.bin") if word in done.stderr]
     assert (done.returncode, ours) == (0, [])

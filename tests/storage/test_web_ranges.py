@@ -248,7 +248,7 @@ def test_stream_that_is_left_lets_go(server: WebServer) -> None:
     concurrent.futures.wait(body._pieces, 10)
     for thread in threading.enumerate():
         if thread.name.startswith("pgvector_restore read"):
-            thread.join(10)
+            thread.join(60)
     assert body._ranges is not None
     assert not body._ranges._idle
     assert not body._ranges._sockets

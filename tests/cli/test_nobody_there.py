@@ -91,8 +91,8 @@ def test_what_every_other_command_has_done(g2_dsn: str, tmp_path: Path) -> None:
     assert run_into("full", "copy", tmp_path / "a", label, tmp_path / "b")[0] == 0
     assert run_command("inspect", tmp_path / "b", label).code == 0
     assert run_into("closed", "inspect", tmp_path / "b", label)[0] == 0
-    write_set(tmp_path / "b", embedding=b"no header\r\n")
-    assert run_into("full", "inspect", tmp_path / "b", "vector_bak/20250721_215758")[0] == 4
+    write_set(tmp_path / "c", embedding=b"no header\r\n")
+    assert run_into("full", "inspect", tmp_path / "c", "vector_bak/20260102_030405")[0] == 4
 
     code, said = run_into("full", "prune", tmp_path / "b", "--keep-last", "1", "--yes")
     assert (code, said[:30]) == (0, "warning: the prune is done, bu")

@@ -81,7 +81,7 @@ def s3(s3_server: dict[str, Any], s3_files: Any) -> Iterator[S3]:
         options = {
             **s3_options(s3_server),
             "endpoint_url": f"http://127.0.0.1:{proxy.port}",
-            "config_kwargs": {"read_timeout": 5, "retries": {"max_attempts": 1}},
+            "config_kwargs": {"read_timeout": 20, "retries": {"max_attempts": 1}},
         }
         yield S3(proxy, f"s3://{bucket}/x", options, s3_files)
 

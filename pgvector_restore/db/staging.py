@@ -23,6 +23,7 @@ from pgvector_restore.errors import TargetError, TargetMismatchError
 from pgvector_restore.failpoints import reach
 
 __all__ = [
+    "build_indexes",
     "complete_table",
     "create_part_marks",
     "create_staging",
@@ -143,23 +144,31 @@ def _name_identities(cur: _Cursor, definition: TableDefinition, staging: str) ->
         )
 
 
-def complete_table(
-    cur: _Cursor,
-    definition: TableDefinition,
-    staging: str,
-    build: Callable[[IndexDefinition], None],
+def build_indexes(
+    cur: _Cursor, definition: TableDefinition, build: Callable[[IndexDefinition], None]
 ) -> None:
-    """Give the loaded staging table what it lacks: indexes, keys, triggers, policies, owner.
+    """Give the loaded staging table its indexes, those of its keys included.
 
     Args:
         cur: In a transaction.
         definition: What it is to be like.
-        staging: Its schema.
         build: Builds one index.
     """
     for index in definition.indexes:
         with tablespace(cur, index.tablespace):
             build(index)
+
+
+def complete_table(cur: _Cursor, definition: TableDefinition, staging: str) -> None:
+    """Give the staging table what it lacks beside indexes: keys, triggers, policies, owner.
+
+    The tables that it refers to have their indexes: they may refer to each other.
+
+    Args:
+        cur: In a transaction.
+        definition: What it is to be like.
+        staging: Its schema.
+    """
     run_all(cur, definition.after_load)
     _revoke_defaults(cur, definition, staging)
     run_all(cur, definition.privileges)

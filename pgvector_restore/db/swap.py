@@ -28,6 +28,7 @@ from pgvector_restore.db.outcome import Evidence, note, resolve
 from pgvector_restore.db.publish import check_unchanged, publish
 from pgvector_restore.db.sequences import advance_sequences
 from pgvector_restore.db.staging import (
+    build_indexes,
     complete_table,
     create_part_marks,
     create_staging,
@@ -187,11 +188,35 @@ class Swap:
             if self._in_parts:  # tasks that an executor has taken for lost may still run
                 end_loading(self._cur, self._staging)
             for staged, loading in zip(self.staged, seconds, strict=True):
-                results.append(evolve(self._complete(staged), seconds=loading))
+                results.append(evolve(self._index(staged), seconds=loading))
+            # Tables may refer to each other.
+            results = [
+                evolve(done, index_seconds=done.index_seconds + self._complete(staged))
+                for staged, done in zip(self.staged, results, strict=True)
+            ]
             reach("index.end", self._conn)
         return results
 
-    def _complete(self, staged: Staged) -> LoadResult:
+    def _complete(self, staged: Staged) -> float:
+        """Add what needs the indexes of other tables; returns seconds."""
+        started = time.perf_counter()
+        if staged.definition is not None:
+            with self._rejecting(staged, staged.table):
+                complete_table(self._cur, staged.definition, self._staging)
+        analyze(self._cur, staged.table)
+        return time.perf_counter() - started
+
+    @contextmanager
+    def _rejecting(self, staged: Staged, table: TargetTable) -> Iterator[None]:
+        """Name the record of the rows that a constraint forbids."""
+        load = staged.load
+        try:
+            with self._conn.transaction():
+                yield
+        except (psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as exc:
+            raise rejected_by_constraint(self._cur, load.target, table, load.feed, exc) from exc
+
+    def _index(self, staged: Staged) -> LoadResult:
         started = time.perf_counter()
         cur, feed = self._cur, staged.load.feed
         rows = count_rows(cur, staged.table.schema, staged.table.name)
@@ -201,12 +226,8 @@ class Swap:
                 file=feed.file,
             )
         table = evolve(staged.table, rows=rows)
-        try:
-            with self._conn.transaction():
-                warnings = self._build(staged, table)
-        except (psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as exc:
-            raise rejected_by_constraint(cur, staged.load.target, table, feed, exc) from exc
-        analyze(cur, table)
+        with self._rejecting(staged, table):
+            warnings = self._build(staged, table)
         return LoadResult(
             rows_before=staged.rows_before,
             rows_removed=staged.rows_before,
@@ -230,7 +251,7 @@ class Swap:
                 build(cur, table, written(wanted.statement), index, work.build, work.watcher)
             )
 
-        complete_table(cur, staged.definition, self._staging, build_one)
+        build_indexes(cur, staged.definition, build_one)
         return warnings
 
     def publish(self, results: Sequence[LoadResult]) -> list[str]:

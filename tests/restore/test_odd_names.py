@@ -48,7 +48,7 @@ COMMENT ON COLUMN {table}.{odd} IS {odd_text};
 """
 
 
-@pytest.mark.sampled("schema", "strategy")
+@pytest.mark.sampled("odd")
 @pytest.mark.parametrize("strategy", ["swap", "in_place"])
 @pytest.mark.parametrize("schema", ["public", 'Odd "s.ch" ü'])
 @pytest.mark.parametrize("odd", ODD)

@@ -17,8 +17,9 @@ from tests.sets import SQL_ID, embedding_bytes, restore, write_set
 
 _LEFT_OVER = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'pgvr%'"
 _MANY = 1_000_000
-#: Every so many statements of a restore one is chosen to end at.
+#: Every so many statements of a restore one is chosen to end at; three tests share them.
 _STEP = 45
+_SHARES = 3
 
 
 def killed(dsn: str, root: Path, jobs: int, where: str) -> tuple[int, str]:
@@ -80,8 +81,9 @@ def test_killed_at_a_phase(g2_dsn: str, sets: tuple[Path, Path], phase: str, job
     assert_clean_afterwards(g2_dsn, before, sets, after)
 
 
+@pytest.mark.parametrize("share", range(_SHARES))
 def test_killed_at_a_statement(
-    server: EmbeddedServer, g2_dsn: str, sets: tuple[Path, Path]
+    server: EmbeddedServer, g2_dsn: str, sets: tuple[Path, Path], share: int
 ) -> None:
     assert server.pid
     before = snapshot(g2_dsn)
@@ -91,6 +93,6 @@ def test_killed_at_a_statement(
     statements = _MANY - int(left)
     assert statements > 50
     restore(sets[0], g2_dsn, mode="replace", strategy="swap")
-    for number in range(_STEP, statements, _STEP):
+    for number in range(_STEP * (share + 1), statements, _STEP * _SHARES):
         assert killed(g2_dsn, sets[1], 1, str(number))[0] == -signal.SIGKILL
         assert_clean_afterwards(g2_dsn, before, sets, after)

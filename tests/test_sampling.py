@@ -101,8 +101,11 @@ def test_turns_take_each_test_once_before_any_again() -> None:
     assert Counter(names[:4]) == Counter(["one", "two", "six", "pair"])
     assert Counter(names[4:7]) == Counter(["two", "six", "pair"])
     # Where calls of two tests have the same parameters, their first turns differ.
-    alike = ["a", "a", "b", "b"]
+    alike = ["x.py::a", "x.py::a", "x.py::b", "x.py::b"]
     assert [number % 2 for number in in_turns(alike)[:2]] == [0, 1]
+    # Files stay together.
+    mixed = in_turns(["x.py::a", "y.py::a", "x.py::b", "y.py::b"])
+    assert mixed in ([0, 2, 1, 3], [1, 3, 0, 2])
 
 
 def test_no_test_begins_when_the_time_is_up() -> None:

@@ -12,6 +12,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
+from zlib import crc32
 
 import pytest
 
@@ -35,8 +36,11 @@ def read_until() -> float | None:
 def in_turns(functions: Sequence[str]) -> list[int]:
     """Positions of the calls in the order they run.
 
+    Within a turn the files come in an order of their own, the same in every run, so that what ran in
+    time is of all parts of the suite and of both servers.
+
     Args:
-        functions: For each call the test function it calls, in the order of collection.
+        functions: For each call the node id of its test function, in the order of collection.
     """
     totals = Counter(functions)
     first = {name: number for number, name in enumerate(totals)}
@@ -45,7 +49,8 @@ def in_turns(functions: Sequence[str]) -> list[int]:
     for name in functions:
         turns.append(min((seen[name] + first[name]) % totals[name], TURNS - 1))
         seen[name] += 1
-    return sorted(range(len(functions)), key=turns.__getitem__)
+    files = [crc32(name.partition("::")[0].encode()) for name in functions]
+    return sorted(range(len(functions)), key=lambda number: (turns[number], files[number]))
 
 
 def skip_when_time_is_up(until: float | None) -> None:

@@ -36,8 +36,8 @@ def read_until() -> float | None:
 def in_turns(functions: Sequence[str]) -> list[int]:
     """Positions of the calls in the order they run.
 
-    Within a turn the files come in an order of their own, the same in every run, so that what ran in
-    time is of all parts of the suite and of both servers.
+    Within a turn the files come in an order of their own, the same in every run, so that what ran
+    in time is of all parts of the suite and of both servers.
 
     Args:
         functions: For each call the node id of its test function, in the order of collection.

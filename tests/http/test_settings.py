@@ -50,6 +50,8 @@ def test_every_key_is_read_from_a_file(tmp_path: Path) -> None:
         language = "en"
         body_limit_bytes = 2048
         body_timeout_s = 1.5
+        max_connections = 99
+        connections_per_address = 9
         state_dir = "/var/lib/x"
         history = 7
         shutdown_grace_s = 1

@@ -147,6 +147,8 @@ class _Running:
         wait(self._open, _POLL_S, FIRST_COMPLETED)
         # Of those that were cancelled, only some wake up who waits.
         for future in [future for future in self._open if future.done()]:
+            if future not in self._open:  # an earlier part has failed meanwhile
+                continue
             number, lane = self._open.pop(future)
             try:
                 loaded = future.result()

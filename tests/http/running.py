@@ -98,7 +98,13 @@ def _parsed(lines: Iterator[str]) -> Iterator[Event]:
 def serving(app: FastAPI) -> Iterator[str]:
     """The address of an application while it is served."""
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, ws="none", timeout_graceful_shutdown=5
+        app,
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        ws="none",
+        timeout_keep_alive=60,  # longer than clients keep a connection, so that none ends under them
+        timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="uvicorn")

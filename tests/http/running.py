@@ -103,7 +103,7 @@ def serving(app: FastAPI) -> Iterator[str]:
         port=0,
         log_config=None,
         ws="none",
-        timeout_keep_alive=60,  # longer than clients keep a connection, so that none ends under them
+        timeout_keep_alive=60,  # longer than clients keep a connection
         timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)

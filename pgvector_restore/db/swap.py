@@ -66,6 +66,11 @@ class Staged:
     #: Rows of the target when the restore began.
     rows_before: int
 
+    @property
+    def is_logged(self) -> bool:
+        """Whether its rows go to the server's log, and so to standbys."""
+        return self.definition is None or self.definition.persistence != "UNLOGGED"
+
 
 @contextmanager
 def swapping(
@@ -268,9 +273,12 @@ class Swap:
         work = self._work
         reach("publish", self._conn)
         warnings = wait_for_older_snapshots(self._conn, work.options.lock_timeout_s)
-        warnings += wait_for_standbys(
-            self._conn, self._staging, new_staging_name(), work.options.lock_timeout_s
-        )
+        # Standbys have no unlogged tables. Beside a publication of all tables no others are swapped,
+        # and what is written to wait for standbys would be published.
+        if any(staged.is_logged for staged in self.staged):
+            warnings += wait_for_standbys(
+                self._conn, self._staging, new_staging_name(), work.options.lock_timeout_s
+            )
         self._claims.check()
         schema = work.facts.schema
         definitions = {

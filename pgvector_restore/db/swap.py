@@ -273,8 +273,8 @@ class Swap:
         work = self._work
         reach("publish", self._conn)
         warnings = wait_for_older_snapshots(self._conn, work.options.lock_timeout_s)
-        # Standbys have no unlogged tables. Beside a publication of all tables only such are swapped:
-        # what is written to wait for standbys would be published.
+        # Standbys have no unlogged tables. Where a publication is of all tables, only those are
+        # swapped: what is written to wait for standbys would be published.
         if any(staged.is_logged for staged in self.staged):
             warnings += wait_for_standbys(
                 self._conn, self._staging, new_staging_name(), work.options.lock_timeout_s

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -143,6 +144,10 @@ class _Timeless(LocalStore):
 
     def list(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
         for info in super().list(prefix, max_depth=max_depth):
+            yield evolve(info, mtime=None)
+
+    def candidates(self, prefix: str = "", *, max_depth: int | None = None) -> Iterator[ObjectInfo]:
+        for info in super().candidates(prefix, max_depth=max_depth):
             yield evolve(info, mtime=None)
 
 
@@ -588,9 +593,11 @@ class _Distant(WrappingStore):
         super().__init__(inner)
         self.is_local = False
         self._both = threading.Barrier(2)
+        self._asked = itertools.count()
 
     def open(self, key: str, start: int = 0, end: int | None = None) -> BinaryIO:
-        self._both.wait(120)
+        if next(self._asked) < self._both.parties:
+            self._both.wait(120)
         return super().open(key, start, end)
 
 

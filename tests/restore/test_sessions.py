@@ -47,8 +47,8 @@ _HOSTILE = {
 def hostile_dsn(g2_dsn: str) -> Iterator[str]:
     name = conninfo_to_dict(g2_dsn)["dbname"]
     execute(g2_dsn, "CREATE SCHEMA evil; CREATE TABLE evil.pg_class (relname text)")
-    for setting, value in _HOSTILE.items():
-        execute(g2_dsn, f"ALTER DATABASE {name} SET {setting} = {value}")
+    # At one go: whoever connects afterwards has these settings.
+    execute(g2_dsn, "".join(f"ALTER DATABASE {name} SET {n} = {v};" for n, v in _HOSTILE.items()))
     yield g2_dsn
     for setting in _HOSTILE:
         execute(g2_dsn, f"SET statement_timeout = 0; ALTER DATABASE {name} RESET {setting}")
@@ -191,7 +191,7 @@ def test_connecting_is_tried_again(
 def test_an_exhausted_pool(g2_dsn: str, tmp_path: Path) -> None:
     with (
         ConnectionPool(g2_dsn, min_size=1, max_size=1, timeout=0.2, open=True) as crowded,
-        crowded.connection(),
+        crowded.connection(timeout=240),
         Restorer(open_store(write_set(tmp_path)), crowded) as restorer,
         pytest.raises(ConnectError, match="no connection became free in the pool") as caught,
     ):

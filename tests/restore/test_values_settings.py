@@ -80,9 +80,9 @@ def altered(dsn: str, settings: dict[str, str]) -> Iterator[None]:
 def test_backups_restores_and_comparisons_do_not_see_them(dsn: str, tmp_path: Path) -> None:
     execute(dsn, TABLE)
     before = content(dsn, "kinds")
-    plain = backup(tmp_path / "plain", dsn, tables=["kinds"], format="csv", codec="none")
+    plain = backup(tmp_path / "plain", dsn, tables=["kinds"], format="csv")
     with altered(dsn, DANGEROUS):
-        changed = backup(tmp_path / "changed", dsn, tables=["kinds"], format="csv", codec="none")
+        changed = backup(tmp_path / "changed", dsn, tables=["kinds"], format="csv")
         assert stored(tmp_path / "changed", changed, "kinds") == stored(
             tmp_path / "plain", plain, "kinds"
         )

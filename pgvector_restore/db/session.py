@@ -230,7 +230,7 @@ def _no_limits(cur: psycopg.Cursor[Any]) -> dict[str, str]:
 def close_search_path(cur: psycopg.Cursor[Any]) -> None:
     """Nothing but the server's own functions and operators, up to the end of the transaction.
 
-    Names come in UTF-8.
+    Names come in UTF-8, and no limit of role or database ends a look at the catalogs.
 
     The owner of a database decides on the search path of everybody in it, and whoever may create
     functions in a schema of that path can offer one that fits a call better than the server's own.
@@ -238,8 +238,7 @@ def close_search_path(cur: psycopg.Cursor[Any]) -> None:
     qualify everything.
     """
     # In a database without an encoding names would come as bytes.
-    settings = "SET LOCAL search_path = ''; SET LOCAL client_encoding = 'UTF8'"
-    cur.execute(settings, prepare=False)  # two statements cannot be prepared
+    _set(cur, {"search_path": "", "client_encoding": "UTF8", **_no_limits(cur)})
 
 
 def _milliseconds(seconds: float) -> str:

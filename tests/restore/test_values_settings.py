@@ -86,6 +86,12 @@ def test_backups_restores_and_comparisons_do_not_see_them(dsn: str, tmp_path: Pa
         assert stored(tmp_path / "changed", changed, "kinds") == stored(
             tmp_path / "plain", plain, "kinds"
         )
+        with Restorer(open_store(tmp_path / "plain"), dsn) as restorer:
+            assert restorer.verify("latest").equal
+            with pytest.raises(TargetMismatchError, match="is read-only"):
+                restorer.plan("latest", mode="replace")
+    writable = {n: value for n, value in DANGEROUS.items() if n != "default_transaction_read_only"}
+    with altered(dsn, writable):
         for strategy in ("in_place", "swap"):
             restored(tmp_path / "plain", dsn, "latest", strategy=strategy, jobs=1)
             with Restorer(open_store(tmp_path / "plain"), dsn) as restorer:

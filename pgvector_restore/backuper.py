@@ -10,7 +10,8 @@ from pgvector_restore.backup_options import BackupOptions, make_backup_options
 from pgvector_restore.backup_report import BackupReport
 from pgvector_restore.backup_run import BackupRun
 from pgvector_restore.cancel import CancelToken
-from pgvector_restore.db.pool import Target, TargetLike
+from pgvector_restore.db.conninfo import TargetLike
+from pgvector_restore.db.pool import Target
 from pgvector_restore.errors import OptionError, quoted
 from pgvector_restore.progress import Progress, no_progress
 from pgvector_restore.storage import BackupStore, WritableStore

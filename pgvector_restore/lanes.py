@@ -146,9 +146,8 @@ class _Running:
         """Wait for a task, but not for long. After a failure later parts do not matter."""
         wait(self._open, _POLL_S, FIRST_COMPLETED)
         # Of those that were cancelled, only some wake up who waits.
-        for future in [future for future in self._open if future.done()]:
-            if future not in self._open:  # an earlier part has failed meanwhile
-                continue
+        # A failure takes later parts away, those that are done too.
+        while (future := next(filter(Future.done, self._open), None)) is not None:
             number, lane = self._open.pop(future)
             try:
                 loaded = future.result()

@@ -14,9 +14,10 @@ from attrs import evolve
 
 from pgvector_restore.cancel import CancelToken
 from pgvector_restore.db import kept
+from pgvector_restore.db.conninfo import TargetLike
 from pgvector_restore.db.kept import list_previous
 from pgvector_restore.db.neighbours import Neighbour, nearest_neighbours
-from pgvector_restore.db.pool import Target, TargetLike
+from pgvector_restore.db.pool import Target
 from pgvector_restore.db.revert import RevertedRestore, revert_swap
 from pgvector_restore.errors import OptionError
 from pgvector_restore.gathering import facts_of, find_backup, sources_of

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from attrs import field, frozen
 
-from pgvector_restore.db.pool import TargetLike
+from pgvector_restore.db.conninfo import TargetLike
 from pgvector_restore.errors import OptionError
 
 __all__ = ["DSN_VARIABLE", "ResolvedTarget", "environment_target", "resolve_target"]

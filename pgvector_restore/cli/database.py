@@ -10,8 +10,8 @@ from pgvector_restore.cli.console import print_lines
 from pgvector_restore.cli.options import EXIT_CODES, json_option, verbose
 from pgvector_restore.cli.text import print_document, telling
 from pgvector_restore.db import embedded
+from pgvector_restore.db.conninfo import TargetLike
 from pgvector_restore.db.embedded import EmbeddedServer
-from pgvector_restore.db.pool import TargetLike
 from pgvector_restore.errors import MissingExtraError, OptionError
 from pgvector_restore.settings import DSN_VARIABLE, environment_target, resolve_target
 

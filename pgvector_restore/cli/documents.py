@@ -9,9 +9,9 @@ from attrs import asdict, frozen
 
 from pgvector_restore.cli.counts import Counts
 from pgvector_restore.db import embedded
+from pgvector_restore.db.conninfo import TargetLike, public_conninfo
 from pgvector_restore.db.embedded import EmbeddedServer
 from pgvector_restore.db.neighbours import Neighbour
-from pgvector_restore.db.pool import TargetLike, public_conninfo
 from pgvector_restore.errors import PgvectorRestoreError
 from pgvector_restore.model import BackupFile, BackupSet, Catalog, Location
 from pgvector_restore.report import RestoreReport, format_size

@@ -11,9 +11,9 @@ import psycopg
 from psycopg import pq
 from psycopg.rows import tuple_row
 
+from pgvector_restore.db.conninfo import given_parameters, parse_target
 from pgvector_restore.db.interrupt import limited
 from pgvector_restore.db.ledger import database_identity
-from pgvector_restore.db.pool import given_parameters, parse_target
 from pgvector_restore.db.session import close_search_path
 from pgvector_restore.errors import ConnectError, OptionError
 

@@ -19,7 +19,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from pgvector_restore.db.interrupt import limited
-from pgvector_restore.db.session import close_search_path, lift_limits
+from pgvector_restore.db.session import close_search_path
 from pgvector_restore.errors import ConnectError, TargetBusyError
 
 __all__ = ["Claims", "check_guard", "check_unclaimed", "claim", "claimed", "keeps_its_backend"]
@@ -187,9 +187,8 @@ def _guard(reconnect: Reconnect) -> Iterator[_Cursor]:
             cur = psycopg.Cursor(conn, row_factory=tuple_row)
             with limited(conn, _GUARD_S, "the connection that keeps the tables"):
                 cur.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY")
-                lift_limits(cur)
-                cur.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
                 close_search_path(cur)
+                cur.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         except ConnectError as exc:
             raise ConnectError(
                 "the pooler before the server gives no second connection, which a swap needs to"

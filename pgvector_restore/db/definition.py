@@ -93,14 +93,8 @@ def read_definition(
     if row is None:
         raise TargetMismatchError(f"{schema}.{name} does not exist")
     oid, persistence, access_method, tablespace = row
-    values = {
-        "oid": oid,
-        "here": here,
-        "there": there,
-        "home": home,
-        "schema": schema,
-        "among": list(among),
-    }
+    values = {"oid": oid, "here": here, "there": there, "schema": schema, "home": home}
+    values["among"] = list(among)
 
     def rows(text: str) -> tuple[tuple[Any, ...], ...]:
         cur.execute(text, values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -13,12 +12,13 @@ from typing import Any
 
 import psycopg
 import psycopg_pool
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import ConnectionPool
 
 from pgvector_restore.backoff import pauses
+from pgvector_restore.db.conninfo import DEFAULTS, TargetLike, parse_target
 from pgvector_restore.db.errors import server_errors
 from pgvector_restore.db.interrupt import limited
 from pgvector_restore.db.session import begin_reading
@@ -27,37 +27,16 @@ from pgvector_restore.errors import ConnectError, OptionError, PgvectorRestoreEr
 __all__ = [
     "Connection",
     "Target",
-    "TargetLike",
     "connect",
-    "given_parameters",
-    "parse_target",
-    "public_conninfo",
     "target_label",
 ]
 
 #: A live connection, whatever its rows are made into.
 Connection = psycopg.Connection[Any]
 
-#: What names a database: conninfo (URL or keywords), a mapping of libpq keywords, or a pool.
-TargetLike = str | Mapping[str, Any] | ConnectionPool[Any]
-
-#: Set unless the caller (or, for the first, the environment) set them. Without them a restore
-#: hangs for ever on a network that swallows packets.
-_DEFAULTS: dict[str, Any] = {
-    "connect_timeout": 10,  # seconds
-    "keepalives": 1,
-    "keepalives_idle": 30,  # seconds of silence before the first probe
-    "keepalives_interval": 10,  # seconds between probes
-    "keepalives_count": 3,
-    "tcp_user_timeout": 60_000,  # milliseconds sent data may stay unacknowledged
-    "fallback_application_name": "pgvector_restore",
-}
-
 #: The driver prepares a statement that is run often, and a pooler may have given the session that
 #: knows it to somebody else by then.
 _UNPREPARED: dict[str, Any] = {"prepare_threshold": None}
-
-_ALIASES = {"database": "dbname", "username": "user"}
 
 #: Connections an own pool keeps at the most, and seconds it keeps one unused; a restore in place
 #: uses one.
@@ -70,71 +49,6 @@ _ANSWER_WAIT_S = 30.0
 _POOL_CHECK_S = 2.0
 #: Seconds to wait for the threads of the own pool when it is closed: they may be logging in.
 _CLOSING_S = 1.0
-
-
-def parse_target(target: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Connection parameters from a conninfo string or a mapping, with timeouts filled in.
-
-    URLs of SQLAlchemy (``postgresql+psycopg://…``) are understood.
-
-    Raises:
-        OptionError: It cannot be parsed. The text never repeats what was given: it may hold a
-            password.
-    """
-    preset = dict(_DEFAULTS)
-    if "PGCONNECT_TIMEOUT" in os.environ:
-        del preset["connect_timeout"]
-    return preset | given_parameters(target)
-
-
-def given_parameters(target: str | Mapping[str, Any]) -> dict[str, Any]:
-    """What a conninfo string or a mapping says itself; errors as for :func:`parse_target`."""
-    try:
-        if isinstance(target, str):
-            scheme, separator, rest = target.partition("://")
-            if separator and "=" not in scheme:  # a URL, not host=… password=…://…
-                target = f"{scheme.partition('+')[0]}://{rest}"
-            given = conninfo_to_dict(target)
-            torn = bool(separator) and _is_torn(given)
-        else:
-            renamed = {_ALIASES.get(k, k): v for k, v in target.items() if v is not None}
-            given = conninfo_to_dict(make_conninfo(**renamed))
-            torn = False
-        if torn or not set(str(given.get("port") or "")) <= set("0123456789,"):
-            raise ValueError  # noqa: TRY301 - handled like what libpq itself refuses
-    except (psycopg.Error, TypeError, ValueError):
-        raise OptionError(
-            "connection string cannot be parsed",
-            hint="write postgresql://user:password@host:5432/dbname, with special characters "
-            "percent-encoded, or host=… dbname=… user=…",
-        ) from None
-    return {k: v for k, v in given.items() if v is not None}
-
-
-def _is_torn(given: Mapping[str, Any]) -> bool:
-    """Whether a URL was cut in the wrong place: ``@ / ?`` in a password that is not encoded.
-
-    What libpq then takes for host, port or database is a piece of the password, and its errors
-    would show it.
-    """
-    host = str(given.get("host") or "")
-    torn_name = "user" not in given and "@" in str(given.get("dbname") or "")
-    return torn_name or "@" in host[1:]
-
-
-#: What tells where a database is and no secret.
-_SHOWN_KEYWORDS = ("service", "host", "hostaddr", "port", "dbname", "user", "sslmode")
-
-
-def public_conninfo(target: TargetLike) -> str:
-    """The connection as it may be shown: no password, nothing that is no address.
-
-    Empty for a pool, and where libpq's variables say everything.
-    """
-    if isinstance(target, ConnectionPool):
-        return ""
-    given = parse_target(target)
-    return make_conninfo("", **{name: given[name] for name in _SHOWN_KEYWORDS if name in given})
 
 
 #: Seconds to wait for a second connection, which a restore can do without.
@@ -323,7 +237,7 @@ class Target:
         kwargs: Any = pool.kwargs() if callable(pool.kwargs) else pool.kwargs
         mine = ("autocommit", "row_factory", "cursor_factory", "prepare_threshold", "context")
         given = {k: v for k, v in (kwargs or {}).items() if k not in mine}
-        return _DEFAULTS | conninfo_to_dict(text or "") | given
+        return DEFAULTS | conninfo_to_dict(text or "") | given
 
     @contextmanager
     def fresh(self) -> Iterator[psycopg.Connection[Any]]:

@@ -186,24 +186,25 @@ class Swap:
             RowRejectedError: Rows that a constraint forbids.
             RowCountError: Rows read and found do not agree.
         """
-        results = []
         with self._conn.transaction():
             self._work.configure(self._cur)
             reach("index.begin", self._conn)
             if self._in_parts:  # tasks that an executor has taken for lost may still run
                 end_loading(self._cur, self._staging)
-            for staged, loading in zip(self.staged, seconds, strict=True):
-                results.append(evolve(self._index(staged), seconds=loading))
-            # Tables may refer to each other.
+            # All of them first: tables may refer to each other.
+            indexed = [
+                evolve(self._index(staged), seconds=loading)
+                for staged, loading in zip(self.staged, seconds, strict=True)
+            ]
             results = [
-                evolve(done, index_seconds=done.index_seconds + self._complete(staged))
-                for staged, done in zip(self.staged, results, strict=True)
+                evolve(done, index_seconds=done.index_seconds + self._add_the_rest(staged))
+                for staged, done in zip(self.staged, indexed, strict=True)
             ]
             reach("index.end", self._conn)
         return results
 
-    def _complete(self, staged: Staged) -> float:
-        """Add what needs the indexes of other tables; returns seconds."""
+    def _add_the_rest(self, staged: Staged) -> float:
+        """Add what may need the indexes of other tables; returns seconds."""
         started = time.perf_counter()
         if staged.definition is not None:
             with self._rejecting(staged, staged.table):
@@ -272,13 +273,7 @@ class Swap:
         """
         work = self._work
         reach("publish", self._conn)
-        warnings = wait_for_older_snapshots(self._conn, work.options.lock_timeout_s)
-        # Standbys have no unlogged tables. Where a publication is of all tables, only those are
-        # swapped: what is written to wait for standbys would be published.
-        if any(staged.is_logged for staged in self.staged):
-            warnings += wait_for_standbys(
-                self._conn, self._staging, new_staging_name(), work.options.lock_timeout_s
-            )
+        warnings = self._wait_for_readers()
         self._claims.check()
         schema = work.facts.schema
         definitions = {
@@ -330,6 +325,16 @@ class Swap:
         reach("commit.after", self._conn)
         warnings += self.kept.warnings if self.kept is not None else ()
         return list(dict.fromkeys(warnings))
+
+    def _wait_for_readers(self) -> list[str]:
+        """Wait for snapshots, here and on standbys, that are older than the new rows; warnings."""
+        patience_s = self._work.options.lock_timeout_s
+        warnings = wait_for_older_snapshots(self._conn, patience_s)
+        # Standbys have no unlogged tables. Where a publication is of all tables, only those are
+        # swapped: what is written to wait for standbys would be published.
+        if any(staged.is_logged for staged in self.staged):
+            warnings += wait_for_standbys(self._conn, self._staging, new_staging_name(), patience_s)
+        return warnings
 
     def _check_free(self, cur: _Cursor) -> None:
         """Tables that were missing are still missing."""

@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Any, TextIO
 
-from pgvector_restore.db.pool import parse_target
+from pgvector_restore.db.conninfo import parse_target
 from pgvector_restore.errors import BadDataError, OptionError, PgvectorRestoreError, shown
 from pgvector_restore.http.settings import ServiceSettings
 

@@ -32,8 +32,8 @@ _WAITS = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relati
 
 
 @pytest.fixture(autouse=True)
-def heard() -> Iterator[None]:
-    """No signal is ignored, as it is when the tests themselves run under ``nohup``."""
+def no_signal_is_ignored() -> Iterator[None]:
+    """As one is for all that is started under ``nohup``, the tests perhaps."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     for number in before:
         signal.signal(number, signal.SIG_DFL)

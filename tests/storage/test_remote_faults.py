@@ -104,7 +104,7 @@ def s3(s3_server: dict[str, Any], s3_bucket: str) -> Iterator[Remote]:
         options = {
             **s3_options(s3_server),
             "endpoint_url": f"http://127.0.0.1:{proxy.port}",
-            "config_kwargs": {"read_timeout": 10, "retries": {"max_attempts": 1}},
+            "config_kwargs": {"read_timeout": 5, "retries": {"max_attempts": 1}},
         }
         url = f"s3://{s3_bucket}/faults{next(_numbers)}"
         yield Remote(proxy, url, options, s3_options(s3_server))
@@ -114,7 +114,7 @@ def s3(s3_server: dict[str, Any], s3_bucket: str) -> Iterator[Remote]:
 def gs(gs_server: dict[str, Any], gs_bucket: str) -> Iterator[Remote]:
     with TcpProxy(gs_server["port"]) as proxy:
         endpoint = f"http://127.0.0.1:{proxy.port}"
-        options = {**gs_options({"endpoint": endpoint}), "requests_timeout": 10}
+        options = {**gs_options({"endpoint": endpoint}), "requests_timeout": 5}
         url = f"gs://{gs_bucket}/faults{next(_numbers)}"
         yield Remote(proxy, url, options, gs_options(gs_server))
 
@@ -122,7 +122,7 @@ def gs(gs_server: dict[str, Any], gs_bucket: str) -> Iterator[Remote]:
 @pytest.fixture
 def az(az_server: dict[str, Any], az_container: str) -> Iterator[Remote]:
     with TcpProxy(az_server["port"]) as proxy:
-        options = {**az_options({"port": proxy.port}), "read_timeout": 10}
+        options = {**az_options({"port": proxy.port}), "read_timeout": 5}
         url = f"az://{az_container}/faults{next(_numbers)}"
         yield Remote(proxy, url, options, az_options(az_server))
 
@@ -222,7 +222,7 @@ def test_stalled_read_is_given_up(cloud: Remote, monkeypatch: pytest.MonkeyPatch
 
 def test_stalled_sftp_server_is_given_up(sftp: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_retry, "_FAILURES", 1)
-    store = sftp.store(keepalive_interval=1, keepalive_count_max=8)
+    store = sftp.store(keepalive_interval=1, keepalive_count_max=4)
     put(store, "x.bin", DATA)
     sftp.proxy.flowing.clear()
     with pytest.raises(StoreError, match="cannot read"):

@@ -22,7 +22,8 @@ from pgvector_restore import (
     format_size,
     resolve_target,
 )
-from pgvector_restore.db.pool import Target, parse_target
+from pgvector_restore.db.conninfo import parse_target
+from pgvector_restore.db.pool import Target
 from pgvector_restore.errors import quoted
 from pgvector_restore.options import make_options
 from pgvector_restore.schema import COLLECTION, EMBEDDING, generation_for

@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 from contextlib import suppress
-from queue import Queue
+from queue import Empty, Queue
 from types import TracebackType
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -99,6 +99,7 @@ class Pooler:
             str(given["user"]),
             str(given["dbname"]),
         )
+        self._size = size
         self._free: Queue[_Server] = Queue()
         for _ in range(size):
             server = _Server(*self._login)
@@ -121,8 +122,9 @@ class Pooler:
         with suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-        while not self._free.empty():
-            self._free.get().socket.close()
+        for _ in range(self._size):  # those that are lent come back when their clients have gone
+            with suppress(Empty):
+                self._free.get(timeout=60).socket.close()
 
     def _accept(self) -> None:
         with suppress(OSError):

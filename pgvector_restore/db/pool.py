@@ -159,12 +159,10 @@ class Target:
     def _taken(self) -> Iterator[psycopg.Connection[Any]]:
         """One that answers. Those that have died go back, and the pool replaces them."""
         pool, conn = self._answering()
-        before, conn.prepare_threshold = conn.prepare_threshold, None
         try:
-            with conn:  # which does not close what belongs to a pool
+            with _unprepared(conn), conn:  # which does not close what belongs to a pool
                 yield conn
         finally:
-            conn.prepare_threshold = before
             pool.putconn(conn)
 
     def _answering(self) -> tuple[ConnectionPool[Any], psycopg.Connection[Any]]:
@@ -298,7 +296,8 @@ class Target:
         before = conn.autocommit
         try:
             conn.autocommit = True
-            yield conn
+            with _unprepared(conn):
+                yield conn
         finally:
             if conn.pgconn.transaction_status == TransactionStatus.IDLE:
                 conn.autocommit = before
@@ -317,6 +316,16 @@ class Target:
         with self._lock:
             self._closed = True
         self._close_unused()
+
+
+@contextmanager
+def _unprepared(conn: psycopg.Connection[Any]) -> Iterator[None]:
+    """The driver prepares nothing in the block, whatever the pool's owner wants otherwise."""
+    before, conn.prepare_threshold = conn.prepare_threshold, None
+    try:
+        yield
+    finally:
+        conn.prepare_threshold = before
 
 
 class _Probe:
@@ -370,7 +379,7 @@ def _ask(conn: psycopg.Connection[Any], seconds: float, *, begin: bool = False) 
         seconds: How long that may take.
         begin: In a transaction, which stays open.
     """
-    with limited(conn, seconds, "the first question over a connection"):
+    with _unprepared(conn), limited(conn, seconds, "the first question over a connection"):
         if begin:
             conn.execute("")
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -66,7 +67,9 @@ def test_a_signal_while_it_waits(
             process.send_signal(number)
             out, _ = process.communicate(timeout=TIMEOUT_S)
         assert process.returncode == code
-    assert told.read_text() == "interrupted: nothing has changed\n"
+    # A server that does not answer a request to cancel in time is left by cutting the connection.
+    left = r"(warning: staging schema \w+ is left for the next restore: None\n)?"
+    assert re.fullmatch(left + "interrupted: nothing has changed\n", told.read_text())
     error = json.loads(out)["error"]
     assert (error["exit_code"], error["message"]) == (code, "interrupted: nothing has changed")
     assert rows(g2_dsn) == 32

@@ -111,7 +111,7 @@ def test_an_append_waits_for_no_writer_of_its_parents(g2_dsn: str, tmp_path: Pat
         tmp_path / "more", embedding=embedding_bytes(records=[("new", SQL_ID, "", "", "")])
     )
     with impatient(g2_dsn) as writer:
-        writer.execute(f"UPDATE {COLLECTION} SET name = 'other' WHERE uuid = '{SQL_ID}'")
+        writer.execute(f"UPDATE {COLLECTION} SET cmetadata = NULL WHERE uuid = '{SQL_ID}'")
         report = restore(more, g2_dsn, mode="append", tables=EMBEDDING, lock_timeout_s=5.0)
         assert report.rows_loaded == 1
 

@@ -24,6 +24,7 @@ from pgvector_restore import (
 from pgvector_restore.db import claims
 from pgvector_restore.db._pgserver import server_account
 from pgvector_restore.db.callers import reachable
+from pgvector_restore.db.pool import Target
 from pgvector_restore.schema import COLLECTION, EMBEDDING
 from tests.conftest import connect
 from tests.faults.kit import Client, wait_until
@@ -175,5 +176,8 @@ def test_a_callers_pool_prepares_nothing_meanwhile(pooled: str, tmp_path: Path) 
     with ConnectionPool(pooled, min_size=0, max_size=3, configure=own, open=True) as pool:
         for _ in range(2):
             assert restore(root, pool, mode="replace", strategy="swap").rows_loaded == 6
+        with Target(pool).spare() as beside:
+            assert beside is not None
+            assert beside.prepare_threshold is None
         with pool.connection() as conn:
             assert conn.prepare_threshold == 0

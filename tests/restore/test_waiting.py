@@ -103,7 +103,7 @@ def _truncate(case: Case) -> None:
 
 def _revert(case: Case) -> None:
     restore(case.root, case.dsn, mode="replace", strategy="swap", keep_previous=True)
-    revert_tables(case.target, [TABLE])
+    revert_tables(case.target, ["langchain_pg_collection", TABLE])
     assert count(case.dsn, TABLE) == 1
 
 

@@ -18,7 +18,7 @@ from pgvector_restore.plan import TablePlan
 from pgvector_restore.rows.copied import CopiedRows, cells_of, fields_of
 from pgvector_restore.rows.encoder import complete
 from pgvector_restore.rows.fields import Field
-from pgvector_restore.rows.keys import form_of_column, lookup, records_with
+from pgvector_restore.rows.keys import Printer, form_of_column, lookup, records_with
 from pgvector_restore.rows.parents import ParentCheck, payload_checks
 from pgvector_restore.rows.pgcopy import BINARY_HEADER, BINARY_TRAILER, NULL_FIELD
 from pgvector_restore.rows.printing import printed, prints
@@ -139,7 +139,7 @@ class BinaryFeed:
         return [printed(self._wire(place), cell) for place, cell in zip(places, cells, strict=True)]
 
     def locate(
-        self, columns: Sequence[str], keys: Collection[tuple[str, ...]]
+        self, columns: Sequence[str], keys: Collection[tuple[str, ...]], _printed: Printer
     ) -> list[tuple[int, tuple[str, ...]]]:
         """Records whose cells are one of the keys, with that key; reads the file again.
 

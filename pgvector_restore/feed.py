@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 
 from attrs import evolve, frozen
 
@@ -13,7 +14,7 @@ from pgvector_restore.plan import TablePlan
 from pgvector_restore.rows.csv import CsvReader, Fields, Header
 from pgvector_restore.rows.digest import ContentDigest, digest_of, form_of, hash_columns
 from pgvector_restore.rows.fields import Field
-from pgvector_restore.rows.keys import form_of_column, lookup, records_with
+from pgvector_restore.rows.keys import Printer, form_of_column, lookup, records_with
 from pgvector_restore.rows.parents import ParentCheck, parent_checks
 from pgvector_restore.rows.pgcopy import BINARY_HEADER, BINARY_TRAILER
 from pgvector_restore.rows.rejects import Problem, Reject, record_spans
@@ -153,11 +154,12 @@ class TableFeed:
         self.final_newline_missing = final_newline_missing
 
     def locate(
-        self, columns: Sequence[str], keys: Collection[tuple[str, ...]]
+        self, columns: Sequence[str], keys: Collection[tuple[str, ...]], printed: Printer
     ) -> list[tuple[int, tuple[str, ...]]]:
         """Records whose cells are one of the keys, with that key; reads the file again.
 
-        Keys are as the server prints them; they are found in every spelling that can be read here.
+        Keys are as the server prints them. They are found in every spelling: where it cannot be
+        read here, the server says how it prints a cell.
         """
         with closing(self._store.blocks(self._plan.source, limits=self._limits)) as stored:
             reader = CsvReader(
@@ -169,7 +171,8 @@ class TableFeed:
             places = [reader.header.names.index(name) for name in columns]
             found = [self._plan.columns[place] for place in places]
             forms = [None if column is None else form_of_column(column) for column in found]
-            return records_with(reader, places, lookup(keys, forms), forms, self.rejected)
+            printers = [partial(printed, name) for name in columns]
+            return records_with(reader, places, lookup(keys, forms), forms, self.rejected, printers)
 
     def record_of(self, row: int) -> int:
         """The record that was given out as this row, counted from 1."""

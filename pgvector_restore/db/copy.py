@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from queue import Queue
 from typing import Any, Protocol
 
@@ -55,9 +55,19 @@ class Feed(Protocol):
         """The stored file that has this record, and the record's number in there."""
 
     def locate(
-        self, columns: Sequence[str], keys: Collection[tuple[str, ...]]
+        self,
+        columns: Sequence[str],
+        keys: Collection[tuple[str, ...]],
+        printed: Callable[[str, Sequence[bytes]], Sequence[bytes]],
+        /,
     ) -> list[tuple[int, tuple[str, ...]]]:
-        """Records that have one of the keys in these columns, in order, with their keys."""
+        """Records that have one of the keys in these columns, in order, with their keys.
+
+        Args:
+            columns: The key's columns.
+            keys: As the server prints them.
+            printed: Asks the server how it prints cells of a column.
+        """
 
 
 def copy_rows(

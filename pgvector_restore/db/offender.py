@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
@@ -37,7 +37,8 @@ def rejected_by_constraint(
     if isinstance(exc, psycopg.errors.UniqueViolation) and planned.oid is not None:
         columns = _index_columns(cur, planned.schema, name)
         if columns and set(columns) <= set(feed.columns):
-            record = _second(feed, columns, _duplicates(cur, loaded, columns))
+            groups = _duplicates(cur, loaded, columns)
+            record = _second(feed, columns, groups, _printer(cur, loaded))
             column = columns[0] if len(columns) == 1 else None
     elif isinstance(exc, psycopg.errors.ProgramLimitExceeded) and planned.oid is not None:
         column, record = _too_long(cur, planned, loaded, feed, name)
@@ -112,7 +113,7 @@ def _too_long(
             size, key = _largest(cur, loaded, key_columns)
             if size > longest:
                 longest, columns, keys = size, key_columns, {key}
-    found = feed.locate(columns, keys) if keys else []
+    found = feed.locate(columns, keys, _printer(cur, loaded)) if keys else []
     return columns[0] if len(columns) == 1 else None, found[0][0] if found else None
 
 
@@ -132,13 +133,42 @@ def _largest(
     return row[0] or 0, tuple(cell or "" for cell in row[1:])
 
 
+def _printer(
+    cur: psycopg.Cursor[Any], table: TargetTable
+) -> Callable[[str, Sequence[bytes]], Sequence[bytes]]:
+    """What asks how the server prints cells of a column; what it cannot read stays as it is."""
+
+    def printed(column: str, cells: Sequence[bytes]) -> Sequence[bytes]:
+        cur.execute(
+            "SELECT format_type(atttypid, atttypmod) FROM pg_attribute"
+            " WHERE attrelid = format('%%I.%%I', %s::text, %s::text)::regclass AND attname = %s",
+            [table.schema, table.name, column],
+        )
+        ((kind,),) = cur.fetchall()
+        asked = sql.SQL(
+            "SELECT u.cell::{}::text FROM unnest(%s::text[])"
+            " WITH ORDINALITY AS u (cell, place) ORDER BY u.place"
+        ).format(written(kind.replace("%", "%%")))
+        try:
+            with cur.connection.transaction():  # a savepoint: it may be a cell that was repaired
+                cur.execute(asked, [[cell.decode() for cell in cells]])
+        except (psycopg.Error, UnicodeDecodeError):
+            return cells
+        return [(text or "").encode() for (text,) in cur.fetchall()]
+
+    return printed
+
+
 def _second(
-    feed: Feed, columns: Sequence[str], groups: Sequence[set[tuple[str, ...]]]
+    feed: Feed,
+    columns: Sequence[str],
+    groups: Sequence[set[tuple[str, ...]]],
+    printed: Callable[[str, Sequence[bytes]], Sequence[bytes]],
 ) -> int | None:
     """The first record that repeats the key of an earlier one."""
     group_of = {key: number for number, keys in enumerate(groups) for key in keys}
     seen: set[int] = set()
-    for record, key in feed.locate(columns, group_of):
+    for record, key in feed.locate(columns, group_of, printed):
         if group_of[key] in seen:
             return record
         seen.add(group_of[key])
@@ -169,7 +199,7 @@ def _orphan(
     for key in keys:
         texts = _without_parent(cur, loaded, key, equal, collated)
         if texts and key.column in feed.columns:
-            located = feed.locate([key.column], texts)
+            located = feed.locate([key.column], texts, _printer(cur, loaded))
             return key.column, located[0][0] if located else None
     return None, None
 

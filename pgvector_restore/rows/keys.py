@@ -25,6 +25,7 @@ from pgvector_restore.target import KeyForm, KeyKind, TargetColumn
 
 __all__ = [
     "KeyOf",
+    "Printer",
     "form_of_column",
     "key_of_cell",
     "key_of_payload",
@@ -36,6 +37,9 @@ __all__ = [
 
 #: A cell, or a payload, to the form of its value; ``None``: it cannot be told here.
 KeyOf = Callable[[bytes], bytes | None]
+
+#: A column's name and cells of it to what the server prints for each of them.
+Printer = Callable[[str, Sequence[bytes]], Sequence[bytes]]
 
 #: Spellings of keys are remembered up to so many; there may be millions of one value.
 _MAX_SPELLINGS = 400_000
@@ -288,6 +292,7 @@ def records_with(
     keys: Mapping[tuple[bytes, ...], tuple[str, ...]],
     forms: Sequence[KeyForm | None],
     left_out: Iterable[int],
+    printers: Sequence[Callable[[Sequence[bytes]], Sequence[bytes]]] | None = None,
 ) -> list[tuple[int, tuple[str, ...]]]:
     """Records whose cells at these places are one of the keys, with that key.
 
@@ -297,18 +302,28 @@ def records_with(
         keys: From :func:`lookup`.
         forms: The same as there.
         left_out: Numbers of records that do not count.
+        printers: By column, what the server prints for cells; asked where there is no form.
     """
     makers = [_certain(form) for form in forms]
     without = set(left_out)
     found = []
     for fields in batches:
-        columns = [
-            [make(cell or b"") for cell in fields.columns[place]]
-            for make, place in zip(makers, places, strict=True)
+        columns: list[Sequence[bytes]] = [
+            [cell or b"" for cell in fields.columns[place]] for place in places
         ]
-        for record, cells in enumerate(zip(*columns, strict=True), fields.first_record):
-            if record not in without and (key := keys.get(cells)) is not None:
-                found.append((record, key))
+        rows = range(fields.first_record, fields.first_record + len(fields))
+        good = [i for i, record in enumerate(rows) if record not in without]
+        if len(good) < len(rows):
+            columns = [[column[i] for i in good] for column in columns]
+        for place, form in enumerate(forms):
+            if form is None and printers is not None:
+                distinct = [cell for cell in dict.fromkeys(columns[place]) if cell]
+                printed = dict(zip(distinct, printers[place](distinct), strict=True))
+                columns[place] = [printed.get(cell, cell) for cell in columns[place]]
+        made = [list(map(make, column)) for make, column in zip(makers, columns, strict=True)]
+        for i, cells in zip(good, zip(*made, strict=True), strict=True):
+            if (key := keys.get(cells)) is not None:
+                found.append((rows[i], key))
     return found
 
 

@@ -223,9 +223,13 @@ def test_inspect_claims_what_it_can_prove(dsn: str, tmp_path: Path) -> None:
 _UNTOLD = ("enum", "domain", "domain of a domain")
 
 
+#: Kinds whose spellings are looked for; the last ones can only be told by the server.
+_TWICE = ("padded", "scale", "int4", "timestamptz", "interval", "range", "time", "array")
+
+
 def test_values_that_are_there_twice(dsn: str, tmp_path: Path) -> None:
     """In every spelling: by inspect, and by the record that an error names."""
-    kinds = {name: KINDS[name] for name in ("padded", "scale", "int4", "timestamptz", "interval")}
+    kinds = {name: KINDS[name] for name in _TWICE}
     for number, kind in enumerate(kinds.values()):
         execute(dsn, f"CREATE TABLE p{number} (k {kind.parent} PRIMARY KEY)")
         execute(dsn, f"CREATE TABLE c{number} (id int, k {kind.parent} PRIMARY KEY)")
@@ -246,7 +250,7 @@ def test_values_that_are_there_twice(dsn: str, tmp_path: Path) -> None:
     change_manifest(tmp_path, count)
     report = inspect_set(open_store(tmp_path))
     for number, (name, kind) in enumerate(kinds.items()):
-        if name != "interval":
+        if kind.judged:
             (repeated,) = report.file(f"c{number}").repeated
             assert repeated.extra_records == len(kind.spellings) - 1, name
         with pytest.raises(BadDataError) as caught:

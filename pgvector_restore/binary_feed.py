@@ -169,6 +169,10 @@ class BinaryFeed:
                 yield Fields(cells, before + 1)
                 before += len(rows)
 
+    def column_with(self, _record: int, _sought: bytes) -> str | None:
+        """None: of rows in binary the server itself names the column."""
+        return None
+
     def record_of(self, row: int) -> int:
         """The record that was given out as this row: all are."""
         return row

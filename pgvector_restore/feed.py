@@ -174,6 +174,21 @@ class TableFeed:
             printers = [partial(printed, name) for name in columns]
             return records_with(reader, places, lookup(keys, forms), forms, self.rejected, printers)
 
+    def column_with(self, record: int, sought: bytes) -> str | None:
+        """The first column of a record whose cell has these bytes; reads the file again."""
+        with closing(
+            self._store.blocks(
+                self._plan.source, self._part.start, self._part.end, limits=self._limits
+            )
+        ) as stored:
+            for fields in self._reader(stored, _nothing):
+                index = record - fields.first_record
+                if 0 <= index < len(fields):
+                    cells = (column[index] or b"" for column in fields.columns)
+                    named = zip(self._plan.columns, cells, strict=True)
+                    return next((c.name for c, cell in named if c and sought in cell), None)
+        return None
+
     def record_of(self, row: int) -> int:
         """The record that was given out as this row, counted from 1."""
         record = row
@@ -201,7 +216,7 @@ class TableFeed:
         Close it: the file is open until then.
         """
         with closing(self._text()) as text:
-            reader = self._reader(text)
+            reader = self._reader(text, self._reject)
             for fields in reader:
                 yield fields
                 if self._on_reject is None:  # else good rows are counted one run at a time
@@ -230,14 +245,14 @@ class TableFeed:
             self.content += digest_of(hash_columns(self._form, columns))
         return self._rules.join(columns)
 
-    def _reader(self, text: Iterator[bytes]) -> CsvReader:
+    def _reader(self, text: Iterator[bytes], on_reject: Callable[[Reject], None]) -> CsvReader:
         planned = self._plan.header
         reader = CsvReader(
             text,
             self.file,
             max_record_bytes=self._max_record_bytes,
             header=planned if self._part.start else None,
-            on_reject=self._reject if self._on_reject is not None else None,
+            on_reject=on_reject if self._on_reject is not None else None,
         )
         if reader.header != planned:
             raise StoreChangedError(

@@ -13,7 +13,7 @@ from psycopg.abc import Buffer
 from psycopg.copy import LibpqWriter, Writer
 
 from pgvector_restore.column_types import key_form
-from pgvector_restore.db.errors import rejected_row
+from pgvector_restore.db.errors import refused_bytes, rejected_row
 from pgvector_restore.failpoints import reach
 from pgvector_restore.target import ForeignKey, KeyForm, ParentKeys, TargetTable
 
@@ -50,6 +50,9 @@ class Feed(Protocol):
 
     def record_of(self, row: int) -> int:
         """The record that was given out as this row; both are counted from 1."""
+
+    def column_with(self, record: int, sought: bytes, /) -> str | None:
+        """The first column of a record whose cell has these bytes, if that can be told."""
 
     def within(self, record: int) -> tuple[str, int]:
         """The stored file that has this record, and the record's number in there."""
@@ -101,6 +104,9 @@ def copy_rows(
         if rejected is not None:
             if rejected.record is not None:
                 record = feed.record_of(rejected.record)
+                sought = refused_bytes(exc)
+                if sought and rejected.column is None:
+                    rejected.column = feed.column_with(record, sought)
                 rejected.file, rejected.record = feed.within(record)
             raise rejected from exc
         raise

@@ -22,7 +22,7 @@ from pgvector_restore.errors import (
     TargetMismatchError,
 )
 
-__all__ = ["rejected_row", "server_errors", "server_hint"]
+__all__ = ["refused_bytes", "rejected_row", "server_errors", "server_hint"]
 
 _Row = tuple[type[TargetError], str, str | None]
 
@@ -149,6 +149,20 @@ def rejected_row(
         constraint=exc.diag.constraint_name,
     )
 
+
+def refused_bytes(exc: psycopg.Error) -> bytes:
+    """The character that the database cannot hold, as UTF-8; empty if it is another error.
+
+    In COPY's text format rows are converted before they are cut into columns, so that the server
+    names the line and the bytes, and no column. They are read out of its message, in any language.
+    """
+    if exc.sqlstate not in ("22021", "22P05"):
+        return b""
+    found = _BYTES.search(exc.diag.message_primary or "")
+    return bytes(int(byte, 16) for byte in found[0].split()) if found else b""
+
+
+_BYTES = re.compile(r"0x[0-9a-f]{2}(?: 0x[0-9a-f]{2})*")
 
 #: Classes of SQLSTATE that speak of a row: its values, its keys, and (54) its size or depth.
 _OF_ROWS = ("22", "23", "54")

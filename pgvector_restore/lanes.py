@@ -38,6 +38,9 @@ _POLL_S = 0.5
 #: killed would leave it with whatever pipes it has got from there.
 _ALIVE_S = 0.25
 
+#: Seconds without a finished part after which the log says what is waited for.
+_SILENCE_S = 60
+
 _log = logging.getLogger(__name__)
 
 
@@ -107,6 +110,8 @@ class _Running:
         self.finished = Loaded()
         #: Records that finished tasks have set aside.
         self.rejected = 0
+        #: When a part has last been finished; ``None``: it was told that none is.
+        self._last: float | None = time.monotonic()
 
     @property
     def count(self) -> int:
@@ -144,7 +149,8 @@ class _Running:
 
     def wait_for_one(self) -> None:
         """Wait for a task, but not for long. After a failure later parts do not matter."""
-        wait(self._open, _POLL_S, FIRST_COMPLETED)
+        done, _ = wait(self._open, _POLL_S, FIRST_COMPLETED)
+        self._tell_of_silence(finished=bool(done))
         # Of those that were cancelled, only some wake up who waits.
         # A failure takes later parts away, those that are done too.
         while (future := next(filter(Future.done, self._open), None)) is not None:
@@ -161,6 +167,18 @@ class _Running:
                 self.rejected += len(loaded.rejects)
                 self.finished = Loaded(
                     self.finished.rows + loaded.rows, self.finished.bytes_read + loaded.bytes_read
+                )
+
+    def _tell_of_silence(self, *, finished: bool) -> None:
+        """Say once that a caller's executor is waited for: it may have no workers left."""
+        if finished:
+            self._last = time.monotonic()
+        elif self._last is not None and time.monotonic() - self._last > _SILENCE_S:
+            self._last = None
+            if any(lane.abroad for _, lane in self._open.values()):
+                _log.warning(
+                    "no part was finished for %d s: the executor's workers are waited for",
+                    _SILENCE_S,
                 )
 
     def _fail(self, number: int, problem: PgvectorRestoreError) -> None:

@@ -252,10 +252,11 @@ class Restorer:
         *,
         tables: str | Iterable[str] | None = None,
         schema: str | None = None,
+        cancel: CancelToken | None = None,
     ) -> RevertReport:
         """Put back the tables that a restore with ``keep_previous`` has kept.
 
-        The present ones are kept in their place, so that reverting twice changes nothing. One
+        The present ones are kept in their place: a second revert puts those back again. One
         transaction, all tables or none. Owner, privileges, policies and row security stay the
         present ones, and so do sequences.
 
@@ -263,6 +264,7 @@ class Restorer:
             report: The restore to take back. It must be the last one that has replaced its tables.
             tables: Or names of tables. Those that foreign keys tie go together.
             schema: Their schema; ``None``: where the connection's search path finds them.
+            cancel: Calls it off, until COMMIT.
 
         Without report and tables: all that the last swap has kept.
 
@@ -274,14 +276,15 @@ class Restorer:
             TargetMismatchError: That is not kept, tied to other tables, of another definition, or
                 used by something else.
             TargetBusyError: Others held the tables until the time for it was over.
+            CancelledError: It was called off; nothing has changed.
             OutcomeUnknownError: The connection was lost during COMMIT, and nobody can tell.
         """
         if report is not None and tables is not None:
             raise OptionError("revert takes a report or the names of tables, not both")
         if report is not None:
             wanted = RevertedRestore(report.restore_id, report.backup.label, bool(report.kept))
-            return _revert(self._target, wanted, schema)
-        return _revert(self._target, _checked(tables), schema)
+            return _revert(self._target, wanted, schema, cancel)
+        return _revert(self._target, _checked(tables), schema, cancel)
 
     def previous(self, schema: str | None = None) -> tuple[PreviousTables, ...]:
         """What restores with ``keep_previous`` have kept, newest first. Touches nothing.
@@ -297,12 +300,13 @@ class Restorer:
         return _previous(self._target, schema)
 
     def drop_previous(
-        self, *restores: str | RestoreReport | PreviousTables
+        self, *restores: str | RestoreReport | PreviousTables, cancel: CancelToken | None = None
     ) -> tuple[PreviousTables, ...]:
         """Drop what these restores have kept: all of it or none.
 
         Args:
             *restores: Their reports, what :meth:`previous` gives, or a ``restore_id``.
+            cancel: Calls it off, until COMMIT.
 
         Returns:
             What has gone.
@@ -311,11 +315,11 @@ class Restorer:
             OptionError: None is named.
             TargetMismatchError: One has kept nothing that is there, or something depends on it.
             TargetBusyError: Others held the tables until the time for it was over.
+            CancelledError: It was called off; nothing has changed.
             OutcomeUnknownError: The connection was lost during COMMIT, and nobody can tell.
         """
-        return _drop_previous(
-            self._target, [one if isinstance(one, str) else one.restore_id for one in restores]
-        )
+        names = [one if isinstance(one, str) else one.restore_id for one in restores]
+        return _drop_previous(self._target, names, cancel)
 
     def nearest_neighbours(
         self, table: str, *, schema: str, count: int = 3
@@ -334,12 +338,16 @@ class Restorer:
 
 
 def revert_tables(
-    target: TargetLike, tables: str | Iterable[str] | None = None, schema: str | None = None
+    target: TargetLike,
+    tables: str | Iterable[str] | None = None,
+    schema: str | None = None,
+    *,
+    cancel: CancelToken | None = None,
 ) -> RevertReport:
     """:meth:`Restorer.revert` for those who have no store at hand."""
     wanted = _checked(tables)
     with closing(Target(target)) as opened:
-        return _revert(opened, wanted, schema)
+        return _revert(opened, wanted, schema, cancel)
 
 
 def previous_tables(target: TargetLike, schema: str | None = None) -> tuple[PreviousTables, ...]:
@@ -348,10 +356,12 @@ def previous_tables(target: TargetLike, schema: str | None = None) -> tuple[Prev
         return _previous(opened, schema)
 
 
-def drop_previous(target: TargetLike, restore_ids: Sequence[str]) -> tuple[PreviousTables, ...]:
+def drop_previous(
+    target: TargetLike, restore_ids: Sequence[str], *, cancel: CancelToken | None = None
+) -> tuple[PreviousTables, ...]:
     """:meth:`Restorer.drop_previous` for those who have no store at hand."""
     with closing(Target(target)) as opened:
-        return _drop_previous(opened, restore_ids)
+        return _drop_previous(opened, restore_ids, cancel)
 
 
 def _checked(tables: str | Iterable[str] | None) -> list[str] | None:
@@ -366,7 +376,10 @@ def _checked(tables: str | Iterable[str] | None) -> list[str] | None:
 
 
 def _revert(
-    target: Target, wanted: RevertedRestore | list[str] | None, schema: str | None
+    target: Target,
+    wanted: RevertedRestore | list[str] | None,
+    schema: str | None,
+    cancel: CancelToken | None,
 ) -> RevertReport:
     if schema is not None:
         check_identifier(schema, "schema")
@@ -377,6 +390,7 @@ def _revert(
             schema,
             lock_timeout_s=RestoreOptions().lock_timeout_s,
             reconnect=target.fresh,
+            cancel=cancel or CancelToken(),
         )
     _log.info("%s", report)
     return report
@@ -389,7 +403,9 @@ def _previous(target: Target, schema: str | None) -> tuple[PreviousTables, ...]:
         return list_previous(conn, schema, RestoreOptions().lock_timeout_s)
 
 
-def _drop_previous(target: Target, restore_ids: Sequence[str]) -> tuple[PreviousTables, ...]:
+def _drop_previous(
+    target: Target, restore_ids: Sequence[str], cancel: CancelToken | None
+) -> tuple[PreviousTables, ...]:
     if not restore_ids:
         raise OptionError("no restore is named whose kept tables are to be dropped")
     with target.connection() as conn:
@@ -398,6 +414,7 @@ def _drop_previous(target: Target, restore_ids: Sequence[str]) -> tuple[Previous
             restore_ids,
             lock_timeout_s=RestoreOptions().lock_timeout_s,
             reconnect=target.fresh,
+            cancel=cancel or CancelToken(),
         )
     for one in gone:
         _log.info("dropped what %s", one)

@@ -34,6 +34,7 @@ Exit codes:
   6    declined or cancelled: nothing has changed
   7    restored, without the bad records that were set aside
   8    the database does not hold what the backup holds
+  9    a worker process was lost: nothing has changed
   129  ended by SIGHUP: the terminal was closed
   130  interrupted by Ctrl-C
   143  ended by SIGTERM

@@ -8,6 +8,7 @@ from pgvector_restore.cli.console import PlainConsole, calm_table, counted, prin
 from pgvector_restore.cli.database import find_database
 from pgvector_restore.cli.options import EXIT_CODES, dsn_option, json_option, verbose
 from pgvector_restore.cli.text import print_document, safe, telling
+from pgvector_restore.cli.watch import watching
 from pgvector_restore.previous import PreviousTable, PreviousTables
 from pgvector_restore.report import format_size
 from pgvector_restore.restorer import drop_previous, previous_tables, revert_tables
@@ -29,11 +30,12 @@ def revert_command(
 ) -> None:
     """Put the TABLES back that a swap with --keep-previous has kept; without any, all of them.
 
-    The present ones are kept in their place: reverting twice changes nothing. Tables that foreign
-    keys tie go together.
+    The present ones are kept in their place: a second revert puts those back again. Tables that
+    foreign keys tie go together.
     """
     database = find_database(dsn, "replace")
-    report = revert_tables(database.target, tables or None, schema)
+    with watching(hidden=True, what="revert") as watch:
+        report = revert_tables(database.target, tables or None, schema, cancel=watch.cancel)
     with telling("the tables are put back"):
         if as_json:
             print_document({"ok": True, **report.to_dict()})
@@ -58,16 +60,13 @@ def previous_command(
 ) -> None:
     """List the tables that swaps with --keep-previous have kept, or drop them."""
     database = find_database(dsn, "replace")
-    if _ALL in dropped:
-        dropped = tuple(one.restore_id for one in previous_tables(database.target, schema))
-        found = drop_previous(database.target, dropped) if dropped else ()
-        verb = "dropped"
-    elif dropped:
-        found = drop_previous(database.target, dropped)
-        verb = "dropped"
-    else:
+    verb = "dropped" if dropped else "previous"
+    if _ALL in dropped or not dropped:
         found = previous_tables(database.target, schema)
-        verb = "previous"
+        dropped = tuple(one.restore_id for one in found) if dropped else ()
+    if dropped:
+        with watching(hidden=True, what="drop") as watch:
+            found = drop_previous(database.target, dropped, cancel=watch.cancel)
     with telling("what was kept is dropped" if dropped else None):
         if as_json:
             print_document({"ok": True, verb: [one.to_dict() for one in found]})

@@ -11,9 +11,10 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TextIO
 
+from pgvector_restore.cli.watch import raising_signals
 from pgvector_restore.errors import PgvectorRestoreError
 
 __all__ = [
@@ -100,11 +101,15 @@ def telling(done: str | None = None) -> Iterator[None]:
 
     Raises:
         UntoldError: It could not be told, and was all there was to do.
+        KeyboardInterrupt: A signal came, and telling was all there was to do.
     """
     try:
-        yield
-        sys.stdout.flush()
-    except Exception as exc:
+        with raising_signals() if done is not None else nullcontext():
+            yield
+            sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as exc:
+        if done is None and isinstance(exc, KeyboardInterrupt):
+            raise
         is_broken = isinstance(exc, OSError) or sys.stdout.closed
         if is_broken:
             drop(sys.stdout)
@@ -116,7 +121,9 @@ def telling(done: str | None = None) -> Iterator[None]:
             raise UntoldError(f"cannot write to stdout: {_reason(exc)}") from exc
 
 
-def _reason(exc: Exception) -> str:
+def _reason(exc: BaseException) -> str:
+    if isinstance(exc, KeyboardInterrupt):
+        return "interrupted"
     if isinstance(exc, PgvectorRestoreError):  # what is shown beside it could not be read
         return exc.message
     return (isinstance(exc, OSError) and exc.strerror) or type(exc).__name__

@@ -16,10 +16,10 @@ from pgvector_restore.cancel import CancelToken
 from pgvector_restore.errors import CancelledError
 from pgvector_restore.progress import LoggingProgress, Progress, ProgressEvent, TqdmProgress
 
-__all__ = ["SIGNALS", "Interrupted", "Watch", "heard_signals", "watching"]
+__all__ = ["SIGNALS", "Interrupted", "Watch", "heard_signals", "raising_signals", "watching"]
 
 #: What is under way.
-_What = Literal["restore", "backup", "copy", "prune"]
+_What = Literal["restore", "backup", "copy", "prune", "revert", "drop"]
 
 _log = logging.getLogger("pgvector_restore")
 
@@ -44,6 +44,9 @@ _LAST_WORDS = {
         "done": "the copy was complete",
     },
     "prune": {"prepare": "what was removed before that is gone"},
+    # These tell of no phases.
+    "revert": {"prepare": "the tables were being put back: previous shows which are kept"},
+    "drop": {"prepare": "what was kept was being dropped: previous shows whether it is there"},
 }
 
 
@@ -99,6 +102,21 @@ class Watch:
 def heard_signals() -> list[int]:
     """Those that are not ignored, as ``nohup`` and shells have it for what runs beside them."""
     return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+@contextmanager
+def raising_signals() -> Iterator[None]:
+    """Each signal that ends a command raises ``KeyboardInterrupt``, as Ctrl-C does anyway."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in heard_signals()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

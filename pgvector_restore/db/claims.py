@@ -191,9 +191,10 @@ def _guard(reconnect: Reconnect) -> Iterator[_Cursor]:
                 cur.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         except ConnectError as exc:
             raise ConnectError(
-                "the pooler before the server gives no second connection, which a swap needs to"
-                " keep its tables",
-                hint="use strategy in_place, enlarge the pool, or connect to the server itself",
+                "the pooler before the server gives no second connection, which is needed to keep"
+                " the tables from other restores",
+                hint="enlarge the pool, or connect to the server itself; a restore in place needs"
+                " none",
                 sqlstate=exc.sqlstate,
             ) from exc
         yield cur

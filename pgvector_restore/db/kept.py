@@ -13,11 +13,13 @@ from attrs import evolve, frozen
 from psycopg import sql
 from psycopg.rows import tuple_row
 
+from pgvector_restore.cancel import CancelToken
 from pgvector_restore.db.attached import find_attached_code
 from pgvector_restore.db.blockers import find_blockers
 from pgvector_restore.db.claims import claimed
 from pgvector_restore.db.definition import TableDefinition
 from pgvector_restore.db.exclusive import exclusively
+from pgvector_restore.db.interrupt import interruptible
 from pgvector_restore.db.marks import Generation, KeptTable, Origin, read_generations, write_mark
 from pgvector_restore.db.moving import (
     cut_ties,
@@ -324,16 +326,18 @@ def drop_previous(
     *,
     lock_timeout_s: float,
     reconnect: Reconnect,
+    cancel: CancelToken,
 ) -> tuple[PreviousTables, ...]:
     """Drop what these restores have kept: all of it or none; returns what it was.
 
     Raises:
+        CancelledError: It was called off; nothing has changed.
         TargetMismatchError: One of them has kept nothing that is there, or something depends on it.
         TargetBusyError: Others held the tables until the time for it was over.
         OutcomeUnknownError: The connection was lost during COMMIT, and nobody can tell.
     """
     cur = psycopg.Cursor(conn, row_factory=tuple_row)
-    with conn.transaction():
+    with interruptible(conn, cancel), conn.transaction():
         configure_session(cur, lock_timeout_s)
         known = {one.origin.restore_id: one for one in read_generations(cur)}
         for wanted in restore_ids:
@@ -344,6 +348,7 @@ def drop_previous(
                 )
         chosen = [known[wanted] for wanted in dict.fromkeys(restore_ids)]
         described = tuple(_described(cur, one) for one in chosen)
+    cancel.check()
     tables = [(one.place, name) for one in chosen for name in one.names]
 
     def drop(inner: _Cursor) -> None:
@@ -362,6 +367,8 @@ def drop_previous(
 
     def committing(inner: _Cursor) -> Callable[[psycopg.Error], None]:
         pending = note(inner, [Evidence(place, name, None, None) for place, name in tables])
+        interrupter.disarm()
+        cancel.check()
         return lambda lost: resolve(pending, reconnect, lost, "dropping what was kept")
 
     with ExitStack() as stack:
@@ -370,6 +377,7 @@ def drop_previous(
             claims.setdefault(one.schema, []).extend(one.names)
         for schema, names in sorted(claims.items()):
             stack.enter_context(claimed(conn, schema, sorted(set(names)), reconnect))
+        interrupter = stack.enter_context(interruptible(conn, cancel))
         exclusively(conn, tables, drop, committing, lock_timeout_s)
     reach("previous.done", conn)
     return described

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import psycopg_pool
+from psycopg import IsolationLevel
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow, tuple_row
@@ -86,7 +87,9 @@ def connect(parameters: Mapping[str, Any]) -> psycopg.Connection[TupleRow]:
 
 
 def _connect(parameters: Mapping[str, Any]) -> psycopg.Connection[TupleRow]:
-    return psycopg.connect(**(_UNPREPARED | dict(parameters)))
+    conn = psycopg.connect(**(_UNPREPARED | dict(parameters)))
+    conn.isolation_level = IsolationLevel.READ_COMMITTED  # as for those of a pool
+    return conn
 
 
 class Target:
@@ -160,7 +163,11 @@ class Target:
         """One that answers. Those that have died go back, and the pool replaces them."""
         pool, conn = self._answering()
         try:
-            with _unprepared(conn), conn:  # which does not close what belongs to a pool
+            with (
+                _unprepared(conn),
+                _read_committed(conn),
+                conn,
+            ):  # which does not close what belongs to a pool
                 yield conn
         finally:
             pool.putconn(conn)
@@ -316,6 +323,20 @@ class Target:
         with self._lock:
             self._closed = True
         self._close_unused()
+
+
+@contextmanager
+def _read_committed(conn: psycopg.Connection[Any]) -> Iterator[None]:
+    """Each statement sees what was committed before it, whatever defaults or pools have it.
+
+    A look at what the tables are, once they are locked, would else be one at what they were before.
+    """
+    before, conn.isolation_level = conn.isolation_level, IsolationLevel.READ_COMMITTED
+    try:
+        yield
+    finally:
+        if conn.pgconn.transaction_status == TransactionStatus.IDLE:  # else it was lost
+            conn.isolation_level = before
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 from psycopg import sql
 from psycopg.rows import tuple_row
 
+from pgvector_restore.cancel import CancelToken
 from pgvector_restore.db.alike import (
     Likeness,
     carry_access,
@@ -23,6 +24,7 @@ from pgvector_restore.db.blockers import find_blockers
 from pgvector_restore.db.claims import claimed
 from pgvector_restore.db.exclusive import exclusively
 from pgvector_restore.db.inspect import find_schema, inspect_target
+from pgvector_restore.db.interrupt import interruptible
 from pgvector_restore.db.kept import dependents, schema_oid
 from pgvector_restore.db.marks import Generation, KeptTable, read_generations, write_mark
 from pgvector_restore.db.moving import (
@@ -75,6 +77,7 @@ def revert_swap(
     *,
     lock_timeout_s: float,
     reconnect: Reconnect,
+    cancel: CancelToken,
 ) -> RevertReport:
     """Put back tables that a swap has kept.
 
@@ -84,8 +87,10 @@ def revert_swap(
         schema: Schema of the tables; ``None``: where the search path finds them.
         lock_timeout_s: Seconds to wait for others.
         reconnect: Another connection, to ask what became of a COMMIT.
+        cancel: Calls it off, until COMMIT.
 
     Raises:
+        CancelledError: It was called off; nothing has changed.
         TargetMismatchError: That is not kept, tied to other tables, of another definition, or used
             by something else.
         TargetChangedError: It was changed a moment ago.
@@ -93,7 +98,7 @@ def revert_swap(
         OutcomeUnknownError: The connection was lost during COMMIT, and nobody can tell.
     """
     cur = psycopg.Cursor(conn, row_factory=tuple_row)
-    with conn.transaction():
+    with interruptible(conn, cancel), conn.transaction():
         generation, tables = _choose(cur, wanted, schema, lock_timeout_s)
         rows = _look(cur, generation, tables)
     home, place = generation.schema, generation.place
@@ -112,10 +117,12 @@ def revert_swap(
 
     def committing(inner: _Cursor) -> Callable[[psycopg.Error], None]:
         pending = note(inner, [Evidence(home, one.name, one.oid, None) for one in tables])
+        interrupter.disarm()
+        cancel.check()
         reach("revert.commit", conn)
         return lambda lost: resolve(pending, reconnect, lost, "the revert")
 
-    with claimed(conn, home, names, reconnect):
+    with claimed(conn, home, names, reconnect), interruptible(conn, cancel) as interrupter:
         exclusively(
             conn,
             [(where, name) for name in names for where in (home, place)],
@@ -371,14 +378,19 @@ def _hand_over(cur: _Cursor, now: Likeness, place: str) -> None:
     """Identity sequences go on where those of the other table have come to, and never back."""
     for _, name, _, _, increment, *_ in now.definition.identities:
         here, there = sql.Identifier(now.schema, name), sql.Identifier(place, name)
-        if increment > 0:
-            cur.execute(
-                sql.SQL(
-                    "SELECT setval({here}::regclass, o.last_value, o.is_called) "
-                    "FROM {there} o, {relation} n WHERE (o.last_value, o.is_called) > "
-                    "(n.last_value, n.is_called)"
-                ).format(here=sql.Literal(here.as_string(cur)), there=there, relation=here)
+        behind = "o.last_value > n.last_value" if increment > 0 else "o.last_value < n.last_value"
+        cur.execute(
+            sql.SQL(
+                "SELECT setval({here}::regclass, o.last_value, o.is_called) "
+                "FROM {there} o, {relation} n WHERE {behind} "
+                "OR (o.last_value = n.last_value AND o.is_called > n.is_called)"
+            ).format(
+                here=sql.Literal(here.as_string(cur)),
+                there=there,
+                relation=here,
+                behind=sql.SQL(behind),
             )
+        )
 
 
 def _make_keys(cur: _Cursor, now: Likeness) -> None:

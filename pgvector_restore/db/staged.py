@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import psycopg
-from psycopg import IsolationLevel, sql
+from psycopg import sql
 from psycopg.rows import tuple_row
 
 from pgvector_restore.db.copy import Feed, copy_rows, parent_keys
@@ -51,8 +51,6 @@ def load_staged(parameters: Mapping[str, Any], table: TargetTable, feed: Feed, p
         limited(conn, _ANSWER_S, "the connection for a part of the file") as limit,
     ):
         reach("part.begin", conn)
-        # What another call has committed meanwhile is to be seen.
-        conn.isolation_level = IsolationLevel.READ_COMMITTED
         _load_once(conn, table, feed, part, limit.over)
         reach("part.end", conn)
 

@@ -94,7 +94,7 @@ def _sample(**fields: Any) -> Any:  # noqa: ANN401 - what FastAPI takes
         **error_answers(
             *BODY, *_LABEL, "INVALID_OPTION", "TARGET_UNREACHABLE", "TARGET_MISMATCH",
             "TARGET_BUSY", "TARGET_ERROR", "BACKUP_CHANGED", "BAD_HEADER", "BAD_MANIFEST",
-            "BAD_COMPRESSION", TOO_MANY_PLANS.code, "SHUTTING_DOWN",
+            "BAD_COMPRESSION", "BAD_CELL", "NOT_INSTALLED", TOO_MANY_PLANS.code, "SHUTTING_DOWN",
         ),
         200: good_answer("The plan; nothing has been touched.", "plan"),
     },

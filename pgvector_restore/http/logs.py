@@ -19,6 +19,7 @@ from typing import Any, TextIO
 from pgvector_restore.db.conninfo import parse_target
 from pgvector_restore.errors import BadDataError, OptionError, PgvectorRestoreError, shown
 from pgvector_restore.http.settings import ServiceSettings
+from pgvector_restore.http.tokens import token_texts
 
 __all__ = ["JsonFormatter", "TextFormatter", "bound", "configure", "failed", "request_id"]
 
@@ -190,9 +191,7 @@ def configure(settings: ServiceSettings, stream: TextIO | None = None) -> loggin
 
 def _secrets(settings: ServiceSettings) -> Iterator[str]:
     """All that must not be seen in a line."""
-    for token in (settings.token, settings.read_token):
-        if token is not None:
-            yield token.get_secret_value()
+    yield from token_texts(settings)
     for target in settings.named_targets().values():
         try:
             given = parse_target(target.get_secret_value())
@@ -204,6 +203,17 @@ def _secrets(settings: ServiceSettings) -> Iterator[str]:
     password = re.search(r"://[^/:@]*:([^/]*)@", settings.store)
     if password:
         yield password[1]
-    for value in (settings.storage_options or {}).values():
-        if isinstance(value, str):
-            yield value
+    yield from _texts(settings.storage_options or {})
+
+
+#: Shorter options, such as a region, are words that lines have anyway.
+_SECRET_CHARS = 8
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text value, however deep, that is long enough for a secret."""
+    if isinstance(value, str) and len(value) >= _SECRET_CHARS:
+        yield value
+    elif isinstance(value, (dict, list, tuple)):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)

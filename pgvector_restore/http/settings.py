@@ -122,7 +122,7 @@ class ServiceSettings(BaseSettings):
     #: How long to wait for somebody else's lock on a table, in seconds.
     lock_timeout_s: float = Field(default=30.0, gt=0, le=2_000_000, allow_inf_nan=False)
     #: Connections that load or read at the same time.
-    jobs: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
+    jobs: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
 
     @classmethod
     def load(cls, path: Path | None = None, **overrides: Any) -> ServiceSettings:  # noqa: ANN401

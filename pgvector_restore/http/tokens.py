@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
@@ -13,7 +15,7 @@ from pydantic import SecretStr
 from pgvector_restore.errors import OptionError
 from pgvector_restore.http.settings import ServiceSettings
 
-__all__ = ["Scope", "Tokens", "has_token", "new_token"]
+__all__ = ["Scope", "Tokens", "has_token", "new_token", "token_texts"]
 
 Scope = Literal["read", "write"]
 
@@ -33,6 +35,16 @@ def has_token(settings: ServiceSettings) -> bool:
     """Whether a token is configured, of either scope."""
     given = (settings.token, settings.token_file, settings.read_token, settings.read_token_file)
     return any(one is not None for one in given)
+
+
+def token_texts(settings: ServiceSettings) -> Iterator[str]:
+    """The tokens as they are sent, to keep them out of logs; without one that cannot be read."""
+    pairs = ((settings.token, settings.token_file), (settings.read_token, settings.read_token_file))
+    for token, file in pairs:
+        with suppress(OptionError):
+            text = _text(token, file, "token")
+            if text is not None:
+                yield text
 
 
 class Tokens:
@@ -96,7 +108,7 @@ def _bearer(authorization: list[bytes]) -> bytes:
 
 
 def _digest(text: str | None) -> bytes | None:
-    """SHA-256 of a token; the tokens themselves are kept nowhere."""
+    """SHA-256 of a token."""
     return None if text is None else sha256(text.encode("ascii")).digest()
 
 

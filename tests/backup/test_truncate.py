@@ -9,12 +9,15 @@ import pytest
 
 from pgvector_restore import (
     ConnectError,
+    KeepRules,
     OptionError,
     ProgressEvent,
     TargetBusyError,
     TargetMismatchError,
     open_store,
+    prune,
 )
+from pgvector_restore.keeping import EMPTIED
 from pgvector_restore.storage.log import parse_log
 from tests.backup.kit import COLLECTION, EMBEDDING, backup, content, files, restored
 from tests.conftest import connect
@@ -52,6 +55,26 @@ def test_rows_are_removed_and_told(filled: str, tmp_path: Path, kind: str) -> No
     if kind == "csv":
         restored(tmp_path, filled, report.label)
         assert content(filled, EMBEDDING) == before
+
+
+def test_the_only_copy_stays_until_it_is_asked_for(filled: str, tmp_path: Path) -> None:
+    """Of rows that have gone, and of rows whose going somebody prevented."""
+    with connect(filled) as other, other.transaction():
+        other.execute(f"SELECT count(*) FROM {EMBEDDING}")
+        with pytest.raises(TargetBusyError):
+            backup(tmp_path, filled, truncate_after=True, lock_timeout_s=0.2)
+    (prevented,) = open_store(tmp_path).catalog().sets
+    only = backup(tmp_path, filled, truncate_after=True)
+    for _ in range(2):
+        backup(tmp_path, filled)
+    store = open_store(tmp_path)
+    kept = prune(store, KeepRules(last=1))
+    stay = [one for one in kept.decisions if EMPTIED in one.reasons]
+    assert {one.backup.label for one in stay if one.keep} == {prevented.label, only.label}
+    assert len(kept.removed) == 1
+    asked = prune(store, KeepRules(last=1), remove_emptied=True)
+    assert {one.backup.label for one in asked.removed} == {prevented.label, only.label}
+    assert len(store.catalog().sets) == 1
 
 
 @pytest.mark.parametrize("name", ["a ", " a", "A"])

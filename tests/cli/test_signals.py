@@ -8,13 +8,15 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pgvector_restore import ProgressEvent
-from pgvector_restore.cli import run, watch
+from pgvector_restore.cli import app, run, watch
+from pgvector_restore.db import kept, revert
 from pgvector_restore.storage._local import LocalStore
 from tests.cli.conftest import COMMAND, STORE, TIMEOUT_S, run_command
 from tests.cli.test_restoring import rows
@@ -44,7 +46,7 @@ def no_signal_is_ignored() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("strategy", ["in-place", "swap"])
-@_SIGNALS
+@_OR_HANGUP
 def test_a_signal_while_it_waits(
     g2_dsn: str, tmp_path: Path, strategy: str, number: int, code: int
 ) -> None:
@@ -184,6 +186,65 @@ def test_a_signal_while_sets_are_removed(
     assert len(list(folder.iterdir())) == 4
     message = "interrupted: what was removed before that is gone"
     assert (json.loads(out)["error"]["message"], err) == (message, f"{message}\n")
+
+
+@_OR_HANGUP
+@pytest.mark.parametrize("verb", ["revert", "previous"])
+def test_a_signal_while_kept_tables_are_exchanged_or_dropped(
+    g2_dsn: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    verb: str,
+    number: int,
+    code: int,
+) -> None:
+    restore = ("restore", str(STORE), "task_20260105_091500/latest", "--dsn", g2_dsn)
+    assert run_command(*restore).code == 0
+    swap = ("--mode", "replace", "--strategy", "swap", "--keep-previous")
+    assert run_command(*restore, *swap).code == 0
+    command = ["revert", "--json"] if verb == "revert" else ["previous", "--drop", "all", "--json"]
+    monkeypatch.setenv("PGVECTOR_RESTORE_DSN", g2_dsn)
+    capfd.readouterr()
+    for place in ("locked", "done"):
+
+        def signalled(point: str, *_: object, sought: str = f"{verb}.{place}") -> None:
+            if point == sought:
+                os.kill(os.getpid(), number)
+
+        monkeypatch.setattr(revert if verb == "revert" else kept, "reach", signalled)
+        ended = run(command)
+        out, err = capfd.readouterr()
+        shown = run_command("previous", "--dsn", g2_dsn, "--json").document["previous"]
+        if place == "locked":
+            assert (ended, err) == (code, "interrupted: nothing has changed\n")
+            (then,) = shown
+            assert [one["reverted_at"] for one in then["tables"]] == [None, None]
+        elif verb == "revert":  # COMMIT has come before
+            assert (ended, err, json.loads(out)["ok"]) == (0, "", True)
+            assert None not in [one["reverted_at"] for one in shown[0]["tables"]]
+        else:
+            assert (ended, err, json.loads(out)["ok"], shown) == (0, "", True, [])
+
+
+@_OR_HANGUP
+def test_a_signal_while_what_was_done_is_told(
+    g2_dsn: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    number: int,
+    code: int,
+) -> None:
+    def signalled(_: object) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(TIMEOUT_S)
+
+    monkeypatch.setattr(app, "print_document", signalled)
+    monkeypatch.setenv("PGVECTOR_RESTORE_DSN", g2_dsn)
+    assert code != 0
+    assert run(["restore", str(STORE), "task_20260105_091500/latest", "--json"]) == 0
+    told = "the restore is done, but not all of it could be told: interrupted"
+    assert told in capfd.readouterr().err
+    assert rows(g2_dsn) == 32
 
 
 #: The command line, sent a signal when it comes to import a module.

@@ -209,13 +209,34 @@ def test_reference_has_every_option_of_every_command() -> None:
     said: dict[str, set[str]] = {}
     for option, of, *_ in rows(REFERENCE, "## Command line"):
         for word in code(option):
-            said[word.split()[0]] = set(code(of)) or {"all"}
+            said[word.split()[0]] = {of} if of.startswith("all") else set(code(of))
+    have: dict[str, set[str]] = {}
     for command in leaves(app):
         for parameter in command.params:
             if isinstance(parameter, click.Option):
                 for spelling in parameter.opts:
-                    assert said[spelling] & {command.name, "all"}, f"{command.name} {spelling}"
+                    have.setdefault(spelling, set()).add(command.name or "")
+    every = {command.name or "" for command in leaves(app)}
+    for spelling, commands in said.items():
+        if commands == {"all"}:
+            assert have[spelling] == every
+        elif commands == {"all but `serve`"}:
+            assert have[spelling] == every - {"serve"}
+        else:
+            assert have[spelling] == commands, spelling
     assert set(said) == {s for c in leaves(app) for p in c.params for s in p.opts if s[0] == "-"}
+
+
+def test_reference_has_every_code_of_findings() -> None:
+    told = re.compile(r"""findings\.\w+\(\s*"([a-z-]+)\"""")
+    used = {
+        code
+        for path in (ROOT / "pgvector_restore").rglob("*.py")
+        for code in told.findall(path.read_text("utf-8"))
+    }
+    assert {
+        word for first, *_ in rows(REFERENCE, "Codes of findings:") for word in code(first)
+    } == used
 
 
 def test_reference_has_every_command() -> None:

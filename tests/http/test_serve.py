@@ -494,12 +494,15 @@ def test_secrets_are_nowhere(tmp_path: Path, target: str, caplog: pytest.LogCapt
         assert canary not in everything
 
 
-def test_a_secret_in_a_line_is_hidden_all_the_same() -> None:
+def test_a_secret_in_a_line_is_hidden_all_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("canary-file-0123456789\n")
     settings = ServiceSettings.load(
         store="a",
         dsn="host=x password=canary-password",
         token=CANARIES["token"],
-        storage_options={"secret": "canary-secret"},
+        read_token_file=str(file),
+        storage_options={"secret": "canary-secret", "client_kwargs": {"key": ["canary-key"]}},
     ).replaced(store="sftp://me:canary-store@host/x")
     assert "canary" not in repr(settings)
     root = logging.getLogger()
@@ -510,8 +513,9 @@ def test_a_secret_in_a_line_is_hidden_all_the_same() -> None:
     finally:
         root.handlers[:] = before
     words = f"a {CANARIES['token']} b canary-password c canary-secret d canary-store"
+    words += " e canary-file-0123456789 f canary-key"
     line = handler.format(logging.makeLogRecord({"msg": words, "name": "pgvector_restore.x"}))
-    assert json.loads(line)["message"] == "a *** b *** c *** d ***"
+    assert json.loads(line)["message"] == "a *** b *** c *** d *** e *** f ***"
 
 
 def test_a_value_of_a_text_line_is_no_other_field() -> None:

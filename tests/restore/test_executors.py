@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import signal
@@ -28,6 +29,7 @@ from pgvector_restore import (
     StoreError,
     __version__,
     executors,
+    lanes,
     open_store,
     pieces,
 )
@@ -197,6 +199,42 @@ class Impatient(Executor):
         return first
 
 
+class Deserted(Executor):
+    """Its workers have answered the question what they are, and then have gone."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        if fn is not pickle.loads:
+            future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def test_an_executor_without_workers(
+    g2_dsn: str,
+    root: Path,
+    old: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It may get new ones: the log says what is waited for, and it can be called off."""
+    monkeypatch.setattr(lanes, "_SILENCE_S", 0)
+    token = CancelToken()
+
+    def call_off(record: logging.LogRecord) -> bool:
+        if record.levelno == logging.WARNING:
+            token.cancel()
+        return True
+
+    caplog.handler.addFilter(call_off)
+    with pytest.raises(CancelledError):
+        restore(root, g2_dsn, executor=Deserted(), cancel=token, **_SWAP)
+    assert [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING] == [
+        "no part was finished for 0 s: the executor's workers are waited for"
+    ]
+    assert snapshot(g2_dsn) == old
+    assert not query(g2_dsn, _LEFT_OVER)
+
+
 def test_a_task_that_was_given_up_and_is_still_at_work(
     g2_dsn: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,7 +254,8 @@ def test_workers_that_are_killed(g2_dsn: str, root: Path, workers: Any) -> None:
     marks = [0.25, 0.5, 0.75]
 
     def kill(event: ProgressEvent) -> None:
-        if marks and event.rows_done > marks[0] * _ROWS:
+        # One is left each time: without any, Dask waits for those that it starts again.
+        if marks and event.rows_done > marks[0] * _ROWS and len(workers.nthreads()) == 2:
             marks.pop(0)
             os.kill(next(iter(workers.run(os.getpid).values())), signal.SIGKILL)
 

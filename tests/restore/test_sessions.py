@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool
 
 from pgvector_restore import (
@@ -20,7 +22,7 @@ from pgvector_restore import (
     TargetMismatchError,
     open_store,
 )
-from pgvector_restore.db import pool, session
+from pgvector_restore.db import in_place, kept, pool, revert, session, swap
 from pgvector_restore.db.ledger import LEDGER
 from tests.conftest import connect
 from tests.restore.content import execute, query, snapshot
@@ -68,6 +70,41 @@ def test_settings_of_the_database_do_not_matter(
             "SELECT embedding::text, document FROM public.langchain_pg_embedding WHERE id = '7'"
         ).fetchall()
     assert found == [("[1.5,2,3]", "größe 7")]
+
+
+@pytest.mark.parametrize("pool_of", ["us", "a caller"])
+def test_what_is_locked_is_looked_at_as_it_is_then(
+    g2_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool_of: str
+) -> None:
+    """Not as it was when the transaction began, whatever the defaults and the pool's owner want."""
+    dsn = make_conninfo(g2_dsn, options="-c default_transaction_isolation=serializable")
+    root = write_set(tmp_path)
+    levels: dict[str, str] = {}
+
+    def seen(point: str, conn: psycopg.Connection[Any] | None = None) -> None:
+        if conn is not None and conn.info.transaction_status == TransactionStatus.INTRANS:
+            row = conn.execute("SELECT current_setting('transaction_isolation')").fetchone()
+            levels[point] = str((row or ("?",))[0])
+
+    for module in (in_place, kept, revert, swap):
+        monkeypatch.setattr(module, "reach", seen)
+
+    def serializable(conn: psycopg.Connection[Any]) -> None:
+        conn.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
+
+    with ConnectionPool(dsn, min_size=1, max_size=2, configure=serializable) as lent:
+        with Restorer(open_store(root), dsn if pool_of == "us" else lent) as restorer:
+            for strategy in ("in_place", "swap"):
+                restorer.restore(
+                    "latest", mode="replace", strategy=strategy, keep_previous=strategy == "swap"
+                )
+            restorer.revert()
+            restorer.drop_previous(*restorer.previous())
+        with lent.connection() as conn:
+            assert conn.isolation_level == psycopg.IsolationLevel.SERIALIZABLE
+    points = {"empty", "exchange.locked", "revert.locked", "previous.locked"}
+    assert points <= set(levels)
+    assert set(levels.values()) == {"read committed"}
 
 
 def slow(dsn: str) -> None:

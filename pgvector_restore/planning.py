@@ -24,6 +24,7 @@ from pgvector_restore.preflight import (
     check_counts,
     check_disk,
     check_formats,
+    check_ledger,
     check_names,
     check_neighbours,
     check_replaceable,
@@ -130,6 +131,8 @@ def make_plan(  # noqa: PLR0913 - all that a plan is made of
     check_atomic(options, tables, findings)
     if strategy == "in_place":
         check_replication(facts, options, tables, findings)
+    if options.ledger:
+        check_ledger(facts, findings)
     if strategy == "in_place" and options.mode == "replace":
         for table in tables:
             with findings.gathering("references", table.name):

@@ -23,6 +23,7 @@ __all__ = [
     "check_counts",
     "check_disk",
     "check_formats",
+    "check_ledger",
     "check_names",
     "check_neighbours",
     "check_replaceable",
@@ -177,7 +178,11 @@ def check_replication(
             )
         for publication in facts.publications if table.create else ():
             _warn_of_new(f"{facts.schema}.{table.name}", publication, findings, table.name)
-    for publication in facts.publications if options.ledger else ():
+
+
+def check_ledger(facts: TargetFacts, findings: Findings) -> None:
+    """Whether the table of restores is published too, once it is made."""
+    for publication in facts.publications:
         _warn_of_new(f"{facts.schema}.{LEDGER}", publication, findings, None)
 
 

@@ -151,4 +151,8 @@ def test_an_unlogged_table_is_not_published(g2_dsn: str, tmp_path: Path) -> None
     )
     options: dict[str, Any] = {"mode": "replace", "strategy": "swap"}
     root = write_set(tmp_path)
+    with Restorer(open_store(root), g2_dsn) as restorer:
+        plan = restorer.plan(tables=["langchain_pg_embedding"], ledger=True, **options)
+    (warned,) = (one for one in plan.warnings if "a subscriber without" in one)
+    assert "public.pgvector_restore_ledger too" in warned
     assert restore(root, g2_dsn, tables=["langchain_pg_embedding"], **options).strategy == "swap"

@@ -18,14 +18,14 @@ from pgvector_restore.plan import TablePlan
 from pgvector_restore.rows.copied import CopiedRows, cells_of, fields_of
 from pgvector_restore.rows.encoder import complete
 from pgvector_restore.rows.fields import Field
-from pgvector_restore.rows.keys import Printer, form_of_column, lookup, records_with
+from pgvector_restore.rows.keys import form_of_column, lookup, records_with
 from pgvector_restore.rows.parents import ParentCheck, payload_checks
 from pgvector_restore.rows.pgcopy import BINARY_HEADER, BINARY_TRAILER, NULL_FIELD
 from pgvector_restore.rows.printing import printed, prints
 from pgvector_restore.rows.records import Fields
 from pgvector_restore.storage import BackupStore
 from pgvector_restore.sums import FileSum
-from pgvector_restore.target import ParentKeys
+from pgvector_restore.target import ParentKeys, Printer
 
 __all__ = ["BinaryFeed", "recast_field"]
 

@@ -14,14 +14,14 @@ from pgvector_restore.plan import TablePlan
 from pgvector_restore.rows.csv import CsvReader, Fields, Header
 from pgvector_restore.rows.digest import ContentDigest, digest_of, form_of, hash_columns
 from pgvector_restore.rows.fields import Field
-from pgvector_restore.rows.keys import Printer, form_of_column, lookup, records_with
+from pgvector_restore.rows.keys import form_of_column, lookup, records_with
 from pgvector_restore.rows.parents import ParentCheck, parent_checks
 from pgvector_restore.rows.pgcopy import BINARY_HEADER, BINARY_TRAILER
 from pgvector_restore.rows.rejects import Problem, Reject, record_spans
 from pgvector_restore.rows.repair import CellRules
 from pgvector_restore.storage import BackupStore
 from pgvector_restore.sums import FileSum
-from pgvector_restore.target import ParentKeys
+from pgvector_restore.target import ParentKeys, Printer
 
 __all__ = ["WHOLE", "Part", "TableFeed", "read_header", "read_start"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 from attrs import evolve, field, frozen
@@ -91,6 +91,10 @@ class KeyForm:
     #: Characters of a ``varchar(n)``, digits of a ``timestamp(p)``, digits after the point of a
     #: ``numeric(p, s)``; ``None``: the type says nothing of that.
     modifier: int | None = None
+
+
+#: A column's name and cells of it to what the server prints for each of them.
+Printer = Callable[[str, Sequence[bytes]], Sequence[bytes]]
 
 
 @frozen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Literal
@@ -111,12 +111,18 @@ def raising_signals() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in heard_signals()}
+    with _heard_by(interrupt):
+        yield
+
+
+@contextmanager
+def _heard_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in heard_signals()}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, replaced in before.items():
+            signal.signal(number, replaced)
 
 
 @contextmanager
@@ -131,9 +137,9 @@ def watching(*, hidden: bool, what: _What = "restore") -> Iterator[Watch]:
         Interrupted: A signal has ended it.
     """
     watch = Watch(_listener(hidden=hidden), what)
-    before = {number: signal.signal(number, watch.on_signal) for number in heard_signals()}
     try:
-        yield watch
+        with _heard_by(watch.on_signal):
+            yield watch
     except CancelledError as exc:
         watch.close()
         words = str(exc).removeprefix("cancelled: ")
@@ -142,8 +148,6 @@ def watching(*, hidden: bool, what: _What = "restore") -> Iterator[Watch]:
         watch.close()
         raise watch.interrupted() from None
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         watch.close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from queue import Queue
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from psycopg.copy import LibpqWriter, Writer
 from pgvector_restore.column_types import key_form
 from pgvector_restore.db.errors import refused_bytes, rejected_row
 from pgvector_restore.failpoints import reach
-from pgvector_restore.target import ForeignKey, KeyForm, ParentKeys, TargetTable
+from pgvector_restore.target import ForeignKey, KeyForm, ParentKeys, Printer, TargetTable
 
 __all__ = ["Feed", "copy_rows", "parent_keys"]
 
@@ -61,7 +61,7 @@ class Feed(Protocol):
         self,
         columns: Sequence[str],
         keys: Collection[tuple[str, ...]],
-        printed: Callable[[str, Sequence[bytes]], Sequence[bytes]],
+        printed: Printer,
         /,
     ) -> list[tuple[int, tuple[str, ...]]]:
         """Records that have one of the keys in these columns, in order, with their keys.

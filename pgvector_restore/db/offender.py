@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -12,7 +12,7 @@ from pgvector_restore.db.copy import Feed
 from pgvector_restore.db.errors import HINTS, server_hint
 from pgvector_restore.db.statements import written
 from pgvector_restore.errors import RowRejectedError
-from pgvector_restore.target import ForeignKey, TargetTable
+from pgvector_restore.target import ForeignKey, Printer, TargetTable
 
 __all__ = ["rejected_by_constraint"]
 
@@ -133,22 +133,22 @@ def _largest(
     return row[0] or 0, tuple(cell or "" for cell in row[1:])
 
 
-def _printer(
-    cur: psycopg.Cursor[Any], table: TargetTable
-) -> Callable[[str, Sequence[bytes]], Sequence[bytes]]:
+def _printer(cur: psycopg.Cursor[Any], table: TargetTable) -> Printer:
     """What asks how the server prints cells of a column; what it cannot read stays as it is."""
+    kinds: dict[str, str] = {}
 
     def printed(column: str, cells: Sequence[bytes]) -> Sequence[bytes]:
-        cur.execute(
-            "SELECT format_type(atttypid, atttypmod) FROM pg_attribute"
-            " WHERE attrelid = format('%%I.%%I', %s::text, %s::text)::regclass AND attname = %s",
-            [table.schema, table.name, column],
-        )
-        ((kind,),) = cur.fetchall()
+        if not kinds:
+            cur.execute(
+                "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute"
+                " WHERE attrelid = format('%%I.%%I', %s::text, %s::text)::regclass AND attnum > 0",
+                [table.schema, table.name],
+            )
+            kinds.update(cur.fetchall())
         asked = sql.SQL(
             "SELECT u.cell::{}::text FROM unnest(%s::text[])"
             " WITH ORDINALITY AS u (cell, place) ORDER BY u.place"
-        ).format(written(kind.replace("%", "%%")))
+        ).format(written(kinds[column].replace("%", "%%")))
         try:
             with cur.connection.transaction():  # a savepoint: it may be a cell that was repaired
                 cur.execute(asked, [[cell.decode() for cell in cells]])
@@ -163,7 +163,7 @@ def _second(
     feed: Feed,
     columns: Sequence[str],
     groups: Sequence[set[tuple[str, ...]]],
-    printed: Callable[[str, Sequence[bytes]], Sequence[bytes]],
+    printed: Printer,
 ) -> int | None:
     """The first record that repeats the key of an earlier one."""
     group_of = {key: number for number, keys in enumerate(groups) for key in keys}

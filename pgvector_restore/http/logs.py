@@ -206,13 +206,9 @@ def _secrets(settings: ServiceSettings) -> Iterator[str]:
     yield from _texts(settings.storage_options or {})
 
 
-#: Shorter options, such as a region, are words that lines have anyway.
-_SECRET_CHARS = 8
-
-
 def _texts(value: object) -> Iterator[str]:
-    """Every text value, however deep, that is long enough for a secret."""
-    if isinstance(value, str) and len(value) >= _SECRET_CHARS:
+    """Every text value, however deep."""
+    if isinstance(value, str):
         yield value
     elif isinstance(value, (dict, list, tuple)):
         for one in value.values() if isinstance(value, dict) else value:

@@ -25,7 +25,6 @@ from pgvector_restore.target import KeyForm, KeyKind, TargetColumn
 
 __all__ = [
     "KeyOf",
-    "Printer",
     "form_of_column",
     "key_of_cell",
     "key_of_payload",
@@ -37,9 +36,6 @@ __all__ = [
 
 #: A cell, or a payload, to the form of its value; ``None``: it cannot be told here.
 KeyOf = Callable[[bytes], bytes | None]
-
-#: A column's name and cells of it to what the server prints for each of them.
-Printer = Callable[[str, Sequence[bytes]], Sequence[bytes]]
 
 #: Spellings of keys are remembered up to so many; there may be millions of one value.
 _MAX_SPELLINGS = 400_000
